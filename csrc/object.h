@@ -55,7 +55,7 @@ extern const struct tykb_type tykb_type_Object, tykb_type_MiniRequestObject, tyk
     tykb_type_ResponseObject;
 
 struct tykb_context;
-struct tykb_message;
+struct tykb_node;
 struct tykb_map;
 struct tykb_list;
 
@@ -73,7 +73,7 @@ void tykb_context_free(struct tykb_context *context);
 /* Forgets every node and keeps the first block of memory for the next message. */
 void tykb_context_reset(struct tykb_context *context);
 /* The message that `input` spells, as the root of a tree. Borrows the bytes. NULL: no memory. */
-struct tykb_message *tykb_context_root(struct tykb_context *context, const struct tykb_type *type,
+struct tykb_node *tykb_context_root(struct tykb_context *context, const struct tykb_type *type,
                                        struct tykb_span input);
 /* Copies what was borrowed, so that the tree outlives the input. On TYKB_E_NO_MEMORY the tree must be freed with the input. */
 int tykb_context_own_input(struct tykb_context *context);
@@ -82,44 +82,44 @@ void *tykb_context_alloc(struct tykb_context *context, size_t size);
 
 /* ---- Messages ---- */
 
-const struct tykb_type *tykb_message_type(const struct tykb_message *message);
+const struct tykb_type *tykb_node_type(const struct tykb_node *node);
 /* A singular scalar's value, the default when it is not set. Text is handed out unchecked: whoever shows it to a
  * plugin checks the UTF-8. */
-int tykb_message_get(struct tykb_message *message, const struct tykb_field *field, union tykb_value *value);
+int tykb_node_get(struct tykb_node *node, const struct tykb_field *field, union tykb_value *value);
 /* Copies text. */
-int tykb_message_set(struct tykb_message *message, const struct tykb_field *field, union tykb_value value);
+int tykb_node_set(struct tykb_node *node, const struct tykb_field *field, union tykb_value value);
 /* 1 or 0 (a message: present; a scalar: not the default; a map or list: not empty), or a negative status. */
-int tykb_message_has(struct tykb_message *message, const struct tykb_field *field);
+int tykb_node_has(struct tykb_node *node, const struct tykb_field *field);
 /* The child of a singular message field; reading it does not make it present. *child is NULL on failure. */
-int tykb_message_child(struct tykb_message *message, const struct tykb_field *field, struct tykb_message **child);
-int tykb_message_map(struct tykb_message *message, const struct tykb_field *field, struct tykb_map **map);
-int tykb_message_list(struct tykb_message *message, const struct tykb_field *field, struct tykb_list **list);
+int tykb_node_child(struct tykb_node *node, const struct tykb_field *field, struct tykb_node **child);
+int tykb_node_map(struct tykb_node *node, const struct tykb_field *field, struct tykb_map **map);
+int tykb_node_list(struct tykb_node *node, const struct tykb_field *field, struct tykb_list **list);
 /* Makes the message present in its parent, as SetInParent does. */
-int tykb_message_touch(struct tykb_message *message);
-int tykb_message_clear_field(struct tykb_message *message, const struct tykb_field *field);
-int tykb_message_clear(struct tykb_message *message);
+int tykb_node_touch(struct tykb_node *node);
+int tykb_node_clear_field(struct tykb_node *node, const struct tykb_field *field);
+int tykb_node_clear(struct tykb_node *node);
 /* Merges serialised bytes in, as MergeFromString does; the bytes may be the message's own. On TYKB_E_MALFORMED nothing
  * was changed. Copies what it keeps. */
-int tykb_message_merge(struct tykb_message *message, struct tykb_span bytes);
+int tykb_node_merge(struct tykb_node *node, struct tykb_span bytes);
 /* A singular message field gets `bytes` instead of what it held, undecoded. Copies them. */
-int tykb_message_replace(struct tykb_message *message, const struct tykb_field *field, struct tykb_span bytes);
+int tykb_node_replace(struct tykb_node *node, const struct tykb_field *field, struct tykb_span bytes);
 /* Whether anything at or below the message was written. */
-bool tykb_message_changed(const struct tykb_message *message);
+bool tykb_node_changed(const struct tykb_node *node);
 /* Writes the message into a fresh block. `flags`: TYKB_REPLY_FULL or TYKB_REPLY_DELTA (root only). `alloc` is
  * tykb_reply_alloc or tykb_mem_alloc. TYKB_E_TOO_LARGE past INT_MAX. An empty message: a block all the same, size 0. */
-int tykb_message_write(struct tykb_message *message, uint32_t flags, void *(*alloc)(size_t), void **data, size_t *size);
+int tykb_node_write(struct tykb_node *node, uint32_t flags, void *(*alloc)(size_t), void **data, size_t *size);
 /* Lets the body that was written last win in both fields of the pair (contract.md, section 13): for a request or a
  * response, before a reply is written. */
-int tykb_message_settle_body(struct tykb_message *message);
+int tykb_node_settle_body(struct tykb_node *node);
 /* Reads everything, so that bytes that are no message are found: TYKB_OK or TYKB_E_MALFORMED. */
-int tykb_message_check(struct tykb_message *message);
+int tykb_node_check(struct tykb_node *node);
 
 /* ---- Maps: string keys, values of the field's kind (strings or messages here) ---- */
 
 struct tykb_entry {
   struct tykb_span key;
   struct tykb_span value;       /* text, or a message's bytes as they came */
-  struct tykb_message *message; /* made at first need: tykb_map_message */
+  struct tykb_node *node; /* made at first need: tykb_map_node */
   uint32_t hash;
   bool live;    /* false: deleted */
   bool changed; /* not in the input, or other than there */
@@ -133,20 +133,20 @@ int tykb_map_find(struct tykb_map *map, struct tykb_span key, struct tykb_entry 
 /* Text maps. Copies both. Does not decode what the input holds. */
 int tykb_map_put(struct tykb_map *map, struct tykb_span key, struct tykb_span value);
 /* Message maps: the value of `key`, made empty when missing. */
-int tykb_map_message(struct tykb_map *map, struct tykb_span key, struct tykb_message **message);
+int tykb_map_node(struct tykb_map *map, struct tykb_span key, struct tykb_node **node);
 /* TYKB_E_NOT_FOUND when the key is missing. */
 int tykb_map_remove(struct tykb_map *map, struct tykb_span key);
 int tykb_map_clear(struct tykb_map *map);
 /* Decodes, and hands out the entries, *slots of them of which *count are live. Valid until the next change. */
 int tykb_map_entries(struct tykb_map *map, struct tykb_entry **entries, size_t *slots, size_t *count);
 /* Message maps: the message of an entry. */
-int tykb_map_entry_message(struct tykb_map *map, size_t slot, struct tykb_message **message);
+int tykb_map_entry_node(struct tykb_map *map, size_t slot, struct tykb_node **node);
 
 /* ---- Lists ---- */
 
 union tykb_element {
   union tykb_value value;
-  struct tykb_message *message;
+  struct tykb_node *node;
 };
 
 const struct tykb_field *tykb_list_field(const struct tykb_list *list);
@@ -155,7 +155,7 @@ int tykb_list_elements(struct tykb_list *list, union tykb_element **elements, si
 /* Adds at the end, without decoding what the input holds. Copies text. */
 int tykb_list_append(struct tykb_list *list, union tykb_value value);
 /* Lists of messages: a new empty one at the end. */
-int tykb_list_add(struct tykb_list *list, struct tykb_message **message);
+int tykb_list_add(struct tykb_list *list, struct tykb_node **node);
 int tykb_list_set(struct tykb_list *list, size_t at, union tykb_value value);
 /* Moves: element i becomes the one that stood at order[i]; `count` of them stay. No index twice. Removal, insertion of what
  * was appended, sorting and reversing are all this. */
