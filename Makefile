@@ -1,0 +1,61 @@
+# Everything that one does with tykbridge. `make` alone prints the list.
+#
+# Variables: PYTHON (any Python from 3.11 on), FUZZ_SECONDS, REQUIRE_PYTHONS (see `make test`), CFLAGS, TYKB_DEBUG=1.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+FUZZ_SECONDS ?= 60
+# Versions without which `make test` fails, such as "3.11 3.12 3.13"; others are tested where they are found.
+REQUIRE_PYTHONS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+NATIVE := setup.py pyproject.toml tykbridge/_version.py $(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxd)
+
+.PHONY: help
+help:  ## print this list
+	@printf 'tykbridge: Tyk'"'"'s rich plugins for any host\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@printf '\nmake PYTHON=/path/to/python chooses the Python (3.11 or later); CONTRIBUTING.md tells the rest.\n'
+
+.PHONY: build
+build: $(VENV)/.built  ## the package, installed in .venv
+	@:
+
+$(VENV)/.python:
+	@tools/prepare "$(PYTHON)" c
+	@echo "tykbridge: making $(VENV)"
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.dependencies: $(VENV)/.python pyproject.toml
+	@echo "tykbridge: installing what it builds and is tested with into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+# The editable installation is made once; later builds only compile, into the tree.
+$(VENV)/.installed: $(VENV)/.dependencies setup.py
+	@echo "tykbridge: building"
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.installed $(NATIVE)
+	@if [ -n "$(filter $(NATIVE),$?)" ] && [ -n "$$(find $(filter $(NATIVE),$?) -newer $(VENV)/.installed)" ]; then \
+		echo "tykbridge: building what changed"; \
+		$(BIN)/python setup.py --quiet build_ext --inplace; \
+	fi
+	@touch $@
+
+.PHONY: clean
+clean:  ## remove everything that was built
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf tykbridge/include tykbridge/pkgconfig tykbridge/*.so tykbridge/*.so.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,187 @@
+"""Builds the C library, the Cython module linked to it, and the two files that hosts compile with.
+
+Variables: CFLAGS and LDFLAGS are added to the command lines; TYKB_DEBUG=1 builds without optimisation and with
+assertions; TYKB_SANITIZE=address,undefined builds for these sanitizers. docs/building.md tells why the flags are
+what they are.
+"""
+
+import os
+import runpy
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+VERSION: str = runpy.run_path(str(ROOT / "tykbridge" / "_version.py"))["__version__"]
+SONAME = "libtykbridge.so.1"
+LIBRARY = "tykbridge.libtykbridge"
+
+# What both of them are made of. The module has its own copies, hidden: a dispatch then calls no function through a PLT,
+# and a host's older library cannot lend the module an object.c of another release.
+SHARED = ["csrc/mem.c", "csrc/wire.c", "csrc/object.c", "csrc/fields.c"]
+LIBRARY_ONLY = ["csrc/bridge.c", "csrc/python.c", "csrc/host.c", "csrc/status.c", "csrc/message.c"]
+
+PKG_CONFIG = f"""\
+prefix=${{pcfiledir}}/..
+includedir=${{prefix}}/include
+libdir=${{prefix}}
+
+Name: tykbridge
+Description: Tyk's rich plugins for any host
+URL: https://pypi.org/project/tykbridge/
+Version: {VERSION}
+Cflags: -I${{includedir}}
+Libs: -L${{libdir}} -l:{SONAME} -Wl,-rpath,${{libdir}}
+"""
+
+
+def compile_flags() -> list[str]:
+    """Flags of library and module alike; they come after Python's own and win over them."""
+    flags = ["-std=c11", "-fvisibility=hidden", f'-DTYKB_VERSION="{VERSION}"']
+    sanitizers = os.environ.get("TYKB_SANITIZE", "")
+    if sanitizers:
+        flags += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    if os.environ.get("TYKB_DEBUG", "0") not in ("", "0"):
+        flags += ["-O0", "-g3", "-UNDEBUG", "-DTYKB_DEBUG"]
+    elif sanitizers:
+        flags += ["-O1", "-g"]
+    else:
+        # A level that the builder chose in CFLAGS stays: these flags come last.
+        flags += ["-fno-plt", *([] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"])]
+    return flags
+
+
+def link_flags() -> list[str]:
+    """What every link gets: all symbols resolved at load, and the sanitizers where they are asked for."""
+    sanitizers = os.environ.get("TYKB_SANITIZE", "")
+    return ["-Wl,-z,now", *([f"-fsanitize={sanitizers}"] if sanitizers else [])]
+
+
+def without_symbolic(words: list[str]) -> list[str]:
+    """The linker's words without those that Python was built with and that would break a host's callbacks.
+
+    -Bsymbolic-functions (Debian) binds TykTriggerEvent to our own, so that a host's is never called;
+    -fno-semantic-interposition lets the compiler do the same; an rpath of the Python's own (pyenv, conda) would be
+    searched before $ORIGIN.
+    """
+    kept: list[str] = []
+    rpath_follows = False
+    for word in words:
+        parts = word.split(",") if word.startswith("-Wl,") else [word]
+        out: list[str] = []
+        for part in parts:
+            if rpath_follows and part != "-Wl":
+                rpath_follows = False
+            elif part in ("-rpath", "-R"):
+                rpath_follows = True
+            elif not part.startswith(("-Bsymbolic", "-fno-semantic-interposition", "-rpath=")):
+                out.append(part)
+        if out and out != ["-Wl"]:
+            kept.append(",".join(out))
+    return kept
+
+
+class Build(build_ext):
+    """Builds the library, then the module against it, and writes the header and the pkg-config file beside them."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """The library is loaded by hosts, so its file has the name that linkers look for."""
+        if fullname.rpartition(".")[2] == LIBRARY.rpartition(".")[2]:
+            return str(Path(*fullname.split(".")[:-1], SONAME))
+        return str(super().get_ext_filename(fullname))
+
+    def build_extensions(self) -> None:
+        """Compiles and links, the library first."""
+        from Cython.Build import cythonize
+
+        missing = [s for e in self.extensions for s in e.sources if not (ROOT / s).exists()]
+        if missing:
+            raise SystemExit(f"setup.py: these sources are missing: {', '.join(sorted(set(missing)))}")
+        for program in ("compiler_so", "linker_so"):
+            self.compiler.set_executable(program, without_symbolic(getattr(self.compiler, program)))
+        library, module = self.extensions
+        # Into the build folder, so that no generated C stands in the tree or ships.
+        [generated] = cythonize(
+            [Extension(module.name, ["tykbridge/_bridge.pyx"], include_dirs=["csrc"])],
+            build_dir=os.path.relpath(self.build_temp),
+            language_level=3,
+            quiet=True,
+            force=bool(self.force),
+        )
+        module.sources = [*generated.sources, *SHARED]
+        module.library_dirs = [str(Path(self.get_ext_fullpath(library.name)).parent)]
+        self.parallel = None  # the module is linked to the library: one after the other
+        self.check_extensions_list(self.extensions)
+        temp = self.build_temp
+        for extension in self.extensions:
+            # Objects of both, compiled with different flags, have the same names.
+            self.build_temp = os.path.join(temp, extension.name)
+            self.build_extension(extension)
+        self.build_temp = temp
+        for path, text in self._texts(Path(self.build_lib)).items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+    def copy_extensions_to_source(self) -> None:
+        """Puts what was built into the tree; a file in use by a running host is replaced, never overwritten."""
+        package = Path(self.get_finalized_command("build_py").get_package_dir("tykbridge"))
+        for extension in self.extensions:
+            (package / Path(self.get_ext_filename(extension.name)).name).unlink(missing_ok=True)
+        super().copy_extensions_to_source()
+        for path, text in self._texts(package.parent).items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+    def get_outputs(self) -> list[str]:
+        """Every file that a build writes."""
+        return [*super().get_outputs(), *map(str, self._texts(Path(self.build_lib)))]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        """Where an editable installation finds them."""
+        mapping = dict(super().get_output_mapping())
+        if self.inplace:
+            package = Path(self.get_finalized_command("build_py").get_package_dir("tykbridge"))
+            built, tree = self._texts(Path(self.build_lib)), self._texts(package.parent)
+            mapping |= dict(zip(map(str, built), map(str, tree), strict=True))
+        return mapping
+
+    def _texts(self, base: Path) -> dict[Path, str]:
+        """The files for hosts that are written, not compiled."""
+        return {
+            base / "tykbridge/include/tykbridge/api.h": (ROOT / "csrc/api.h").read_text(encoding="utf-8"),
+            base / "tykbridge/pkgconfig/tykbridge.pc": PKG_CONFIG,
+        }
+
+
+headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob("*.h"))
+stubs = {p.name: str(p.relative_to(ROOT)) for p in sorted((ROOT / "stubs").glob("*-stubs"))}
+
+setup(
+    packages=[*find_packages(include=["tykbridge", "tykbridge.*"]), *stubs],
+    package_dir=stubs,
+    package_data={"": ["py.typed", "*.pyi"]},
+    include_package_data=False,
+    ext_modules=[
+        Extension(
+            LIBRARY,
+            [*LIBRARY_ONLY, *SHARED],
+            include_dirs=["csrc"],
+            depends=headers,
+            libraries=["dl", "pthread"],
+            extra_compile_args=[*compile_flags(), "-include", "csrc/exports.h", "-fsemantic-interposition"],
+            # No -z defs under a sanitizer: its functions come from the runtime that the process starts with.
+            extra_link_args=[f"-Wl,-soname,{SONAME}", "-Wl,-z,nodelete", *link_flags()]
+            + ([] if os.environ.get("TYKB_SANITIZE") else ["-Wl,-z,defs"]),
+        ),
+        Extension(
+            "tykbridge._bridge",
+            ["tykbridge/_bridge.pyx", *SHARED],
+            include_dirs=["csrc"],
+            depends=[*headers, "tykbridge/_bridge.pxd"],
+            extra_compile_args=compile_flags(),
+            extra_link_args=[f"-l:{SONAME}", "-Wl,-rpath,$ORIGIN", "-Wl,--disable-new-dtags", *link_flags()],
+        ),
+    ],
+    cmdclass={"build_ext": Build},
+)
