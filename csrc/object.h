@@ -74,7 +74,7 @@ void tykb_context_free(struct tykb_context *context);
 void tykb_context_reset(struct tykb_context *context);
 /* The message that `input` spells, as the root of a tree. Borrows the bytes. NULL: no memory. */
 struct tykb_node *tykb_context_root(struct tykb_context *context, const struct tykb_type *type,
-                                       struct tykb_span input);
+                                    struct tykb_span input);
 /* Copies what was borrowed, so that the tree outlives the input. On TYKB_E_NO_MEMORY the tree must be freed with the input. */
 int tykb_context_own_input(struct tykb_context *context);
 /* Memory that lives as long as the context. */
@@ -118,10 +118,11 @@ int tykb_node_check(struct tykb_node *node);
 
 struct tykb_entry {
   struct tykb_span key;
-  struct tykb_span value;       /* text, or a message's bytes as they came */
-  struct tykb_node *node; /* made at first need: tykb_map_node */
+  struct tykb_span value; /* text, or a message's bytes as they came */
+  struct tykb_node *node; /* message maps: made at first need by tykb_map_entry_node */
   uint32_t hash;
-  bool live;    /* false: deleted */
+  bool live;    /* false: removed */
+  bool base;    /* the input has the key */
   bool changed; /* not in the input, or other than there */
 };
 
@@ -144,14 +145,16 @@ int tykb_map_entry_node(struct tykb_map *map, size_t slot, struct tykb_node **no
 
 /* ---- Lists ---- */
 
-union tykb_element {
-  union tykb_value value;
-  struct tykb_node *node;
+struct tykb_element {
+  union tykb_value value; /* of a message: its bytes as they came */
+  struct tykb_node *node; /* lists of messages: made at first need by tykb_list_node */
 };
 
 const struct tykb_field *tykb_list_field(const struct tykb_list *list);
 /* Decodes, and hands out the elements. Valid until the next change. */
-int tykb_list_elements(struct tykb_list *list, union tykb_element **elements, size_t *count);
+int tykb_list_elements(struct tykb_list *list, struct tykb_element **elements, size_t *count);
+/* Lists of messages: the message of an element. */
+int tykb_list_node(struct tykb_list *list, size_t at, struct tykb_node **node);
 /* Adds at the end, without decoding what the input holds. Copies text. */
 int tykb_list_append(struct tykb_list *list, union tykb_value value);
 /* Lists of messages: a new empty one at the end. */

@@ -1,0 +1,619 @@
+/* The tree of messages: memory, reading and writing of fields. Maps and lists are in container.c, replies in write.c. */
+#include "object.h"
+
+#include <limits.h>
+
+#include "mem.h"
+#include "tree.h"
+
+enum { FIRST_BLOCK = 4096 - 64, LATER_BLOCK = 16384 };
+
+/* ---- Context ---- */
+
+static void *block_data(struct tykb_block *block) { return block + 1; }
+
+struct tykb_context *tykb_context_new(void) {
+  struct tykb_context *context = tykb_mem_alloc(sizeof *context + sizeof(struct tykb_block) + FIRST_BLOCK);
+  if (!context) return NULL;
+  memset(context, 0, sizeof *context);
+  context->block = (struct tykb_block *)(context + 1);
+  context->block->next = NULL;
+  context->block->size = FIRST_BLOCK;
+  context->block->used = 0;
+  return context;
+}
+
+void tykb_context_reset(struct tykb_context *context) {
+  while (context->block->next) {
+    struct tykb_block *block = context->block;
+    context->block = block->next;
+    tykb_mem_free(block);
+  }
+  context->block->used = 0;
+  context->input = (struct tykb_span){NULL, 0};
+  context->owned = false;
+  context->clock = 0;
+  context->nodes = NULL;
+  context->maps = NULL;
+  context->lists = NULL;
+}
+
+void tykb_context_free(struct tykb_context *context) {
+  if (!context) return;
+  tykb_context_reset(context);
+  tykb_mem_free(context);
+}
+
+static void *alloc_block(struct tykb_context *context, size_t size) {
+  size_t room = size > LATER_BLOCK / 4 ? size : LATER_BLOCK;
+  struct tykb_block *block;
+  if (room > SIZE_MAX - sizeof *block) return NULL;
+  block = tykb_mem_alloc(sizeof *block + room);
+  if (!block) return NULL;
+  block->size = room;
+  block->used = size;
+  block->next = context->block;
+  context->block = block;
+  return block_data(block);
+}
+
+void *tykb_context_alloc(struct tykb_context *context, size_t size) {
+  struct tykb_block *block = context->block;
+  if (size > SIZE_MAX - 8) return NULL;
+  size = (size + 7) & ~(size_t)7;
+  if (block->size - block->used < size) return alloc_block(context, size);
+  void *data = (uint8_t *)block_data(block) + block->used;
+  block->used += size;
+  return data;
+}
+
+struct tykb_span tykb_context_copy(struct tykb_context *context, struct tykb_span text, int *status) {
+  struct tykb_span copy = {NULL, 0};
+  *status = TYKB_OK;
+  if (text.size == 0) return copy;
+  uint8_t *data = tykb_context_alloc(context, text.size);
+  if (!data) {
+    *status = TYKB_E_NO_MEMORY;
+    return copy;
+  }
+  memcpy(data, text.data, text.size);
+  copy.data = data;
+  copy.size = text.size;
+  return copy;
+}
+
+struct tykb_node *tykb_context_root(struct tykb_context *context, const struct tykb_type *type,
+                                    struct tykb_span input) {
+  struct tykb_node *root = tykb_node_new(context, type, input);
+  context->input = input;
+  context->owned = false;
+  if (root) root->present = true;
+  return root;
+}
+
+struct move {
+  struct tykb_span from;
+  const uint8_t *to;
+};
+
+/* Integers, for the pointers need not belong to one block: a span may be of the arena already. */
+static void move_span(struct tykb_span *span, const struct move *move) {
+  uintptr_t at = (uintptr_t)span->data, start = (uintptr_t)move->from.data;
+  if (span->data && at >= start && at - start <= move->from.size) span->data = move->to + (at - start);
+}
+
+int tykb_context_own_input(struct tykb_context *context) {
+  int status;
+  if (context->owned || context->input.size == 0) return TYKB_OK;
+  struct tykb_span copy = tykb_context_copy(context, context->input, &status);
+  if (status) return status;
+  struct move move = {context->input, copy.data};
+  for (struct tykb_node *node = context->nodes; node; node = node->next) move_span(&node->bytes, &move);
+  for (struct tykb_map *map = context->maps; map; map = map->next) {
+    for (size_t i = 0; i < map->slots; i++) {
+      move_span(&map->entries[i].key, &move);
+      move_span(&map->entries[i].value, &move);
+    }
+  }
+  for (struct tykb_list *list = context->lists; list; list = list->next) {
+    bool text = list->field->kind == TYKB_KIND_STRING || list->field->kind == TYKB_KIND_BYTES ||
+                list->field->kind == TYKB_KIND_MESSAGE;
+    for (size_t i = 0; text && i < list->count; i++) move_span(&list->elements[i].value.text, &move);
+  }
+  context->input = copy;
+  context->owned = true;
+  return TYKB_OK;
+}
+
+/* ---- Fields on the wire ---- */
+
+static bool is_text(const struct tykb_field *field) {
+  return field->kind == TYKB_KIND_STRING || field->kind == TYKB_KIND_BYTES;
+}
+
+bool tykb_field_fits(const struct tykb_field *field, uint32_t wire_type) {
+  if (field->shape == TYKB_MAP || is_text(field) || field->kind == TYKB_KIND_MESSAGE)
+    return wire_type == TYKB_WIRE_LEN;
+  if (field->shape == TYKB_REPEATED && wire_type == TYKB_WIRE_LEN) return true;
+  return wire_type == (field->kind == TYKB_KIND_DOUBLE ? TYKB_WIRE_I64 : TYKB_WIRE_VARINT);
+}
+
+union tykb_value tykb_field_value(const struct tykb_field *field, const struct tykb_wire_field *wire) {
+  union tykb_value value;
+  memset(&value, 0, sizeof value);
+  switch (field->kind) {
+    case TYKB_KIND_BOOL:
+      value.number = wire->varint != 0;
+      break;
+    case TYKB_KIND_INT32:
+    case TYKB_KIND_ENUM:
+      value.number = (int32_t)(uint32_t)wire->varint;
+      break;
+    case TYKB_KIND_INT64:
+      value.number = (int64_t)wire->varint;
+      break;
+    case TYKB_KIND_DOUBLE:
+      memcpy(&value.real, &wire->varint, sizeof value.real);
+      break;
+    default:
+      value.text = wire->len;
+  }
+  return value;
+}
+
+int tykb_entry_parse(struct tykb_span payload, struct tykb_span *key, struct tykb_span *value) {
+  const uint8_t *p = payload.data, *end = p + payload.size;
+  struct tykb_wire_field field;
+  *key = *value = (struct tykb_span){NULL, 0};
+  while (p < end) {
+    p = tykb_wire_next(p, end, &field);
+    if (!p) return TYKB_E_MALFORMED;
+    if (field.type != TYKB_WIRE_LEN) continue;
+    if (field.number == 1) *key = field.len;
+    if (field.number == 2) *value = field.len;
+  }
+  return TYKB_OK;
+}
+
+static const struct tykb_field *field_of(const struct tykb_type *type, const struct tykb_wire_field *wire) {
+  if (wire->number > type->max_number || type->by_number[wire->number] < 0) return NULL;
+  const struct tykb_field *field = &type->fields[type->by_number[wire->number]];
+  return tykb_field_fits(field, wire->type) ? field : NULL;
+}
+
+/* ---- Nodes ---- */
+
+struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_type *type, struct tykb_span bytes) {
+  struct tykb_node *node = tykb_context_alloc(context, sizeof *node);
+  if (!node) return NULL;
+  memset(node, 0, sizeof *node);
+  node->context = context;
+  node->type = type;
+  node->bytes = bytes;
+  node->last_slot = &node->slots;
+  node->next = context->nodes;
+  context->nodes = node;
+  return node;
+}
+
+const struct tykb_type *tykb_node_type(const struct tykb_node *node) { return node->type; }
+
+bool tykb_node_changed(const struct tykb_node *node) { return node->changed; }
+
+int tykb_node_scan(struct tykb_node *node) {
+  if (node->index) return TYKB_OK;
+  const struct tykb_type *type = node->type;
+  const uint8_t *start = node->bytes.data, *p = start, *end = start + node->bytes.size;
+  size_t size = (type->count ? type->count : 1) * 2 * sizeof(uint32_t);
+  uint32_t *index = tykb_context_alloc(node->context, size);
+  struct tykb_wire_field wire;
+  if (!index) return TYKB_E_NO_MEMORY;
+  memset(index, 0, size);
+  while (p < end) {
+    uint32_t at = (uint32_t)(p - start) + 1;
+    p = tykb_wire_next(p, end, &wire);
+    if (!p) return TYKB_E_MALFORMED;
+    const struct tykb_field *field = field_of(type, &wire);
+    if (!field) continue;
+    uint32_t *entry = index + 2 * field->index;
+    if (!entry[0]) entry[0] = at;
+    entry[1] = at;
+  }
+  node->index = index;
+  return TYKB_OK;
+}
+
+struct tykb_slot *tykb_node_slot(const struct tykb_node *node, const struct tykb_field *field) {
+  struct tykb_slot *slot = node->slots;
+  while (slot && slot->field != field) slot = slot->next;
+  return slot;
+}
+
+static struct tykb_slot *add_slot(struct tykb_node *node, const struct tykb_field *field) {
+  struct tykb_slot *slot = tykb_context_alloc(node->context, sizeof *slot);
+  if (!slot) return NULL;
+  memset(slot, 0, sizeof *slot);
+  slot->field = field;
+  *node->last_slot = slot;
+  node->last_slot = &slot->next;
+  return slot;
+}
+
+void tykb_node_mark(struct tykb_node *node) {
+  while (node && !(node->changed && node->present)) {
+    node->changed = node->present = true;
+    if (node->map) {
+      node->map->entries[node->element].changed = true;
+      node = node->map->owner;
+    } else if (node->list) {
+      struct tykb_list *list = node->list;
+      /* An element that came with the bytes cannot be changed by appending: the whole list is written anew. */
+      if (!node->own && list->owner && list->base) {
+        list->slot->drop = true;
+        tykb_node_mark_splice(list->owner);
+      }
+      node = list->owner;
+    } else {
+      node = node->parent;
+    }
+  }
+}
+
+void tykb_node_mark_splice(struct tykb_node *node) {
+  tykb_node_mark(node);
+  /* Elements of maps and lists are always written whole, so what is above them need not know. */
+  for (; node && !node->splice; node = node->parent) node->splice = true;
+}
+
+void tykb_node_detach(struct tykb_node *node) {
+  node->parent = NULL;
+  node->map = NULL;
+  node->list = NULL;
+}
+
+int tykb_node_get(struct tykb_node *node, const struct tykb_field *field, union tykb_value *value) {
+  struct tykb_slot *slot = tykb_node_slot(node, field);
+  memset(value, 0, sizeof *value);
+  if (slot && slot->set) {
+    *value = slot->value;
+    return TYKB_OK;
+  }
+  int status = tykb_node_scan(node);
+  if (status) return status;
+  uint32_t at = node->index[2 * field->index + 1];
+  if (at) {
+    struct tykb_wire_field wire;
+    /* Scanned before, so it cannot fail here. */
+    tykb_wire_next(node->bytes.data + at - 1, node->bytes.data + node->bytes.size, &wire);
+    *value = tykb_field_value(field, &wire);
+  }
+  return TYKB_OK;
+}
+
+static int set_owned(struct tykb_node *node, const struct tykb_field *field, union tykb_value value) {
+  struct tykb_slot *slot = tykb_node_slot(node, field);
+  if (!slot) slot = add_slot(node, field);
+  if (!slot) return TYKB_E_NO_MEMORY;
+  slot->value = value;
+  slot->set = true;
+  slot->order = ++node->context->clock;
+  tykb_node_mark(node);
+  return TYKB_OK;
+}
+
+int tykb_node_set(struct tykb_node *node, const struct tykb_field *field, union tykb_value value) {
+  int status = TYKB_OK;
+  if (is_text(field)) value.text = tykb_context_copy(node->context, value.text, &status);
+  return status ? status : set_owned(node, field, value);
+}
+
+int tykb_node_has(struct tykb_node *node, const struct tykb_field *field) {
+  int status;
+  if (field->shape == TYKB_MAP) {
+    struct tykb_map *map;
+    struct tykb_entry *entries;
+    size_t slots, count = 0;
+    status = tykb_node_map(node, field, &map);
+    if (!status) status = tykb_map_entries(map, &entries, &slots, &count);
+    return status ? status : count > 0;
+  }
+  if (field->shape == TYKB_REPEATED) {
+    struct tykb_list *list;
+    struct tykb_element *elements;
+    size_t count = 0;
+    status = tykb_node_list(node, field, &list);
+    if (!status) status = tykb_list_elements(list, &elements, &count);
+    return status ? status : count > 0;
+  }
+  if (field->kind == TYKB_KIND_MESSAGE) {
+    struct tykb_slot *slot = tykb_node_slot(node, field);
+    if (slot) return slot->node && slot->node->present;
+    status = tykb_node_scan(node);
+    return status ? status : node->index[2 * field->index] != 0;
+  }
+  union tykb_value value;
+  status = tykb_node_get(node, field, &value);
+  if (status) return status;
+  if (is_text(field)) return value.text.size > 0;
+  return value.number != 0; /* a double's bits: -0.0 is not the default, as in protobuf */
+}
+
+/* The bytes of a singular message: where the input has several pieces, concatenating them merges them. */
+static int gather(struct tykb_node *node, const struct tykb_field *field, struct tykb_span *bytes) {
+  uint32_t first = node->index[2 * field->index], last = node->index[2 * field->index + 1];
+  const uint8_t *data = node->bytes.data, *end = data + node->bytes.size;
+  struct tykb_wire_field wire;
+  *bytes = (struct tykb_span){NULL, 0};
+  if (!first) return TYKB_OK;
+  tykb_wire_next(data + first - 1, end, &wire);
+  *bytes = wire.len;
+  if (first == last) return TYKB_OK;
+  size_t size = 0;
+  for (const uint8_t *p = data + first - 1; p && p <= data + last - 1;) {
+    p = tykb_wire_next(p, end, &wire);
+    if (field_of(node->type, &wire) == field) size += wire.len.size;
+  }
+  uint8_t *joined = tykb_context_alloc(node->context, size), *to = joined;
+  if (!joined) return TYKB_E_NO_MEMORY;
+  for (const uint8_t *p = data + first - 1; p && p <= data + last - 1;) {
+    p = tykb_wire_next(p, end, &wire);
+    if (field_of(node->type, &wire) == field) to = tykb_wire_put_bytes(to, wire.len.data, wire.len.size);
+  }
+  *bytes = (struct tykb_span){joined, size};
+  return TYKB_OK;
+}
+
+int tykb_node_child(struct tykb_node *node, const struct tykb_field *field, struct tykb_node **child) {
+  struct tykb_slot *slot = tykb_node_slot(node, field);
+  struct tykb_span bytes = {NULL, 0};
+  bool present = false;
+  *child = NULL;
+  if (slot && slot->node) {
+    *child = slot->node;
+    return TYKB_OK;
+  }
+  if (!slot) {
+    int status = tykb_node_scan(node);
+    if (!status) status = gather(node, field, &bytes);
+    if (status) return status;
+    present = node->index[2 * field->index] != 0;
+  }
+  struct tykb_node *made = tykb_node_new(node->context, field->child, bytes);
+  if (!made) return TYKB_E_NO_MEMORY;
+  if (!slot) slot = add_slot(node, field);
+  if (!slot) return TYKB_E_NO_MEMORY;
+  made->parent = node;
+  made->present = present;
+  slot->node = made;
+  *child = made;
+  return TYKB_OK;
+}
+
+int tykb_node_map(struct tykb_node *node, const struct tykb_field *field, struct tykb_map **map) {
+  struct tykb_slot *slot = tykb_node_slot(node, field);
+  *map = NULL;
+  if (!slot || !slot->map) {
+    struct tykb_map *made = tykb_context_alloc(node->context, sizeof *made);
+    if (!slot) slot = add_slot(node, field);
+    if (!made || !slot) return TYKB_E_NO_MEMORY;
+    memset(made, 0, sizeof *made);
+    made->owner = node;
+    made->slot = slot;
+    made->field = field;
+    made->context = node->context;
+    made->loaded = slot->drop;
+    made->next = node->context->maps;
+    node->context->maps = made;
+    slot->map = made;
+  }
+  *map = slot->map;
+  return TYKB_OK;
+}
+
+int tykb_node_list(struct tykb_node *node, const struct tykb_field *field, struct tykb_list **list) {
+  struct tykb_slot *slot = tykb_node_slot(node, field);
+  *list = NULL;
+  if (!slot || !slot->list) {
+    struct tykb_list *made = tykb_context_alloc(node->context, sizeof *made);
+    if (!slot) slot = add_slot(node, field);
+    if (!made || !slot) return TYKB_E_NO_MEMORY;
+    memset(made, 0, sizeof *made);
+    made->owner = node;
+    made->slot = slot;
+    made->field = field;
+    made->context = node->context;
+    made->loaded = slot->drop;
+    made->next = node->context->lists;
+    node->context->lists = made;
+    slot->list = made;
+  }
+  *list = slot->list;
+  return TYKB_OK;
+}
+
+int tykb_node_touch(struct tykb_node *node) {
+  tykb_node_mark(node);
+  return TYKB_OK;
+}
+
+static int clear_child(struct tykb_node *node, const struct tykb_field *field, struct tykb_slot *slot) {
+  int status = tykb_node_scan(node);
+  if (status) return status;
+  if (field->shape == TYKB_MAP) {
+    if (slot->map && (status = tykb_map_detach(slot->map)) != TYKB_OK) return status;
+    slot->map = NULL;
+  } else if (field->shape == TYKB_REPEATED) {
+    if (slot->list && (status = tykb_list_detach(slot->list)) != TYKB_OK) return status;
+    slot->list = NULL;
+  } else {
+    if (slot->node) tykb_node_detach(slot->node);
+    slot->node = NULL;
+  }
+  if (node->index[2 * field->index]) {
+    slot->drop = true;
+    tykb_node_mark_splice(node);
+  }
+  return TYKB_OK;
+}
+
+int tykb_node_clear_field(struct tykb_node *node, const struct tykb_field *field) {
+  int status = TYKB_OK;
+  if (field->shape == TYKB_SINGULAR && field->kind != TYKB_KIND_MESSAGE) {
+    union tykb_value none;
+    memset(&none, 0, sizeof none);
+    return set_owned(node, field, none);
+  }
+  struct tykb_slot *slot = tykb_node_slot(node, field);
+  if (!slot) slot = add_slot(node, field);
+  if (!slot) return TYKB_E_NO_MEMORY;
+  status = clear_child(node, field, slot);
+  if (!status) tykb_node_mark(node);
+  return status;
+}
+
+int tykb_node_clear(struct tykb_node *node) {
+  int status = TYKB_OK;
+  for (uint32_t i = 0; i < node->type->count && !status; i++) {
+    const struct tykb_field *field = &node->type->fields[i];
+    status = tykb_node_clear_field(node, field);
+  }
+  node->unknown = (struct tykb_span){NULL, 0};
+  return status;
+}
+
+/* ---- Merging ---- */
+
+/* Checks bytes that are to be merged: the wire format and, as protobuf's parser does, the UTF-8 of strings. The depth is
+ * that of the schema. */
+static int check(const struct tykb_type *type, struct tykb_span bytes) {
+  const uint8_t *p = bytes.data, *end = p + bytes.size;
+  struct tykb_wire_field wire;
+  while (p < end) {
+    p = tykb_wire_next(p, end, &wire);
+    if (!p) return TYKB_E_MALFORMED;
+    const struct tykb_field *field = field_of(type, &wire);
+    if (!field || wire.type != TYKB_WIRE_LEN) continue;
+    struct tykb_span value = wire.len;
+    if (field->shape == TYKB_MAP) {
+      struct tykb_span key;
+      if (tykb_entry_parse(wire.len, &key, &value) || !tykb_wire_is_utf8(key.data, key.size)) return TYKB_E_MALFORMED;
+    }
+    if (field->kind == TYKB_KIND_STRING && !tykb_wire_is_utf8(value.data, value.size)) return TYKB_E_MALFORMED;
+    if (field->kind == TYKB_KIND_MESSAGE && check(field->child, value)) return TYKB_E_MALFORMED;
+    if (field->kind == TYKB_KIND_DOUBLE && value.size % 8) return TYKB_E_MALFORMED;
+  }
+  return TYKB_OK;
+}
+
+static int merge_field(struct tykb_node *node, const struct tykb_field *field, const struct tykb_wire_field *wire) {
+  int status;
+  if (field->shape == TYKB_MAP) {
+    struct tykb_map *map;
+    struct tykb_span key, value;
+    status = tykb_node_map(node, field, &map);
+    if (!status) status = tykb_entry_parse(wire->len, &key, &value);
+    return status ? status : tykb_map_put_owned(map, key, value);
+  }
+  if (field->shape == TYKB_REPEATED) {
+    struct tykb_list *list;
+    status = tykb_node_list(node, field, &list);
+    if (status || field->kind != TYKB_KIND_DOUBLE || wire->type != TYKB_WIRE_LEN)
+      return status ? status : tykb_list_append_owned(list, tykb_field_value(field, wire));
+    for (size_t at = 0; at < wire->len.size && !status; at += 8) {
+      struct tykb_wire_field one;
+      /* Packed: no tags. A tag before it makes it a field. */
+      uint8_t tagged[9] = {(uint8_t)tykb_wire_tag(1, TYKB_WIRE_I64)};
+      memcpy(tagged + 1, wire->len.data + at, 8);
+      tykb_wire_next(tagged, tagged + 9, &one);
+      status = tykb_list_append_owned(list, tykb_field_value(field, &one));
+    }
+    return status;
+  }
+  if (field->kind == TYKB_KIND_MESSAGE) {
+    struct tykb_node *child;
+    status = tykb_node_child(node, field, &child);
+    if (status) return status;
+    tykb_node_mark(child);
+    return tykb_node_merge_checked(child, wire->len);
+  }
+  return set_owned(node, field, tykb_field_value(field, wire));
+}
+
+static int keep_unknown(struct tykb_node *node, struct tykb_span more) {
+  uint8_t *joined = tykb_context_alloc(node->context, node->unknown.size + more.size);
+  if (!joined) return TYKB_E_NO_MEMORY;
+  tykb_wire_put_bytes(tykb_wire_put_bytes(joined, node->unknown.data, node->unknown.size), more.data, more.size);
+  node->unknown = (struct tykb_span){joined, node->unknown.size + more.size};
+  return TYKB_OK;
+}
+
+int tykb_node_merge_checked(struct tykb_node *node, struct tykb_span bytes) {
+  const uint8_t *p = bytes.data, *end = p + bytes.size, *unknown = NULL;
+  struct tykb_wire_field wire;
+  int status = TYKB_OK;
+  while (p < end && !status) {
+    const uint8_t *start = p;
+    p = tykb_wire_next(p, end, &wire);
+    if (!p) return TYKB_E_MALFORMED;
+    const struct tykb_field *field = field_of(node->type, &wire);
+    if (!field && !unknown) unknown = start;
+    /* A run of unknown fields is kept at once, or many of them would cost their square. */
+    if (unknown && (field || p == end)) {
+      status = keep_unknown(node, (struct tykb_span){unknown, (size_t)((field ? start : p) - unknown)});
+      unknown = NULL;
+    }
+    if (field && !status) status = merge_field(node, field, &wire);
+  }
+  if (!status) tykb_node_mark(node);
+  return status;
+}
+
+int tykb_node_merge(struct tykb_node *node, struct tykb_span bytes) {
+  int status = check(node->type, bytes);
+  if (status) return status;
+  struct tykb_span copy = tykb_context_copy(node->context, bytes, &status);
+  return status ? status : tykb_node_merge_checked(node, copy);
+}
+
+int tykb_node_replace(struct tykb_node *node, const struct tykb_field *field, struct tykb_span bytes) {
+  struct tykb_node *child;
+  int status;
+  struct tykb_span copy = tykb_context_copy(node->context, bytes, &status);
+  if (!status) status = tykb_node_clear_field(node, field);
+  if (!status) status = tykb_node_child(node, field, &child);
+  if (status) return status;
+  child->bytes = copy;
+  child->own = true;
+  tykb_node_mark(child);
+  return TYKB_OK;
+}
+
+int tykb_node_check(struct tykb_node *node) { return check(node->type, node->bytes); }
+
+/* ---- Bodies ---- */
+
+int tykb_node_settle_body(struct tykb_node *node) {
+  if (!node->changed || node->type->body < 0) return TYKB_OK;
+  const struct tykb_field *text = &node->type->fields[node->type->body];
+  const struct tykb_field *raw = &node->type->fields[node->type->raw_body];
+  struct tykb_slot *text_slot = tykb_node_slot(node, text), *raw_slot = tykb_node_slot(node, raw);
+  bool text_set = text_slot && text_slot->set, raw_set = raw_slot && raw_slot->set;
+  if (!text_set && !raw_set) return TYKB_OK;
+  bool text_wins = text_set && (!raw_set || text_slot->order > raw_slot->order);
+  union tykb_value winner = text_wins ? text_slot->value : raw_slot->value, readable = winner;
+  if (!text_wins && !tykb_wire_is_utf8(winner.text.data, winner.text.size)) readable.text.size = 0;
+  int status = tykb_node_scan(node);
+  if (!status && !raw_set) status = set_owned(node, raw, winner);
+  if (!status && !text_set) status = set_owned(node, text, readable);
+  if (status) return status;
+  text_slot = tykb_node_slot(node, text);
+  raw_slot = tykb_node_slot(node, raw);
+  raw_slot->value = winner;
+  text_slot->value = readable;
+  /* Appending would do, but a large body would then travel three times. */
+  if (node->bytes.size > 1024 && !node->own) {
+    text_slot->skip = raw_slot->skip = true;
+    tykb_node_mark_splice(node);
+  }
+  return TYKB_OK;
+}

@@ -1,0 +1,115 @@
+/* The inside of object.h's tree, for object.c, container.c and write.c alone. */
+#ifndef TYKB_TREE_H
+#define TYKB_TREE_H
+
+#include "object.h"
+
+/* A field of a node that was touched: what it holds now. Few fields are touched, so the slots are a list. */
+struct tykb_slot {
+  struct tykb_slot *next;
+  const struct tykb_field *field;
+  uint32_t order; /* scalars: the context's clock at the last write */
+  bool set;       /* scalars: `value` counts, not the bytes */
+  bool drop;      /* what the node's bytes hold of the field is gone */
+  bool skip;      /* scalars: not gone but overwritten by so much that a full reply leaves the old value out */
+  union {
+    union tykb_value value;
+    struct tykb_node *node; /* NULL: cleared */
+    struct tykb_map *map;
+    struct tykb_list *list;
+  };
+};
+
+/* One message. */
+struct tykb_node {
+  struct tykb_context *context;
+  const struct tykb_type *type;
+  /* Whose part it is: a field of `parent`, or an element of `map` (at `element`) or `list`. All NULL: the root, or detached. */
+  struct tykb_node *parent;
+  struct tykb_map *map;
+  struct tykb_list *list;
+  size_t element;
+  struct tykb_span bytes;  /* what it was read from; the parent's bytes hold them too, unless `own` */
+  uint32_t *index;         /* per row of the type: offset + 1 of its first and of its last occurrence, 0: none; NULL: not scanned */
+  struct tykb_slot *slots, **last_slot;
+  struct tykb_span unknown; /* unknown fields that were merged in */
+  struct tykb_node *next;   /* all nodes of the context */
+  size_t size;              /* between the two passes of a write: how long it will be */
+  bool present;
+  bool changed; /* something at or below was written: so it is in all above */
+  bool splice;  /* something at or below is gone: bytes cannot be copied whole. So it is in all above */
+  bool own;     /* the parent's bytes do not hold `bytes` */
+  bool whole;   /* between the two passes of a write: bytes and changes, not changes alone */
+};
+
+struct tykb_map {
+  struct tykb_node *owner; /* NULL: detached */
+  struct tykb_slot *slot;
+  const struct tykb_field *field;
+  struct tykb_context *context;
+  struct tykb_map *next; /* all maps of the context */
+  struct tykb_entry *entries;
+  size_t slots, room, count;
+  uint32_t *table; /* hash table of slot + 1, once there are many; 0: free */
+  size_t table_size;
+  uint32_t version;
+  bool loaded; /* the entries of the owner's bytes are among `entries` */
+};
+
+struct tykb_list {
+  struct tykb_node *owner; /* NULL: detached */
+  struct tykb_slot *slot;
+  const struct tykb_field *field;
+  struct tykb_context *context;
+  struct tykb_list *next; /* all lists of the context */
+  struct tykb_element *elements;
+  size_t count, room;
+  size_t base; /* how many at the front are from the owner's bytes */
+  bool loaded;
+};
+
+struct tykb_block {
+  struct tykb_block *next;
+  size_t size, used;
+};
+
+struct tykb_context {
+  struct tykb_span input;
+  bool owned; /* the input is in the arena */
+  uint32_t clock;
+  struct tykb_node *nodes;
+  struct tykb_map *maps;
+  struct tykb_list *lists;
+  struct tykb_block *block; /* the newest; the oldest is part of the context's own allocation */
+};
+
+/* Whether a field's value may come with this wire type (numbers of a list also packed). */
+bool tykb_field_fits(const struct tykb_field *field, uint32_t wire_type);
+/* A scalar as the wire has it. */
+union tykb_value tykb_field_value(const struct tykb_field *field, const struct tykb_wire_field *wire);
+/* The key and value of a map's entry. */
+int tykb_entry_parse(struct tykb_span payload, struct tykb_span *key, struct tykb_span *value);
+
+struct tykb_span tykb_context_copy(struct tykb_context *context, struct tykb_span text, int *status);
+/* A node that no one owns yet. */
+struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_type *type, struct tykb_span bytes);
+/* Fills in the index. */
+int tykb_node_scan(struct tykb_node *node);
+struct tykb_slot *tykb_node_slot(const struct tykb_node *node, const struct tykb_field *field);
+/* Something was written at `node`: all above hear of it. */
+void tykb_node_mark(struct tykb_node *node);
+/* Something that the bytes of `node` hold is gone. */
+void tykb_node_mark_splice(struct tykb_node *node);
+/* Takes the node out of whatever holds it. */
+void tykb_node_detach(struct tykb_node *node);
+/* tykb_node_merge of bytes that are checked and in the arena. */
+int tykb_node_merge_checked(struct tykb_node *node, struct tykb_span bytes);
+
+/* Puts a value whose bytes are in the arena. `value` of a message map: the message's bytes. */
+int tykb_map_put_owned(struct tykb_map *map, struct tykb_span key, struct tykb_span value);
+int tykb_list_append_owned(struct tykb_list *list, union tykb_value value);
+/* Cuts the container off: it stays readable, and no longer belongs to its message. */
+int tykb_map_detach(struct tykb_map *map);
+int tykb_list_detach(struct tykb_list *list);
+
+#endif
