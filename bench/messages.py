@@ -1,0 +1,120 @@
+"""The messages that the benchmark dispatches, and the check that the contenders answer them alike.
+
+    messages.py write FOLDER             writes every scenario's message, prints the scenarios' names
+    messages.py compare FOLDER REPLIES   fails when full, delta and classic replies differ
+
+Expects the modules that protoc generates from proto/ on sys.path.
+"""
+
+import sys
+from pathlib import Path
+
+from coprocess_common_pb2 import HookType
+from coprocess_object_pb2 import Object
+from tykbridge_delta_pb2 import Delta
+
+SIZE = 855
+BODY = bytes(range(256)) * 400  # 100 KB that are no text
+# scenario: (hook, has the 100 KB body, what a person calls it)
+SCENARIOS = {
+    "nothing": ("touch_nothing", False, "touches nothing"),
+    "add_header": ("add_header", False, "adds a header"),
+    "read_three": ("read_three", False, "reads three, adds one"),
+    "iterate": ("iterate_all", False, "iterates all, adds one"),
+    "set_metadata": ("set_metadata", False, "changes session metadata"),
+    "del_metadata": ("del_metadata", False, "deletes session metadata"),
+    "auth": ("auth", False, "auth, full session"),
+    "unread_body": ("add_header", True, "adds a header, 100 KB unread"),
+    "read_body": ("read_body", True, "reads a 100 KB body"),
+    "replace_body": ("replace_body", True, "replaces a 100 KB body"),
+}
+HEADERS = {
+    "Host": "api.example.org",
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Accept": "application/json, text/plain;q=0.9",
+    "Accept-Language": "en-GB,en;q=0.7",
+    "Accept-Encoding": "gzip, deflate, br",
+    "Authorization": "47a0c79c427728b3df4af62b9228c8ae",
+    "Content-Type": "application/json",
+    "Cookie": "theme=dark",
+    "X-Request-Id": "7f3c1d1e-8a55-4f0b-9a3e-5d0c1b2a3f44",
+    "X-Forwarded-For": "203.0.113.7, 198.51.100.23",
+}
+
+
+def build(scenario, bundle):
+    """The serialised Object of a scenario for the bundle of that name: 855 bytes, and the body where there is one."""
+    hook, with_body, _ = SCENARIOS[scenario]
+    message = Object(hook_name=hook)
+    request = message.request
+    request.headers.update(HEADERS)
+    request.url = "/orders/list"
+    request.method = "GET"
+    request.request_uri = "/orders/list?page=2"
+    request.scheme = "http"
+    request.params["page"] = "2"
+    request.return_overrides.response_code = -1
+    message.spec.update(OrgID="53ac07777cbb8c2d53000002", APIID="0a1b2c3d4e5f", bundle_hash=bundle)
+    message.spec["config_data"] = '{"limit": 10}'
+    if hook == "auth":
+        message.hook_type = HookType.CustomKeyCheck
+        message.session.SetInParent()
+    else:
+        message.hook_type = HookType.PostKeyAuth
+        session = message.session
+        session.rate, session.per, session.allowance = 1000, 60, 1000
+        session.quota_max, session.quota_remaining = 100_000, 99_000
+        session.expires = session.quota_renews = 1_900_000_000
+        session.org_id = "53ac07777cbb8c2d53000002"
+        session.tags.append("gold")
+        session.access_rights["0a1b2c3d4e5f"].api_name = "orders"
+        session.access_rights["0a1b2c3d4e5f"].versions.append("Default")
+        session.metadata.update(plan="gold", user="alice")
+        message.metadata.update(session.metadata)
+    padding = SIZE - message.ByteSize()
+    assert 0 <= padding < 400, f"{scenario}: {padding} bytes of padding"
+    request.headers["Cookie"] += "x" * padding
+    while message.ByteSize() > SIZE:  # the lengths themselves took a byte more
+        request.headers["Cookie"] = request.headers["Cookie"][:-1]
+    assert message.ByteSize() == SIZE, message.ByteSize()
+    if with_body:
+        request.raw_body = BODY
+    return message.SerializeToString(deterministic=True)
+
+
+def empty(message, path):
+    """Empties the field of a message that a path such as "session.metadata" names."""
+    *parents, field = path.split(".")
+    for parent in parents:
+        message = getattr(message, parent)
+    message.ClearField(field)
+
+
+def merge(data, delta):
+    """The Object that a host has after it has applied a delta to the message `data`."""
+    message = Object.FromString(data)
+    for path in Delta.FromString(delta).cleared:
+        empty(message, path)
+    message.MergeFromString(delta)
+    message.DiscardUnknownFields()
+    return message
+
+
+def compare(messages, replies):
+    """Exits with the scenario's name unless classic, full and delta say the same."""
+    for scenario in SCENARIOS:
+        sent = (messages / f"{scenario}.bin").read_bytes()
+        answers = {name: (replies / f"{scenario}.{name}").read_bytes() for name in ("classic", "full", "delta")}
+        classic = Object.FromString(answers["classic"])
+        for name, answer in (("full", Object.FromString(answers["full"])), ("delta", merge(sent, answers["delta"]))):
+            if answer != classic:
+                sys.exit(f"{scenario}: the {name} reply is not the classic one.\n{name}:\n{answer}\nclassic:\n{classic}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "write":
+        for scenario in SCENARIOS:
+            (Path(sys.argv[2]) / f"{scenario}.bin").write_bytes(build(scenario, "bench"))
+        print(*SCENARIOS)
+    else:
+        compare(Path(sys.argv[2]), Path(sys.argv[3]))

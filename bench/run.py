@@ -1,0 +1,176 @@
+"""Measures dispatch against its floor and against the classic way, for people (a table, a plot) and for machines.
+
+    .venv/bin/python bench/run.py [--rounds N] [--only SCENARIO ...] [PYTHON ...]
+
+PYTHON: interpreters of virtual environments with tykbridge in them; by default those of .venv and .venv-3.* . Writes
+bench/results.json, a flat object, and bench/results.svg. Keys:
+
+    dispatch.<scenario>.vs_classic         how many times as fast as the classic way (full reply)
+    dispatch.<scenario>.vs_floor           how many times the floor's time (full reply)
+    dispatch.<scenario>.delta.vs_classic   the same for the delta; .delta.vs_floor, too
+    dispatch.read_body.vs_copy             full reply over one malloc, copy and free of the message (100 KB scenarios)
+    dispatch.unread_body.delta.vs_small    a delta beside a 100 KB body nobody reads over the same delta without one
+    py311.dispatch.<scenario>....          the same for one Python; there also .full_ns, .delta_ns, .floor_ns ...
+
+A key without a Python holds the least favourable of the Pythons measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from harness import HERE, ROOT, Bench, BenchError, generate_pb2, need
+
+Times = dict[str, dict[str, float]]
+TITLES = {
+    "nothing": "touches nothing",
+    "add_header": "adds a header",
+    "read_three": "reads three, adds one",
+    "iterate": "iterates all, adds one",
+    "set_metadata": "changes session metadata",
+    "del_metadata": "deletes session metadata",
+    "auth": "auth, full session",
+    "unread_body": "adds a header, 100 KB unread",
+    "read_body": "reads a 100 KB body",
+    "replace_body": "replaces a 100 KB body",
+}
+
+
+def measure(bench: Bench, scenarios: list[str], rounds: int) -> Times:
+    """Scenario: contender: nanoseconds per call, the minimum over the rounds."""
+    times: Times = {}
+    command = bench.command("time", rounds, scenarios)
+    with subprocess.Popen(command, env=bench.env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            scenario, contender, nanoseconds = line.split()
+            if scenario not in times:
+                print(f"bench: {bench.version}: {scenario}", file=sys.stderr)
+            times.setdefault(scenario, {})[contender] = float(nanoseconds)
+    if process.returncode:
+        raise BenchError(f"bench/native ended with {process.returncode}")
+    return times
+
+
+def ratios(times: Times) -> dict[str, float]:
+    """The flat keys of one Python, without its prefix."""
+    flat = {}
+    for scenario, each in times.items():
+        key = f"dispatch.{scenario}"
+        for part, contender in (("", "full"), (".delta", "delta")):
+            flat[f"{key}{part}.vs_classic"] = each["classic"] / each[contender]
+            flat[f"{key}{part}.vs_floor"] = each[contender] / each["floor"]
+            if scenario.endswith("_body"):
+                flat[f"{key}{part}.vs_copy"] = each[contender] / each["copy"]
+    if {"unread_body", "add_header"} <= times.keys():
+        flat["dispatch.unread_body.delta.vs_small"] = times["unread_body"]["delta"] / times["add_header"]["delta"]
+    return flat
+
+
+def flatten(results: dict[str, Times]) -> dict[str, float | str]:
+    """All of bench/results.json, from the times of each Python ("3.11")."""
+    flat: dict[str, float | str] = {}
+    for version, times in results.items():
+        prefix = f"py{version.replace('.', '')}"
+        for key, value in ratios(times).items():
+            worst = min if key.endswith(".vs_classic") else max
+            flat[key] = worst(value, float(flat.get(key, value)))
+            flat[f"{prefix}.{key}"] = value
+        for scenario, each in times.items():
+            for contender, nanoseconds in each.items():
+                flat[f"{prefix}.dispatch.{scenario}.{contender}_ns"] = nanoseconds
+    rounded = {key: round(value, 2) if isinstance(value, float) else value for key, value in flat.items()}
+    return dict(sorted(rounded.items()))
+
+
+def table(version: str, times: Times) -> str:
+    """What a person reads: one line a scenario, times in nanoseconds."""
+    head = f"{'':30}{'floor':>8}{'classic':>9}{'full':>8}{'delta':>8}   {'full: classic/':>14}{'/floor':>7}"
+    lines = [
+        f"CPython {version}, nanoseconds per dispatch",
+        head + f"   {'delta: classic/':>15}{'/floor':>7}{'full/copy':>11}",
+    ]
+    for scenario, each in times.items():
+        flat = ratios({scenario: each})
+        key = f"dispatch.{scenario}"
+        line = f"{TITLES[scenario]:30}{each['floor']:8,.0f}{each['classic']:9,.0f}{each['full']:8,.0f}{each['delta']:8,.0f}"
+        line += f"   {flat[f'{key}.vs_classic']:14.1f}{flat[f'{key}.vs_floor']:7.2f}"
+        line += f"   {flat[f'{key}.delta.vs_classic']:15.1f}{flat[f'{key}.delta.vs_floor']:7.2f}"
+        line += f"{flat[f'{key}.vs_copy']:11.2f}" if f"{key}.vs_copy" in flat else ""
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def plot(results: dict[str, Times], path: Path) -> None:
+    """Bars of time per dispatch on a logarithmic scale, a panel for each Python, as SVG."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "tykbridge", "font.size": 9, "font.family": "sans-serif"})
+    from matplotlib import pyplot
+
+    colours = {"floor": "#b8bec8", "delta": "#2a9d8f", "full": "#1d6fb8", "classic": "#e07a3f"}
+    names = {"floor": "floor", "delta": "tykbridge, delta", "full": "tykbridge, full reply", "classic": "google.protobuf"}
+    figure, axes = pyplot.subplots(1, len(results), figsize=(5.6 * len(results), 6.2), sharey=True, squeeze=False)
+    for axis, (version, times) in zip(axes[0], results.items(), strict=True):
+        for place, (contender, colour) in enumerate(colours.items()):
+            rows = [row + (place - 1.5) * 0.2 for row in range(len(times))]
+            axis.barh(
+                rows, [each[contender] for each in times.values()], 0.19, color=colour, label=names[contender], zorder=2
+            )
+        for row, each in enumerate(times.values()):
+            text = f" {each['classic'] / each['full']:.1f} times as fast"
+            axis.text(each["full"], row + 0.1, text, va="center", fontsize=7, color="#1d6fb8")
+        axis.set_xscale("log")
+        axis.set_title(f"CPython {version}")
+        axis.set_xlabel("nanoseconds per dispatch")
+        axis.set_yticks(range(len(times)), [TITLES[scenario] for scenario in times])
+        axis.grid(axis="x", color="#e6e8ec", zorder=0)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+    axes[0][0].invert_yaxis()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="upper center", ncols=4, frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
+    figure.savefig(path, metadata={"Date": None})
+
+
+def find_pythons() -> list[Path]:
+    """The interpreters of the repository's virtual environments, one for each version of Python."""
+    found = [ROOT / ".venv/bin/python", *sorted(ROOT.glob(".venv-3.*/bin/python"))]
+    return [python for python in found if python.exists()]
+
+
+def main() -> int:
+    """Entry point; 0, or 1 with the reason on standard error."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("python", nargs="*", type=Path, help="interpreters; by default .venv's and .venv-3.*'s")
+    parser.add_argument("--rounds", type=int, default=300, help="rounds of 2 ms for each contender (default: 300)")
+    parser.add_argument("--only", nargs="+", choices=TITLES, metavar="SCENARIO", help="these scenarios, no files written")
+    options = parser.parse_args()
+    generate_pb2(Path(sys.executable))
+    results: dict[str, Times] = {}
+    for python in options.python or find_pythons():
+        bench = Bench(python.absolute())
+        if bench.version in results:
+            continue
+        bench.check()
+        results[bench.version] = measure(bench, options.only or bench.scenarios, options.rounds)
+        print(table(bench.release, results[bench.version]), end="\n\n", flush=True)
+    if not options.only:
+        need(Path(sys.executable), "matplotlib=matplotlib")
+        (HERE / "results.json").write_text(json.dumps(flatten(results), indent=2) + "\n")
+        plot(results, HERE / "results.svg")
+        print("bench: wrote bench/results.json and bench/results.svg", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (BenchError, FileNotFoundError) as error:
+        print(f"bench/run.py: {error}", file=sys.stderr)
+        sys.exit(1)
