@@ -1,0 +1,67 @@
+"""The command line: ``tykbridge`` and ``python -m tykbridge``."""
+
+from collections.abc import Callable
+from importlib import import_module
+
+import click
+
+from tykbridge import __version__, installation
+
+# Each command is a module here, which holds a click command called `command`; it is imported when it is called, so that
+# a host's build does not wait for what it does not ask for. The words are the command's line in the list.
+_COMMANDS = {
+    "play": "Play the example plugins and show what they do.",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, sorted."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f"tykbridge.cli.{cmd_name.replace('-', '_')}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list without importing the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_COMMANDS.items()))
+
+
+# What a host's build asks for: an option each, in the order in which answers are printed.
+_ANSWERS: dict[str, tuple[Callable[[], object], str]] = {
+    "cflags": (installation.cflags, "Print what the C compiler needs."),
+    "libs": (installation.libs, "Print what the linker needs."),
+    "library": (installation.library, "Print the path of libtykbridge.so.1."),
+    "include": (installation.include, "Print the folder of tykbridge/api.h."),
+    "pkgconfig": (installation.pkgconfig, "Print the folder for PKG_CONFIG_PATH."),
+    "version": (lambda: __version__, "Print the release."),
+}
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="A host is built with: cc host.c $(tykbridge --cflags --libs)",
+)
+@click.pass_context
+def main(ctx: click.Context, **asked: bool) -> None:
+    """Tyk's rich plugins for any host."""
+    answers = [str(answer()) for name, (answer, _) in _ANSWERS.items() if asked[name]]
+    if answers:
+        click.echo(" ".join(answers))
+        ctx.exit()
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+for _name, (_, _words) in reversed(_ANSWERS.items()):
+    main = click.option(f"--{_name}", is_flag=True, help=_words)(main)
