@@ -6,6 +6,7 @@
 #endif
 
 #define MAX_NUMBER ((1u << 29) - 1)
+#define MAX_SHORT 5 /* bytes of a varint that counts 32 bits: a tag, a length */
 
 /* Bits past the 64th of a tenth byte are dropped, as protobuf's own parsers drop them. */
 const uint8_t *tykb_wire_varint_long(const uint8_t *p, const uint8_t *end, uint64_t *value) {
@@ -32,10 +33,11 @@ static uint64_t load_little(const uint8_t *p, unsigned size) {
 
 /* A tag and, unless it opens a group, what follows it. An end tag is given out: what it means is the caller's to say. */
 static const uint8_t *read_flat(const uint8_t *p, const uint8_t *end, struct tykb_wire_field *field) {
+  const uint8_t *start = p;
   uint64_t tag, size;
 
   p = tykb_wire_varint(p, end, &tag);
-  if (!p || tag >> 3 == 0 || tag >> 3 > MAX_NUMBER) return NULL;
+  if (!p || p - start > MAX_SHORT || tag >> 3 == 0 || tag >> 3 > MAX_NUMBER) return NULL;
   field->number = (uint32_t)(tag >> 3);
   field->type = (uint32_t)(tag & 7);
   switch (field->type) {
@@ -48,8 +50,9 @@ static const uint8_t *read_flat(const uint8_t *p, const uint8_t *end, struct tyk
     field->varint = load_little(p, (unsigned)size);
     return p + size;
   case TYKB_WIRE_LEN:
+    start = p;
     p = tykb_wire_varint(p, end, &size);
-    if (!p || size > (size_t)(end - p)) return NULL;
+    if (!p || p - start > MAX_SHORT || size > (size_t)(end - p)) return NULL;
     field->len.data = p;
     field->len.size = (size_t)size;
     return p + size;
