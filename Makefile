@@ -54,6 +54,47 @@ $(VENV)/.built: $(VENV)/.installed $(NATIVE)
 	fi
 	@touch $@
 
+.PHONY: run
+run: build  ## watch the example plugins at work
+	@$(BIN)/python -m tykbridge play
+
+.PHONY: test
+test: build  ## every test on this Python, the core on the other Pythons found
+	@tools/prepare "$(PYTHON)" c libpython
+	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
+
+.PHONY: bench
+bench: build  ## measure a dispatch against its floor and the classic way
+	@$(BIN)/python -m pip install --quiet --group bench
+	@$(BIN)/python bench/run.py
+
+$(VENV)/.lint: $(VENV)/.dependencies
+	@$(BIN)/python -m pip install --quiet --group lint
+	@touch $@
+
+.PHONY: lint
+lint: build $(VENV)/.lint  ## check style, types and warnings
+	@tools/lint $(BIN)
+
+.PHONY: format
+format: build $(VENV)/.lint  ## put the sources into the house style
+	@tools/lint $(BIN) --fix
+
+.PHONY: sanitize
+sanitize: build  ## the tests under ASan and UBSan
+	@tools/prepare "$(PYTHON)" c libpython
+	@tools/sanitize "$(PYTHON)"
+
+.PHONY: fuzz
+fuzz: build  ## each fuzzer for FUZZ_SECONDS (60)
+	@tools/prepare "$(PYTHON)" c clang
+	@tools/fuzz $(FUZZ_SECONDS) $(BIN)
+
+.PHONY: soak
+soak: build  ## what takes long: millions of dispatches, threads, valgrind, fuzzing
+	@tools/prepare "$(PYTHON)" c libpython clang valgrind
+	@$(BIN)/python bench/soak.py
+
 .PHONY: clean
 clean:  ## remove everything that was built
 	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,17 +10,20 @@ import runpy
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 VERSION: str = runpy.run_path(str(ROOT / "tykbridge" / "_version.py"))["__version__"]
 SONAME = "libtykbridge.so.1"
 LIBRARY = "tykbridge.libtykbridge"
+DEBUG = os.environ.get("TYKB_DEBUG", "0") not in ("", "0")
+SANITIZERS = os.environ.get("TYKB_SANITIZE", "")
 
-# What both of them are made of. The module has its own copies, hidden: a dispatch then calls no function through a PLT,
-# and a host's older library cannot lend the module an object.c of another release.
+LIBRARY_SOURCES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob("*.c"))
+# The module has its own copies of these, hidden: a dispatch then calls no function through a PLT, and a library of
+# another release cannot lend the module its object.c.
 SHARED = ["csrc/mem.c", "csrc/wire.c", "csrc/object.c", "csrc/fields.c"]
-LIBRARY_ONLY = ["csrc/bridge.c", "csrc/python.c", "csrc/host.c", "csrc/status.c", "csrc/message.c"]
 
 PKG_CONFIG = f"""\
 prefix=${{pcfiledir}}/..
@@ -39,12 +42,11 @@ Libs: -L${{libdir}} -l:{SONAME} -Wl,-rpath,${{libdir}}
 def compile_flags() -> list[str]:
     """Flags of library and module alike; they come after Python's own and win over them."""
     flags = ["-std=c11", "-fvisibility=hidden", f'-DTYKB_VERSION="{VERSION}"']
-    sanitizers = os.environ.get("TYKB_SANITIZE", "")
-    if sanitizers:
-        flags += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-    if os.environ.get("TYKB_DEBUG", "0") not in ("", "0"):
+    if SANITIZERS:
+        flags += [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    if DEBUG:
         flags += ["-O0", "-g3", "-UNDEBUG", "-DTYKB_DEBUG"]
-    elif sanitizers:
+    elif SANITIZERS:
         flags += ["-O1", "-g"]
     else:
         # A level that the builder chose in CFLAGS stays: these flags come last.
@@ -54,8 +56,7 @@ def compile_flags() -> list[str]:
 
 def link_flags() -> list[str]:
     """What every link gets: all symbols resolved at load, and the sanitizers where they are asked for."""
-    sanitizers = os.environ.get("TYKB_SANITIZE", "")
-    return ["-Wl,-z,now", *([f"-fsanitize={sanitizers}"] if sanitizers else [])]
+    return ["-Wl,-z,now", *([f"-fsanitize={SANITIZERS}"] if SANITIZERS else [])]
 
 
 def without_symbolic(words: list[str]) -> list[str]:
@@ -82,7 +83,17 @@ def without_symbolic(words: list[str]) -> list[str]:
     return kept
 
 
-class Build(build_ext):
+class Build(build):
+    """Keeps builds with other variables apart, so that none of them takes another's objects for its own."""
+
+    def initialize_options(self) -> None:
+        """Names the folder."""
+        super().initialize_options()
+        flavour = ("debug-" if DEBUG else "") + (SANITIZERS.replace(",", "-") or "release")
+        self.build_base = os.path.join("build", flavour)
+
+
+class BuildExtensions(build_ext):
     """Builds the library, then the module against it, and writes the header and the pkg-config file beside them."""
 
     def get_ext_filename(self, fullname: str) -> str:
@@ -165,14 +176,14 @@ setup(
     ext_modules=[
         Extension(
             LIBRARY,
-            [*LIBRARY_ONLY, *SHARED],
+            LIBRARY_SOURCES,
             include_dirs=["csrc"],
             depends=headers,
             libraries=["dl", "pthread"],
             extra_compile_args=[*compile_flags(), "-include", "csrc/exports.h", "-fsemantic-interposition"],
             # No -z defs under a sanitizer: its functions come from the runtime that the process starts with.
             extra_link_args=[f"-Wl,-soname,{SONAME}", "-Wl,-z,nodelete", *link_flags()]
-            + ([] if os.environ.get("TYKB_SANITIZE") else ["-Wl,-z,defs"]),
+            + ([] if SANITIZERS else ["-Wl,-z,defs"]),
         ),
         Extension(
             "tykbridge._bridge",
@@ -183,5 +194,5 @@ setup(
             extra_link_args=[f"-l:{SONAME}", "-Wl,-rpath,$ORIGIN", "-Wl,--disable-new-dtags", *link_flags()],
         ),
     ],
-    cmdclass={"build_ext": Build},
+    cmdclass={"build": Build, "build_ext": BuildExtensions},
 )

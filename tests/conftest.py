@@ -1,0 +1,17 @@
+"""What all tests share: the project's paths, the profiles of Hypothesis."""
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Random examples cost most of the time; their number does not tell one Python version from another.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("core", deadline=None, max_examples=20)
+hypothesis.settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The folder of the project."""
+    return Path(__file__).resolve().parent.parent
