@@ -13,7 +13,7 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
 VERSION: str = runpy.run_path(str(ROOT / "tykbridge" / "_version.py"))["__version__"]
 SONAME = "libtykbridge.so.1"
 LIBRARY = "tykbridge.libtykbridge"
@@ -136,11 +136,11 @@ class BuildExtensions(build_ext):
 
     def copy_extensions_to_source(self) -> None:
         """Puts what was built into the tree; a file in use by a running host is replaced, never overwritten."""
-        package = Path(self.get_finalized_command("build_py").get_package_dir("tykbridge"))
+        package = ROOT / "tykbridge"
         for extension in self.extensions:
             (package / Path(self.get_ext_filename(extension.name)).name).unlink(missing_ok=True)
         super().copy_extensions_to_source()
-        for path, text in self._texts(package.parent).items():
+        for path, text in self._texts(ROOT).items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
 
@@ -152,8 +152,7 @@ class BuildExtensions(build_ext):
         """Where an editable installation finds them."""
         mapping = dict(super().get_output_mapping())
         if self.inplace:
-            package = Path(self.get_finalized_command("build_py").get_package_dir("tykbridge"))
-            built, tree = self._texts(Path(self.build_lib)), self._texts(package.parent)
+            built, tree = self._texts(Path(self.build_lib)), self._texts(ROOT)
             mapping |= dict(zip(map(str, built), map(str, tree), strict=True))
         return mapping
 

@@ -27,9 +27,9 @@ def run(*command: object, cwd: Path | None = None, **env: str) -> str:
 
 def declared(header: Path) -> set[str]:
     """The functions that a header of ours declares."""
-    text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.S)
+    text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
     text = re.sub(r"\{[^{}]*\}", "", text)
-    return set(re.findall(r"^(?!static|typedef|#)[a-z][\w ]*[ *](\w+)\(", text, flags=re.M))
+    return set(re.findall(r"^(?!static|typedef|#)[a-z][\w ]*[ *](\w+)\(", text, flags=re.MULTILINE))
 
 
 def test_exactly_the_declared_names_leave_the_library(root):

@@ -53,7 +53,7 @@ _ANSWERS: dict[str, tuple[Callable[[], object], str]] = {
     epilog="A host is built with: cc host.c $(tykbridge --cflags --libs)",
 )
 @click.pass_context
-def main(ctx: click.Context, **asked: bool) -> None:
+def main(ctx: click.Context, /, **asked: bool) -> None:
     """Tyk's rich plugins for any host."""
     answers = [str(answer()) for name, (answer, _) in _ANSWERS.items() if asked[name]]
     if answers:
