@@ -1,0 +1,127 @@
+/* The entry points: check the arguments, call, map the status. */
+#include <stdlib.h>
+
+#include "python.h"
+#include "status.h"
+
+/* Empties an out-parameter, which may be NULL where only words go into it. */
+static void empty(struct CoProcessMessage *out) {
+  if (out) *out = (struct CoProcessMessage){0};
+}
+
+void tykb_message_clear(struct CoProcessMessage *message) {
+  if (!message) return;
+  free(message->p_data);
+  empty(message);
+}
+
+/* ---- Starting ------------------------------------------------------------------------------------------------------ */
+
+int tykb_init(struct CoProcessMessage *out) {
+  empty(out);
+  int status = tykb_python_init(out);
+  return status == TYKB_OK ? tykb_python_load(out) : status;
+}
+
+int Python_Init(void) {
+  struct CoProcessMessage words = {0};
+  return tykb_report(tykb_python_init(&words), &words);
+}
+
+int Python_LoadDispatcher(void) {
+  struct CoProcessMessage words = {0};
+  return tykb_report(tykb_python_load(&words), &words);
+}
+
+void Python_SetEnv(char *path) {
+  struct CoProcessMessage words = {0};
+  int status = path ? tykb_python_set_env(path, &words) : tykb_fail(&words, TYKB_E_ARGUMENT, "Python_SetEnv: no path");
+  tykb_report(status, &words);
+}
+
+/* ---- Loading ------------------------------------------------------------------------------------------------------- */
+
+int Python_NewDispatcher(char *root) {
+  const struct tykb_table *table;
+  struct CoProcessMessage words = {0};
+  int lock, status;
+  if (!root) {
+    status = tykb_fail(&words, TYKB_E_ARGUMENT, "Python_NewDispatcher: no root");
+  } else if ((status = tykb_python_enter(&table, &lock, &words)) == TYKB_OK) {
+    status = table->new_dispatcher(root, &words);
+    tykb_python_leave(lock);
+  }
+  return tykb_report(status, &words);
+}
+
+void Python_ReloadDispatcher(void) {
+  const struct tykb_table *table;
+  struct CoProcessMessage words = {0};
+  int lock, status = tykb_python_enter(&table, &lock, &words);
+  if (status == TYKB_OK) {
+    status = table->reload(&words);
+    tykb_python_leave(lock);
+  }
+  tykb_report(status, &words);
+}
+
+int tykb_load_bundle(const char *path, const char *name, struct CoProcessMessage *out) {
+  const struct tykb_table *table;
+  int lock;
+  empty(out);
+  if (!path || !name) return tykb_fail(out, TYKB_E_ARGUMENT, "tykb_load_bundle: no %s", path ? "name" : "path");
+  int status = tykb_python_enter(&table, &lock, out);
+  if (status == TYKB_OK) {
+    status = table->load_bundle(path, name, out);
+    tykb_python_leave(lock);
+  }
+  return status;
+}
+
+/* ---- Dispatching --------------------------------------------------------------------------------------------------- */
+
+int tykb_dispatch(const struct CoProcessMessage *in, uint32_t flags, struct CoProcessMessage *out) {
+  const struct tykb_table *table;
+  int lock;
+  if (!out) return TYKB_E_ARGUMENT;
+  /* `in` and `out` may be the same. */
+  struct CoProcessMessage message = in ? *in : (struct CoProcessMessage){0};
+  *out = (struct CoProcessMessage){0};
+  if (!in || message.length < 0 || (!message.p_data && message.length > 0) || flags > TYKB_REPLY_DELTA)
+    return tykb_fail(out, TYKB_E_ARGUMENT, "dispatch: %s",
+                     !in                  ? "no message"
+                     : message.length < 0 ? "the message's length is negative"
+                     : !message.p_data    ? "the message has a length but no data"
+                                          : "unknown flags");
+  int status = tykb_python_enter(&table, &lock, out);
+  if (status == TYKB_OK) {
+    status = table->dispatch(message.p_data ? message.p_data : "", (size_t)message.length, flags, out);
+    tykb_python_leave(lock);
+  }
+  return status;
+}
+
+int Python_DispatchHook(struct CoProcessMessage *in, struct CoProcessMessage *out) {
+  int status;
+  if (out) {
+    status = tykb_dispatch(in, TYKB_REPLY_FULL, out);
+    if (status != TYKB_OK) tykb_report(status, out);
+  } else {
+    struct CoProcessMessage words;
+    status = tykb_report(tykb_fail(&words, TYKB_E_ARGUMENT, "Python_DispatchHook: no message for the reply"), &words);
+  }
+  return status;
+}
+
+void Python_DispatchEvent(char *json) {
+  const struct tykb_table *table;
+  struct CoProcessMessage words = {0};
+  int lock, status;
+  if (!json) {
+    status = tykb_fail(&words, TYKB_E_ARGUMENT, "Python_DispatchEvent: no event");
+  } else if ((status = tykb_python_enter(&table, &lock, &words)) == TYKB_OK) {
+    status = table->dispatch_event(json, &words);
+    tykb_python_leave(lock);
+  }
+  tykb_report(status, &words);
+}

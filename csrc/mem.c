@@ -1,0 +1,32 @@
+/* Allocates. See mem.h. */
+#include "mem.h"
+
+#include <stdlib.h>
+
+#ifdef TYKB_TEST_ALLOC
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* How many allocations until one fails: 0 none ever does, 1 the next one and all after it. */
+static atomic_long countdown;
+
+void tykb_mem_fail_after(long n) { atomic_store(&countdown, n); }
+
+static bool must_fail(void) {
+  long left = atomic_load(&countdown);
+  while (left > 1)
+    if (atomic_compare_exchange_weak(&countdown, &left, left - 1)) return false;
+  return left == 1;
+}
+#else
+#define must_fail() 0
+#endif
+
+/* An allocation of nothing is one byte, so that NULL always means that memory is lacking. */
+void *tykb_mem_alloc(size_t size) { return must_fail() ? NULL : malloc(size ? size : 1); }
+
+void *tykb_mem_realloc(void *block, size_t size) { return must_fail() ? NULL : realloc(block, size ? size : 1); }
+
+void tykb_mem_free(void *block) { free(block); }
+
+void *tykb_reply_alloc(size_t size) { return must_fail() ? NULL : malloc(size ? size : 1); }
