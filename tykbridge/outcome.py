@@ -1,0 +1,331 @@
+"""What the client and the upstream get after a hook, worked out from the message sent to it and its reply.
+
+Pure: nothing is read, written or kept. The messages are coprocess.Object as a view of tykbridge._bridge or as a class of
+google.protobuf; only attributes, maps' `items` and `get`, and iteration are used. Section numbers are those of the
+plugin contract: 4 what a request hook may change, 5 ReturnOverrides, 6 custom authentication, 7 the response hook,
+13 the checks of what a hook wrote.
+
+A message carries one value for each header and parameter. The caller keeps the HTTP request or response itself, with
+repeats and order, and only what the hook changed is changed in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+from urllib.parse import quote, quote_plus, unquote_plus
+
+Object: TypeAlias = Any
+"""A coprocess.Object, by its attributes."""
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+"""Names and values in the order of the wire, repeats included."""
+
+CUSTOM_KEY_CHECK = 4
+"""coprocess.HookType.CustomKeyCheck."""
+
+KEY_NOT_AUTHORISED = "Key not authorised"
+MIDDLEWARE_ERROR = "Middleware error"
+AUTH_FAILURE = "AuthFailure"
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_UNSAFE_VALUE = re.compile(r"[\r\n\0]")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_URL_SAFE = "".join(chr(c) for c in range(0x21, 0x7F))
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request on its way to the upstream. `url` is path and query."""
+
+    method: str
+    url: str
+    headers: Headers = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP response on its way to the client."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """The chain goes on, with this request."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """The client gets this response.
+
+    `event` is the event to fire, "" for none. `fault` is "" unless the hook wrote what no hook may write: then it says
+    which hook and what, for the log, and the response is a 500.
+    """
+
+    response: Response
+    event: str = ""
+    fault: str = ""
+
+
+Outcome: TypeAlias = Continue | Respond
+
+
+class _Fault(Exception):
+    """What is wrong with a hook's output, in words that follow "hook "x" "."""
+
+
+def request_of(sent: Object) -> Request:
+    """The request that a message describes, for a caller that has nothing but the message."""
+    message = sent.request
+    body = message.raw_body or message.body.encode()
+    return Request(message.method, message.url, tuple(message.headers.items()), body)
+
+
+def response_of(sent: Object) -> Response:
+    """The response that a message describes, for a caller that has nothing but the message."""
+    message = sent.response
+    several = [(header.key, value) for header in message.multivalue_headers for value in header.values]
+    named = {name.lower() for name, _ in several}
+    single = [(name, value) for name, value in message.headers.items() if name.lower() not in named]
+    return Response(message.status_code, (*several, *single), message.raw_body or message.body.encode())
+
+
+def after_request(request: Request, sent: Object, reply: Object) -> Outcome:
+    """What follows from the reply of a pre, auth_check, post_key_auth or post hook to `sent`, made of `request`.
+
+    The edits that `sent` itself carries (set_headers, add_params ...) are expected to be empty, as section 4 has it.
+    """
+    try:
+        answer = _overridden(reply.request.return_overrides, sent.hook_type == CUSTOM_KEY_CHECK)
+        if answer is not None:
+            return answer
+        if sent.hook_type == CUSTOM_KEY_CHECK and not token_of(reply):
+            return _refused(403, KEY_NOT_AUTHORISED, event=AUTH_FAILURE)
+        return Continue(_edited(request, sent.request, reply.request))
+    except _Fault as fault:
+        return _faulty(sent.hook_name, fault)
+
+
+def after_response(response: Response, sent: Object, reply: Object) -> Respond:
+    """What follows from the reply of a response hook to `sent`, made of `response`."""
+    before, after = sent.response, reply.response
+    try:
+        status = response.status
+        if after.status_code != before.status_code:
+            status = _status(after.status_code)
+        body = _body(response.body, before, after)
+        headers = _merged(response.headers, before, after)
+        if sent.request.method == "HEAD" and body == response.body:
+            return Respond(Response(status, headers, body))  # it has the length of a body that is not there
+        return Respond(_framed_response(status, headers, body))
+    except _Fault as fault:
+        return _faulty(sent.hook_name, fault)
+
+
+def after_failure(hook_type: int) -> Respond:
+    """What the client gets when a hook of this type did not reply at all (section 3)."""
+    if hook_type == CUSTOM_KEY_CHECK:
+        return _refused(403, KEY_NOT_AUTHORISED)
+    return _refused(500, MIDDLEWARE_ERROR)
+
+
+def token_of(reply: Object) -> str:
+    """The token under which an auth hook wants its session stored, "" when it returned no session or no token."""
+    if not reply.HasField("session"):
+        return ""
+    return str(reply.session.metadata.get("token", "") or reply.metadata.get("token", ""))
+
+
+# ---- Section 5: ReturnOverrides
+
+
+def _overridden(overrides: Any, is_auth: bool) -> Respond | None:
+    code = overrides.response_code
+    if code <= 0:
+        return None
+    _status(code)
+    text = overrides.response_error or overrides.response_body
+    headers = _without(tuple(_checked(overrides.headers.items())), _FRAMING)
+    if code >= 400 and not overrides.override_error:
+        return _refused(code, text or KEY_NOT_AUTHORISED, headers, AUTH_FAILURE if is_auth else "")
+    return Respond(_framed_response(code, headers, text.encode()))
+
+
+def _refused(code: int, text: str, headers: Headers = (), event: str = "") -> Respond:
+    """The error template. Its body is JSON whatever type the hook named, so that a browser never reads it as HTML."""
+    headers = _set(headers, "Content-Type", "application/json")
+    body = json.dumps({"error": text}, ensure_ascii=False).encode()
+    return Respond(_framed_response(code, headers, body), event)
+
+
+def _faulty(hook_name: str, fault: _Fault) -> Respond:
+    words = f'hook "{hook_name}" {fault}'
+    return replace(_refused(500, f"{MIDDLEWARE_ERROR}: {words}"), fault=words)
+
+
+# ---- Section 4: the request's edits, in its order
+
+
+def _edited(request: Request, before: Any, after: Any) -> Request:
+    body = _body(request.body, before, after)
+    headers = _without(request.headers, {name.lower() for name in after.delete_headers} - _FRAMING)
+    for name, value in _checked(after.set_headers.items()):
+        headers = _set(headers, name, value)
+    url = request.url
+    if after.url != before.url:
+        url = _rewritten(url, after.url)
+    url = _with_params(url, set(after.delete_params), after.add_params.items(), after.extended_params.items())
+    method = request.method
+    if after.method != before.method:
+        method = after.method
+        if not _TOKEN.fullmatch(method):
+            raise _Fault(f"set a method that is no token: {method!a:.80}")
+    if body or any(name.lower() in _FRAMING for name, _ in headers):
+        headers = _framed(headers, len(body))
+    return Request(method, url, headers, body)
+
+
+def _body(kept: bytes, before: Any, after: Any) -> bytes:
+    """The body that the hook left. A reply of the bridge holds the winner in raw_body (section 13)."""
+    if after.raw_body != before.raw_body:
+        return bytes(after.raw_body)
+    if after.body != before.body:
+        return bytes(after.body.encode())
+    return kept
+
+
+def _rewritten(old: str, new: str) -> str:
+    """`new` as path and query.
+
+    Another path without a query keeps the query that is there, as upstream does: plugins rely on it. With a "?", or
+    with the old path, `new` says all: edits of the query hold.
+    """
+    if _CONTROL.search(new):
+        raise _Fault(f"set a url with a control character: {new!a:.80}")
+    target = new.partition("#")[0]
+    origin = _ORIGIN.match(target)
+    if origin:
+        target = target[origin.end() :]
+        target = target if target.startswith("/") else "/" + target
+    if not target.startswith("/"):
+        raise _Fault(f"set a url that does not start with a slash: {new!a:.80}")
+    old_path, _, old_query = old.partition("?")
+    if "?" not in target and target != old_path and old_query:
+        target += "?" + old_query
+    return quote(target, safe=_URL_SAFE)
+
+
+def _with_params(
+    url: str, deleted: set[str], added: Iterable[tuple[str, str]], further: Iterable[tuple[str, str]]
+) -> str:
+    """`url` with its query edited. What is not edited keeps its place and its spelling."""
+    path, _, query = url.partition("?")
+    pairs = [(unquote_plus(part.partition("=")[0]), part) for part in query.split("&")] if query else []
+    kept = [pair for pair in pairs if pair[0] not in deleted]
+    for name, value in added:  # "add" is the plugins' word for it: one value replaces what there is, as upstream
+        kept = list(_put(kept, name, [(name, f"{quote_plus(name)}={quote_plus(value)}")]))
+    kept += [(name, f"{quote_plus(name)}={quote_plus(value)}") for name, value in further]
+    if kept == pairs:
+        return url
+    query = "&".join(part for _, part in kept)
+    return f"{path}?{query}" if query else path
+
+
+# ---- Section 7: the response's headers
+
+
+def _merged(headers: Headers, before: Any, after: Any) -> Headers:
+    """`headers` with the hook's changes: a key changed in the map wins, then one changed in multivalue_headers."""
+    old, new = dict(before.headers.items()), dict(after.headers.items())
+    written = [(name, value) for name, value in new.items() if old.get(name) != value]
+    removed = {name.lower() for name in old} - {name.lower() for name in new}
+    decided = {name.lower() for name, _ in written} | removed | _FRAMING
+    old_values, new_values = _grouped(before.multivalue_headers), _grouped(after.multivalue_headers)
+    headers = _without(headers, (removed | (old_values.keys() - new_values.keys() - decided)) - _FRAMING)
+    for key, pairs in new_values.items():
+        if key not in decided and _values(pairs) != _values(old_values.get(key, [])):
+            headers = tuple(_put(headers, key, list(_checked(pairs)), str.lower))
+    for name, value in _checked(written):
+        headers = _set(headers, name, value)
+    return headers
+
+
+def _grouped(entries: Iterable[Any]) -> dict[str, list[tuple[str, str]]]:
+    """multivalue_headers by lower-case name; several entries of one name add up."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for entry in entries:
+        groups.setdefault(entry.key.lower(), []).extend((entry.key, value) for value in entry.values)
+    return groups
+
+
+def _values(pairs: list[tuple[str, str]]) -> list[str]:
+    return [value for _, value in pairs]
+
+
+# ---- Header lists, and the checks of section 13
+
+
+def _put(
+    pairs: Iterable[tuple[str, str]], key: str, new: list[tuple[str, str]], fold: Callable[[str], str] = str
+) -> Iterator[tuple[str, str]]:
+    """`pairs` with those of `key` replaced by `new`, where the first of them stood, else at the end."""
+    put = False
+    for pair in pairs:
+        if fold(pair[0]) != key:
+            yield pair
+        elif not put:
+            put = True
+            yield from new
+    if not put:
+        yield from new
+
+
+def _set(headers: Headers, name: str, value: str) -> Headers:
+    """`headers` with this one value. A hook's framing header is passed over: framing follows the body."""
+    if name.lower() in _FRAMING:
+        return headers
+    return tuple(_put(headers, name.lower(), [(name, value)], str.lower))
+
+
+def _without(headers: Headers, names: AbstractSet[str]) -> Headers:
+    return tuple(pair for pair in headers if pair[0].lower() not in names)
+
+
+def _checked(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    for name, value in headers:
+        if not _TOKEN.fullmatch(name):
+            raise _Fault(f"set a header whose name is no token: {name!a:.80}")
+        if _UNSAFE_VALUE.search(value):
+            raise _Fault(f"set the header {name} to a value with CR, LF or NUL")
+        yield name, value
+
+
+def _status(code: int) -> int:
+    if not 100 <= code <= 599:
+        raise _Fault(f"set the status {code}, which is not within 100 to 599")
+    return code
+
+
+def _framed(headers: Headers, length: int) -> Headers:
+    """`headers` with the body's length, spelled and placed as the one that is there."""
+    name = next((name for name, _ in headers if name.lower() == "content-length"), "Content-Length")
+    headers = _without(headers, _FRAMING - {"content-length"})
+    return tuple(_put(headers, "content-length", [(name, str(length))], str.lower))
+
+
+def _framed_response(status: int, headers: Headers, body: bytes) -> Response:
+    if status < 200 or status in (204, 304):  # these have no body (RFC 9110, section 6.4.1)
+        return Response(status, _without(headers, _FRAMING))
+    return Response(status, _framed(headers, len(body)), body)
