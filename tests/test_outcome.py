@@ -409,13 +409,14 @@ RESPONSE_HEADERS = (
     ("set-cookie", "b=2"),
     ("X-Old", "1"),
 )
+HELLO = Response(200, RESPONSE_HEADERS, b"hello")
 
 
 @pytest.fixture
 def answer(new_object, exchange):
     """Runs `edit(response)` as a response hook and gives the outcome."""
 
-    def run(edit, response=Response(200, RESPONSE_HEADERS, b"hello"), method="GET", multivalue=True):
+    def run(edit, response=HELLO, method="GET", multivalue=True):
         sent = new_object()
         sent.hook_type, sent.hook_name, sent.request.method = RESPONSE, "MyHook", method
         sent.response.status_code, sent.response.raw_body = response.status, response.body

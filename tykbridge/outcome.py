@@ -1,9 +1,8 @@
 """What the client and the upstream get after a hook, worked out from the message sent to it and its reply.
 
-Pure: nothing is read, written or kept. The messages are coprocess.Object as a view of tykbridge._bridge or as a class of
-google.protobuf; only attributes, maps' `items` and `get`, and iteration are used. Section numbers are those of the
-plugin contract: 4 what a request hook may change, 5 ReturnOverrides, 6 custom authentication, 7 the response hook,
-13 the checks of what a hook wrote.
+Pure: nothing is read, written or kept. The messages are coprocess.Object, as views of tykbridge._bridge or as objects
+of google.protobuf: only what both have is used. Section numbers are those of the plugin contract: 4 what a request hook
+may change, 5 ReturnOverrides, 6 custom authentication, 7 the response hook, 13 the checks of what a hook wrote.
 
 A message carries one value for each header and parameter. The caller keeps the HTTP request or response itself, with
 repeats and order, and only what the hook changed is changed in it.
@@ -82,19 +81,19 @@ class Respond:
 Outcome: TypeAlias = Continue | Respond
 
 
-class _Fault(Exception):
+class _FaultError(Exception):
     """What is wrong with a hook's output, in words that follow "hook "x" "."""
 
 
 def request_of(sent: Object) -> Request:
-    """The request that a message describes, for a caller that has nothing but the message."""
+    """Read the request that a message describes, for a caller that has nothing but the message."""
     message = sent.request
     body = message.raw_body or message.body.encode()
     return Request(message.method, message.url, tuple(message.headers.items()), body)
 
 
 def response_of(sent: Object) -> Response:
-    """The response that a message describes, for a caller that has nothing but the message."""
+    """Read the response that a message describes, for a caller that has nothing but the message."""
     message = sent.response
     several = [(header.key, value) for header in message.multivalue_headers for value in header.values]
     named = {name.lower() for name, _ in several}
@@ -103,7 +102,7 @@ def response_of(sent: Object) -> Response:
 
 
 def after_request(request: Request, sent: Object, reply: Object) -> Outcome:
-    """What follows from the reply of a pre, auth_check, post_key_auth or post hook to `sent`, made of `request`.
+    """Apply the reply of a pre, auth_check, post_key_auth or post hook to `request`, of which `sent` was made.
 
     The edits that `sent` itself carries (set_headers, add_params ...) are expected to be empty, as section 4 has it.
     """
@@ -114,12 +113,12 @@ def after_request(request: Request, sent: Object, reply: Object) -> Outcome:
         if sent.hook_type == CUSTOM_KEY_CHECK and not token_of(reply):
             return _refused(403, KEY_NOT_AUTHORISED, event=AUTH_FAILURE)
         return Continue(_edited(request, sent.request, reply.request))
-    except _Fault as fault:
+    except _FaultError as fault:
         return _faulty(sent.hook_name, fault)
 
 
 def after_response(response: Response, sent: Object, reply: Object) -> Respond:
-    """What follows from the reply of a response hook to `sent`, made of `response`."""
+    """Apply the reply of a response hook to `response`, of which `sent` was made."""
     before, after = sent.response, reply.response
     try:
         status = response.status
@@ -130,19 +129,19 @@ def after_response(response: Response, sent: Object, reply: Object) -> Respond:
         if sent.request.method == "HEAD" and body == response.body:
             return Respond(Response(status, headers, body))  # it has the length of a body that is not there
         return Respond(_framed_response(status, headers, body))
-    except _Fault as fault:
+    except _FaultError as fault:
         return _faulty(sent.hook_name, fault)
 
 
 def after_failure(hook_type: int) -> Respond:
-    """What the client gets when a hook of this type did not reply at all (section 3)."""
+    """Answer the client for a hook of this type that did not reply at all (section 3)."""
     if hook_type == CUSTOM_KEY_CHECK:
         return _refused(403, KEY_NOT_AUTHORISED)
     return _refused(500, MIDDLEWARE_ERROR)
 
 
 def token_of(reply: Object) -> str:
-    """The token under which an auth hook wants its session stored, "" when it returned no session or no token."""
+    """Find the token under which an auth hook wants its session stored: "" without a session or a token."""
     if not reply.HasField("session"):
         return ""
     return str(reply.session.metadata.get("token", "") or reply.metadata.get("token", ""))
@@ -164,13 +163,13 @@ def _overridden(overrides: Any, is_auth: bool) -> Respond | None:
 
 
 def _refused(code: int, text: str, headers: Headers = (), event: str = "") -> Respond:
-    """The error template. Its body is JSON whatever type the hook named, so that a browser never reads it as HTML."""
+    """Fill in the error template. Its body is JSON whatever type the hook named: no browser reads it as HTML."""
     headers = _set(headers, "Content-Type", "application/json")
     body = json.dumps({"error": text}, ensure_ascii=False).encode()
     return Respond(_framed_response(code, headers, body), event)
 
 
-def _faulty(hook_name: str, fault: _Fault) -> Respond:
+def _faulty(hook_name: str, fault: _FaultError) -> Respond:
     words = f'hook "{hook_name}" {fault}'
     return replace(_refused(500, f"{MIDDLEWARE_ERROR}: {words}"), fault=words)
 
@@ -191,14 +190,14 @@ def _edited(request: Request, before: Any, after: Any) -> Request:
     if after.method != before.method:
         method = after.method
         if not _TOKEN.fullmatch(method):
-            raise _Fault(f"set a method that is no token: {method!a:.80}")
+            raise _FaultError(f"set a method that is no token: {method!a:.80}")
     if body or any(name.lower() in _FRAMING for name, _ in headers):
         headers = _framed(headers, len(body))
     return Request(method, url, headers, body)
 
 
 def _body(kept: bytes, before: Any, after: Any) -> bytes:
-    """The body that the hook left. A reply of the bridge holds the winner in raw_body (section 13)."""
+    """Choose the body that the hook left. A reply of the bridge holds the winner in raw_body (section 13)."""
     if after.raw_body != before.raw_body:
         return bytes(after.raw_body)
     if after.body != before.body:
@@ -207,20 +206,20 @@ def _body(kept: bytes, before: Any, after: Any) -> bytes:
 
 
 def _rewritten(old: str, new: str) -> str:
-    """`new` as path and query.
+    """Read `new` as path and query.
 
     Another path without a query keeps the query that is there, as upstream does: plugins rely on it. With a "?", or
     with the old path, `new` says all: edits of the query hold.
     """
     if _CONTROL.search(new):
-        raise _Fault(f"set a url with a control character: {new!a:.80}")
+        raise _FaultError(f"set a url with a control character: {new!a:.80}")
     target = new.partition("#")[0]
     origin = _ORIGIN.match(target)
     if origin:
         target = target[origin.end() :]
         target = target if target.startswith("/") else "/" + target
     if not target.startswith("/"):
-        raise _Fault(f"set a url that does not start with a slash: {new!a:.80}")
+        raise _FaultError(f"set a url that does not start with a slash: {new!a:.80}")
     old_path, _, old_query = old.partition("?")
     if "?" not in target and target != old_path and old_query:
         target += "?" + old_query
@@ -230,7 +229,7 @@ def _rewritten(old: str, new: str) -> str:
 def _with_params(
     url: str, deleted: set[str], added: Iterable[tuple[str, str]], further: Iterable[tuple[str, str]]
 ) -> str:
-    """`url` with its query edited. What is not edited keeps its place and its spelling."""
+    """Edit the query of `url`. What is not edited keeps its place and its spelling."""
     path, _, query = url.partition("?")
     pairs = [(unquote_plus(part.partition("=")[0]), part) for part in query.split("&")] if query else []
     kept = [pair for pair in pairs if pair[0] not in deleted]
@@ -247,7 +246,7 @@ def _with_params(
 
 
 def _merged(headers: Headers, before: Any, after: Any) -> Headers:
-    """`headers` with the hook's changes: a key changed in the map wins, then one changed in multivalue_headers."""
+    """Apply the hook's changes to `headers`: a key changed in the map wins, then one changed in multivalue_headers."""
     old, new = dict(before.headers.items()), dict(after.headers.items())
     written = [(name, value) for name, value in new.items() if old.get(name) != value]
     removed = {name.lower() for name in old} - {name.lower() for name in new}
@@ -263,7 +262,7 @@ def _merged(headers: Headers, before: Any, after: Any) -> Headers:
 
 
 def _grouped(entries: Iterable[Any]) -> dict[str, list[tuple[str, str]]]:
-    """multivalue_headers by lower-case name; several entries of one name add up."""
+    """Sort multivalue_headers by lower-case name; several entries of one name add up."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for entry in entries:
         groups.setdefault(entry.key.lower(), []).extend((entry.key, value) for value in entry.values)
@@ -280,7 +279,7 @@ def _values(pairs: list[tuple[str, str]]) -> list[str]:
 def _put(
     pairs: Iterable[tuple[str, str]], key: str, new: list[tuple[str, str]], fold: Callable[[str], str] = str
 ) -> Iterator[tuple[str, str]]:
-    """`pairs` with those of `key` replaced by `new`, where the first of them stood, else at the end."""
+    """Replace the pairs of `key` by `new`, where the first of them stood, else at the end."""
     put = False
     for pair in pairs:
         if fold(pair[0]) != key:
@@ -293,7 +292,7 @@ def _put(
 
 
 def _set(headers: Headers, name: str, value: str) -> Headers:
-    """`headers` with this one value. A hook's framing header is passed over: framing follows the body."""
+    """Give a header this one value. A hook's framing header is passed over: framing follows the body."""
     if name.lower() in _FRAMING:
         return headers
     return tuple(_put(headers, name.lower(), [(name, value)], str.lower))
@@ -306,20 +305,20 @@ def _without(headers: Headers, names: AbstractSet[str]) -> Headers:
 def _checked(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for name, value in headers:
         if not _TOKEN.fullmatch(name):
-            raise _Fault(f"set a header whose name is no token: {name!a:.80}")
+            raise _FaultError(f"set a header whose name is no token: {name!a:.80}")
         if _UNSAFE_VALUE.search(value):
-            raise _Fault(f"set the header {name} to a value with CR, LF or NUL")
+            raise _FaultError(f"set the header {name} to a value with CR, LF or NUL")
         yield name, value
 
 
 def _status(code: int) -> int:
     if not 100 <= code <= 599:
-        raise _Fault(f"set the status {code}, which is not within 100 to 599")
+        raise _FaultError(f"set the status {code}, which is not within 100 to 599")
     return code
 
 
 def _framed(headers: Headers, length: int) -> Headers:
-    """`headers` with the body's length, spelled and placed as the one that is there."""
+    """Tell the body's length, spelled and placed as the one that is there."""
     name = next((name for name, _ in headers if name.lower() == "content-length"), "Content-Length")
     headers = _without(headers, _FRAMING - {"content-length"})
     return tuple(_put(headers, "content-length", [(name, str(length))], str.lower))
