@@ -1,0 +1,197 @@
+"""Reads an example: a bundle's folder, with the requests to play in request.json beside its manifest.json.
+
+request.json:
+
+    {
+      "about": "what the example shows",
+      "api": {"org_id": "...", "api_id": "...", "config_data": {...}, "event_handlers": {...}},
+      "calls": [
+        {
+          "about": "what is special about this call",
+          "request": {"method": "GET", "url": "/a?b=1", "headers": {"Name": "value", "Other": ["a", "b"]}, "body": ""},
+          "upstream": {"status": 200, "headers": {...}, "body": ""}
+        }
+      ]
+    }
+
+`api` is a part of a classic API definition. Only `calls` and a call's `request` must be there. Content-Length is added.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tykbridge.outcome import Headers, Request, Response
+
+T = TypeVar("T")
+
+_SECTIONS = (("pre", 1), ("auth_check", 4), ("post_key_auth", 3), ("post", 2), ("response", 5))
+_WORDS: dict[type, str] = {
+    str: "a text",
+    int: "a whole number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
+
+
+class ExampleError(Exception):
+    """What is wrong with an example, with file and place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A hook of the manifest. `section` is its place in custom_middleware, `hook_type` coprocess.HookType's number."""
+
+    section: str
+    hook_type: int
+    name: str
+    raw_body_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to play, and what the upstream answers to it."""
+
+    about: str
+    request: Request
+    upstream: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A bundle with its hooks, in the order of the chain, and its calls."""
+
+    name: str
+    about: str
+    folder: Path
+    hooks: tuple[Hook, ...]
+    calls: tuple[Call, ...]
+    org_id: str
+    api_id: str
+    config_data: str
+    """JSON text, "" without any."""
+    event_handlers: dict[str, tuple[str, ...]]
+    """The names of the functions that hear an event, by the event's name."""
+
+
+def find(folder: Path) -> list[Path]:
+    """Find the bundles in `folder`, which may be one itself, sorted."""
+    return sorted(manifest.parent for manifest in folder.rglob("manifest.json"))
+
+
+def read(folder: Path, name: str) -> Example:
+    """Read the bundle in `folder` as the example `name`.
+
+    Raises ExampleError: a file is missing, is no JSON, or holds something else than it should.
+    """
+    manifest = _Table.of(folder / "manifest.json")
+    scenario = _Table.of(folder / "request.json")
+    api = scenario.table("api")
+    config_data = api.take("config_data", dict, {})
+    handlers = {
+        event: tuple(
+            entry.table("handler_meta").take("name", str)
+            for entry in api.table("event_handlers").table("events").tables(event)
+            if entry.take("handler_name", str) == "cp_dynamic_handler"
+        )
+        for event in api.table("event_handlers").take("events", dict, {})
+    }
+    return Example(
+        name=name,
+        about=scenario.take("about", str, ""),
+        folder=folder,
+        hooks=tuple(_hooks(manifest.table("custom_middleware"))),
+        calls=tuple(_call(call) for call in scenario.tables("calls")),
+        org_id=api.take("org_id", str, ""),
+        api_id=api.take("api_id", str, name),
+        config_data=json.dumps(config_data) if config_data else "",
+        event_handlers=handlers,
+    )
+
+
+def _hooks(middleware: _Table) -> Iterable[Hook]:
+    for section, hook_type in _SECTIONS:
+        entries = [middleware.table(section)] if section == "auth_check" else middleware.tables(section)
+        for entry in entries:
+            if entry.value and not entry.take("disabled", bool, False):
+                yield Hook(section, hook_type, entry.take("name", str), entry.take("raw_body_only", bool, False))
+
+
+def _call(call: _Table) -> Call:
+    request, upstream = call.table("request"), call.table("upstream")
+    sent, answered = _body(request), _body(upstream)
+    return Call(
+        call.take("about", str, ""),
+        Request(request.take("method", str), request.take("url", str), _headers(request, sent or None), sent),
+        Response(upstream.take("status", int, 200), _headers(upstream, answered), answered),
+    )
+
+
+def _body(message: _Table) -> bytes:
+    return message.take("body", str, "").encode()
+
+
+def _headers(message: _Table, body: bytes | None) -> Headers:
+    """Read the headers, and add the length of the body."""
+    headers = message.table("headers")
+    pairs: list[tuple[str, str]] = []
+    for name, value in headers.value.items():
+        if isinstance(value, list):
+            pairs += [(name, headers.expect(each, str, name)) for each in value]
+        else:
+            pairs.append((name, headers.take(name, str)))
+    if body is not None:
+        pairs.append(("Content-Length", str(len(body))))
+    return tuple(pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A JSON object that knows its file and its path there, for errors."""
+
+    value: dict[str, Any]
+    file: Path
+    path: str = ""
+
+    @classmethod
+    def of(cls, file: Path) -> _Table:
+        try:
+            value = json.loads(file.read_bytes())
+        except FileNotFoundError:
+            raise ExampleError(
+                f"{file}: not found; an example is a bundle with manifest.json and request.json"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise ExampleError(f"{file}: {error}") from None
+        if not isinstance(value, dict):
+            raise ExampleError(f"{file}: expected an object")
+        return cls(value, file)
+
+    def expect(self, value: Any, kind: type[T], key: str) -> T:
+        if type(value) is not kind:
+            where = f"{self.path}.{key}".lstrip(".")
+            raise ExampleError(f"{self.file}: {where}: expected {_WORDS[kind]}, not {json.dumps(value):.40}")
+        return value
+
+    def take(self, key: str, kind: type[T], default: T | None = None) -> T:
+        if key in self.value:
+            return self.expect(self.value[key], kind, key)
+        if default is None:
+            raise ExampleError(f"{self.file}: {self.path + '.' + key if self.path else key}: missing")
+        return default
+
+    def table(self, key: str) -> _Table:
+        return _Table(self.take(key, dict, {}), self.file, f"{self.path}.{key}".lstrip("."))
+
+    def tables(self, key: str) -> list[_Table]:
+        entries = self.take(key, list, [])
+        path = f"{self.path}.{key}".lstrip(".")
+        return [
+            _Table(self.expect(entry, dict, f"{key}[{i}]"), self.file, f"{path}[{i}]")
+            for i, entry in enumerate(entries)
+        ]

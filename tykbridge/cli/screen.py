@@ -1,0 +1,252 @@
+"""Draws what a player played: a line down the page, and what each station on it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+
+from rich.console import Console
+from rich.text import Text
+
+from tykbridge.cli.changes import Change, Value, changes
+from tykbridge.cli.example import Example
+from tykbridge.cli.player import ClientStep, EventStep, HookStep, Seen, Step, UpstreamStep
+from tykbridge.outcome import Headers, Request, Response
+
+_INDENT = 19
+_LONG = 300
+_BODY_LINES = 12
+_WIDEST = 110
+
+_LEVELS = {"debug": "dim", "info": "blue", "warning": "yellow", "error": "red"}
+_MARKS = {"+": "green", "-": "red", "~": "yellow", " ": ""}
+
+
+class Screen:
+    """Writes to a console. What comes from plugins is shown as text, with control characters spelled out."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on `console`, with plain ASCII where it knows no other letters."""
+        self._console = console
+        self._width = min(console.width, _WIDEST)
+        fancy = console.encoding.lower().startswith("utf")
+        self._station, self._rail, self._rule = ("●", "│", "─") if fancy else ("*", "|", "-")
+        self._arrow, self._micro, self._more = ("→", "µs", "…") if fancy else ("->", "us", "...")
+
+    def title(self, words: str) -> None:
+        """Write the page's head."""
+        self._console.print(Text(words, "dim"))
+
+    def example(self, example: Example) -> None:
+        """Begin an example."""
+        self._console.print()
+        name = Text(f" {_clean(example.name)} ", "bold")
+        self._console.print(
+            Text(self._rule * 2, "dim") + name + Text(self._rule * max(2, self._width - len(name) - 2), "dim")
+        )
+        if example.about:
+            self._paragraph(example.about)
+
+    def failure(self, words: str) -> None:
+        """Write what went wrong with an example as a whole."""
+        self._paragraph(words, "red")
+
+    def call(self, about: str, request: Request) -> None:
+        """Begin a call: what the client sends."""
+        self._console.print()
+        if about:
+            self._paragraph(about, "italic")
+            self._console.print()
+        self._stop("client", self._http(request, None))
+        self._original = request
+
+    def step(self, step: Step) -> None:
+        """Draw a step of the call."""
+        self._line(Text())
+        match step:
+            case HookStep():
+                self._stop(step.hook.section, [Text(_clean(step.hook.name), "bold"), *self._hook(step)], step.seconds)
+            case EventStep():
+                name = Text(_clean(step.handler), "bold") + Text(f"  hears {_clean(step.event)}", "dim")
+                self._stop("event", [name, *self._seen(step.seen)], step.seconds)
+            case UpstreamStep():
+                self._stop("upstream", self._http(step.request, self._original))
+                self._line(Text())
+                self._stop("upstream", self._http(step.response, None))
+                self._answer = step.response
+            case ClientStep():
+                before = self._answer if step.asked_upstream else None
+                lines = self._http(step.response, before)
+                if not step.asked_upstream:
+                    lines[0].append("  the upstream is not asked", "dim")
+                if step.event:
+                    lines.insert(1, Text("event  ", "yellow") + Text(step.event))
+                self._stop("client", lines, last=True)
+
+    def summary(self, bundles: int, calls: int, hooks: int, seconds: float, failures: Sequence[str]) -> None:
+        """End the page."""
+        self._console.print()
+        self._console.print(Text(self._rule * self._width, "dim"))
+        line = (
+            f"{_count(bundles, 'bundle')}, {_count(calls, 'request')}, {_count(hooks, 'hook')} in {self._time(seconds)}"
+        )
+        self._paragraph(line + ("." if failures else ". Nothing failed."), "bold")
+        for failure in failures:
+            self._paragraph(failure, "red")
+
+    # ---- Stations
+
+    def _stop(self, label: str, lines: list[Text], seconds: float | None = None, last: bool = False) -> None:
+        colour = {"client": "cyan", "upstream": "cyan", "event": "yellow"}.get(label, "magenta")
+        head = Text(f"  {self._station} ", colour) + Text(f"{label:<{_INDENT - 4}}", f"bold {colour}")
+        first, *rest = lines
+        if seconds is not None:
+            time = self._time(seconds)
+            room = self._width - _INDENT - first.cell_len - len(time)
+            first = first + Text(" " * max(2, room)) + Text(time, "dim")
+        self._line(first, head)
+        for line in rest:
+            self._line(line, Text(" " * _INDENT) if last else None)
+
+    def _line(self, line: Text, head: Text | None = None) -> None:
+        """Write a line beside the rail, folded to the width: what follows the first stands further in."""
+        rail = Text(f"  {self._rail:<{_INDENT - 2}}", "dim")
+        after = head if head is not None and not head.plain.strip() else rail
+        for i, part in enumerate(_fold(line, max(20, self._width - _INDENT))):
+            whole = (after if i or head is None else head) + part
+            whole.rstrip()
+            self._console.print(whole, soft_wrap=True)
+
+    def _paragraph(self, words: str, style: str = "") -> None:
+        for line in Text(_clean(words, keep="\n"), style).wrap(self._console, self._width - 2, overflow="fold"):
+            line.rstrip()
+            self._console.print(Text("  ") + line, soft_wrap=True)
+
+    # ---- What hooks did
+
+    def _hook(self, step: HookStep) -> Iterable[Text]:
+        yield from self._seen(step.seen)
+        if step.failure:
+            yield Text(f"failed  {_clean(step.failure)}", "red")
+        if step.reply is not None:
+            found = changes(step.sent, step.reply)
+            for change in found:
+                yield from self._change(change)
+            if not found:
+                yield Text("changes nothing", "dim")
+        if step.fault:
+            yield Text(f"refused  {_clean(step.fault)}", "red")
+        if step.token:
+            yield Text("token  ", "cyan") + Text(_clean(step.token), "bold")
+        elif step.hook.section == "auth_check" and step.reply is not None:
+            yield Text("no token", "yellow")
+
+    def _seen(self, seen: Seen) -> Iterable[Text]:
+        for line in seen.printed:
+            yield Text("print  ", "dim") + Text(_clean(line))
+        for level, message in seen.logged:
+            first, *rest = message.rstrip("\n").split("\n")
+            yield Text(f"log {level}  ", _LEVELS.get(level, "dim")) + Text(_clean(first))
+            for line in rest:
+                yield Text("  ") + Text(_clean(line))
+        for name, payload in seen.events:
+            yield Text("event  ", "yellow") + Text(f"{_clean(name)}  {_clean(payload)}")
+
+    def _change(self, change: Change) -> Iterable[Text]:
+        path = _clean(change.path.removeprefix("request."))
+        old, new = self._value(change.old), self._value(change.new)
+        if change.old is not None and change.new is not None:
+            if len(path + old + new) + 8 <= self._width - _INDENT:
+                lines = [("~", f"{path} = {old} {self._arrow} {new}")]
+            else:
+                lines = [("-", f"{path} = {old}"), ("+", f"{path} = {new}")]
+        else:
+            lines = [("-", f"{path} = {old}") if change.new is None else ("+", f"{path} = {new}")]
+        for mark, line in lines:
+            text = Text(f"{mark} {line}", _MARKS[mark] if change.acts else "dim")
+            if not change.acts:
+                text.append("  has no effect", "dim italic")
+            yield text
+
+    def _value(self, value: Value | None) -> str:
+        if isinstance(value, bytes):
+            return repr(value) if len(value) <= _LONG else f"{value[:_LONG]!r}{self._more} ({len(value)} bytes)"
+        if isinstance(value, str) and len(value) > _LONG:
+            return f"{value[:_LONG]!r}{self._more} ({len(value)} characters)"
+        if isinstance(value, float):
+            return f"{value:g}"
+        return repr(value)
+
+    # ---- HTTP
+
+    def _http(self, message: Request | Response, before: Request | Response | None) -> list[Text]:
+        """Write a message out; beside `before`, with what was added and what is gone."""
+        lines = [self._first_line(message)]
+        if before and lines[0] != self._first_line(before):
+            lines[0].stylize("yellow")
+        for mark, (name, value) in _marked(before.headers if before else None, message.headers):
+            lead = f"{mark} " if before else ""
+            lines.append(Text(f"{lead}{_clean(name)}: {_clean(value)}", _MARKS[mark]))
+        if message.body:
+            lines.append(Text())
+            changed = before is not None and before.body != message.body
+            lines += self._body(message.body, "+ " if changed else "  " if before else "", "green" if changed else "")
+        return lines
+
+    def _first_line(self, message: Request | Response) -> Text:
+        if isinstance(message, Request):
+            return Text(f"{_clean(message.method)} {_clean(message.url)}", "bold")
+        colour = {2: "green", 3: "cyan", 4: "yellow"}.get(message.status // 100, "red")
+        try:
+            phrase = HTTPStatus(message.status).phrase
+        except ValueError:
+            phrase = ""
+        return Text(f"{message.status} {phrase}".rstrip(), f"bold {colour}")
+
+    def _body(self, body: bytes, lead: str, style: str) -> Iterable[Text]:
+        try:
+            lines = body.decode().removesuffix("\n").split("\n")
+        except UnicodeDecodeError:
+            lines = [self._value(body)]
+        for line in lines[:_BODY_LINES]:
+            shown = line if len(line) <= 2 * _LONG else line[: 2 * _LONG] + self._more
+            yield Text(lead + _clean(shown), style)
+        if len(lines) > _BODY_LINES:
+            yield Text(f"{lead}{self._more} {len(lines) - _BODY_LINES} lines more", "dim")
+
+    def _time(self, seconds: float) -> str:
+        if seconds < 0.001:
+            return f"{seconds * 1e6:.0f} {self._micro}"
+        return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _marked(before: Headers | None, after: Headers) -> list[tuple[str, tuple[str, str]]]:
+    if before is None:
+        return [(" ", pair) for pair in after]
+    gone = [("-", pair) for pair in before if pair not in after]
+    return [(" " if pair in before else "+", pair) for pair in after] + gone
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _clean(text: str, keep: str = "") -> str:
+    """Spell out what a terminal would obey rather than show."""
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+def _fold(line: Text, room: int) -> list[Text]:
+    """Cut a line where it is full, after a space if there is one; what follows stands further in. Nothing is lost."""
+    hang = Text("")
+    parts: list[Text] = []
+    while hang.cell_len + line.cell_len > room:
+        cut = len(line)
+        while cut > 1 and hang.cell_len + line[:cut].cell_len > room:
+            cut -= 1
+        space = line.plain.rfind(" ", 0, cut)
+        if space > cut // 2:
+            cut = space + 1
+        parts.append(hang + line[:cut])
+        line, hang = line[cut:], Text("    ")
+    return [*parts, hang + line]
