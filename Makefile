@@ -60,7 +60,7 @@ run: build  ## watch the example plugins at work
 
 .PHONY: test
 test: build  ## every test on this Python, the core on the other Pythons found
-	@tools/prepare "$(PYTHON)" c libpython
+	@tools/prepare "$(PYTHON)" c cxx libpython
 	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
 
 .PHONY: bench
@@ -82,7 +82,7 @@ format: build $(VENV)/.lint  ## put the sources into the house style
 
 .PHONY: sanitize
 sanitize: build  ## the tests under ASan and UBSan
-	@tools/prepare "$(PYTHON)" c libpython
+	@tools/prepare "$(PYTHON)" c cxx libpython
 	@tools/sanitize "$(PYTHON)"
 
 .PHONY: fuzz
