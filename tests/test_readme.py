@@ -1,0 +1,64 @@
+"""What the pages say: README's plugin and host run and print what it prints, and links lead somewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tykbridge import installation
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("examples/**/*.md")]
+)
+
+
+def blocks(page: Path) -> dict[str, list[str]]:
+    """The fenced blocks of a page by their language."""
+    found: dict[str, list[str]] = {}
+    for language, text in re.findall(
+        r"^```(\w+)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    ):
+        found.setdefault(language, []).append(text)
+    return found
+
+
+def test_readmes_host_runs_readmes_plugin(tmp_path):
+    found = blocks(ROOT / "README.md")
+    [plugin], [host], shell, printed = found["python"], found["c"], found["sh"][-1], found["text"][0]
+    bundle = tmp_path / "bundles" / "hello"
+    bundle.mkdir(parents=True)
+    (bundle / "middleware.py").write_text(plugin)
+    (tmp_path / "host.c").write_text(host)
+    command, compiled, started = shell.splitlines()
+    assert (command, started) == ("make build", "./host")
+    compiled = compiled.replace(".venv/bin/tykbridge", f"{sys.executable} -m tykbridge")
+    subprocess.run(["sh", "-ec", f"{compiled} -Wall -Wextra -Werror"], cwd=tmp_path, check=True)
+    # As on a machine where this environment is the only one that has tykbridge.
+    env = {"TYKBRIDGE_PYTHON": sys.executable, "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([tmp_path / "host"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, printed), done.stderr
+    assert "greeted Ada" in done.stderr
+
+
+def test_the_header_is_where_readme_says():
+    assert (installation.include() / "tykbridge" / "api.h").is_file()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+@pytest.mark.once
+def test_every_make_target_that_a_page_names_exists():
+    targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)\b", pages, flags=re.MULTILINE))
+    assert {"run", "test", "bench"} <= named
+    assert named <= targets, f"a page names a make target that is not there: {named - targets}"
