@@ -50,6 +50,8 @@ static bool same(struct tykb_span a, struct tykb_span b) {
 
 const struct tykb_field *tykb_map_field(const struct tykb_map *map) { return map->field; }
 
+void **tykb_map_view(struct tykb_map *map) { return &map->view; }
+
 uint32_t tykb_map_version(const struct tykb_map *map) { return map->version; }
 
 static void table_add(struct tykb_map *map, size_t slot) {
@@ -132,7 +134,7 @@ static int load(struct tykb_map *map) {
   if (first) {
     const uint8_t *data = owner->bytes.data, *end = data + owner->bytes.size, *p = data + first - 1;
     struct tykb_wire_field wire;
-    while (p && p <= data + last - 1) {
+    while (p <= data + last - 1) {
       struct tykb_span key, value;
       struct tykb_entry *entry;
       p = tykb_wire_next(p, end, &wire);
@@ -148,6 +150,25 @@ static int load(struct tykb_map *map) {
     }
   }
   map->loaded = true;
+  return TYKB_OK;
+}
+
+int tykb_node_peek(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
+                   struct tykb_span *value) {
+  *value = (struct tykb_span){NULL, 0};
+  int status = tykb_node_scan(node);
+  if (status) return status;
+  uint32_t first = node->index[2 * field->index], last = node->index[2 * field->index + 1];
+  const uint8_t *data = node->bytes.data, *end = data + node->bytes.size, *p = data + first - 1;
+  while (first && p <= data + last - 1) {
+    struct tykb_wire_field wire;
+    struct tykb_span name, text;
+    p = tykb_wire_next(p, end, &wire);
+    if (wire.number != field->number || wire.type != TYKB_WIRE_LEN) continue;
+    status = tykb_entry_parse(wire.len, &name, &text);
+    if (status) return status;
+    if (same(name, key)) *value = text;
+  }
   return TYKB_OK;
 }
 
@@ -256,6 +277,11 @@ int tykb_map_clear(struct tykb_map *map) {
   return TYKB_OK;
 }
 
+int tykb_map_touch(struct tykb_map *map) {
+  mark(map);
+  return TYKB_OK;
+}
+
 int tykb_map_entries(struct tykb_map *map, struct tykb_entry **entries, size_t *slots, size_t *count) {
   *entries = NULL;
   *slots = *count = 0;
@@ -280,6 +306,8 @@ int tykb_map_detach(struct tykb_map *map) {
 /* ---- Lists ---- */
 
 const struct tykb_field *tykb_list_field(const struct tykb_list *list) { return list->field; }
+
+void **tykb_list_view(struct tykb_list *list) { return &list->view; }
 
 static int reserve(struct tykb_list *list, size_t more) {
   if (list->room - list->count >= more) return TYKB_OK;
@@ -332,7 +360,7 @@ static int load_list(struct tykb_list *list) {
   if (first) {
     const uint8_t *data = owner->bytes.data, *end = data + owner->bytes.size, *p = data + first - 1;
     struct tykb_wire_field wire;
-    while (p && p <= data + last - 1 && !status) {
+    while (p <= data + last - 1 && !status) {
       p = tykb_wire_next(p, end, &wire);
       if (wire.number == list->field->number && tykb_field_fits(list->field, wire.type)) status = push_wire(list, &wire);
     }
@@ -447,6 +475,11 @@ int tykb_list_reorder(struct tykb_list *list, const size_t *order, size_t count)
 }
 
 int tykb_list_clear(struct tykb_list *list) { return tykb_list_reorder(list, NULL, 0); }
+
+int tykb_list_touch(struct tykb_list *list) {
+  mark_list(list);
+  return TYKB_OK;
+}
 
 int tykb_list_detach(struct tykb_list *list) {
   int status = load_list(list);

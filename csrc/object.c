@@ -91,38 +91,45 @@ struct tykb_node *tykb_context_root(struct tykb_context *context, const struct t
   return root;
 }
 
-struct move {
-  struct tykb_span from;
-  const uint8_t *to;
-};
-
 /* Integers, for the pointers need not belong to one block: a span may be of the arena already. */
-static void move_span(struct tykb_span *span, const struct move *move) {
-  uintptr_t at = (uintptr_t)span->data, start = (uintptr_t)move->from.data;
-  if (span->data && at >= start && at - start <= move->from.size) span->data = move->to + (at - start);
+static void move_span(struct tykb_span *span, struct tykb_span from, const uint8_t *to) {
+  uintptr_t at = (uintptr_t)span->data, start = (uintptr_t)from.data;
+  if (!span->data || at < start || at - start > from.size) return;
+  span->data = to ? to + (at - start) : NULL;
+  if (!to) span->size = 0;
+}
+
+/* Makes all that points into the input point into `to`, or nowhere. */
+static void move_input(struct tykb_context *context, const uint8_t *to) {
+  struct tykb_span from = context->input;
+  for (struct tykb_node *node = context->nodes; node; node = node->next) {
+    move_span(&node->bytes, from, to);
+    if (!to && !node->bytes.data) node->index = NULL; /* its offsets are past the end now */
+  }
+  for (struct tykb_map *map = context->maps; map; map = map->next) {
+    for (size_t i = 0; i < map->slots; i++) {
+      move_span(&map->entries[i].key, from, to);
+      move_span(&map->entries[i].value, from, to);
+    }
+  }
+  for (struct tykb_list *list = context->lists; list; list = list->next) {
+    bool numbers = list->field->kind < TYKB_KIND_STRING;
+    for (size_t i = 0; !numbers && i < list->count; i++) move_span(&list->elements[i].value.text, from, to);
+  }
+  context->input = (struct tykb_span){to, to ? from.size : 0};
+  context->owned = true;
 }
 
 int tykb_context_own_input(struct tykb_context *context) {
   int status;
   if (context->owned || context->input.size == 0) return TYKB_OK;
   struct tykb_span copy = tykb_context_copy(context, context->input, &status);
-  if (status) return status;
-  struct move move = {context->input, copy.data};
-  for (struct tykb_node *node = context->nodes; node; node = node->next) move_span(&node->bytes, &move);
-  for (struct tykb_map *map = context->maps; map; map = map->next) {
-    for (size_t i = 0; i < map->slots; i++) {
-      move_span(&map->entries[i].key, &move);
-      move_span(&map->entries[i].value, &move);
-    }
-  }
-  for (struct tykb_list *list = context->lists; list; list = list->next) {
-    bool text = list->field->kind == TYKB_KIND_STRING || list->field->kind == TYKB_KIND_BYTES ||
-                list->field->kind == TYKB_KIND_MESSAGE;
-    for (size_t i = 0; text && i < list->count; i++) move_span(&list->elements[i].value.text, &move);
-  }
-  context->input = copy;
-  context->owned = true;
-  return TYKB_OK;
+  if (!status) move_input(context, copy.data);
+  return status;
+}
+
+void tykb_context_lose_input(struct tykb_context *context) {
+  if (!context->owned) move_input(context, NULL);
 }
 
 /* ---- Fields on the wire ---- */
@@ -197,6 +204,8 @@ struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_
 }
 
 const struct tykb_type *tykb_node_type(const struct tykb_node *node) { return node->type; }
+
+void **tykb_node_view(struct tykb_node *node) { return &node->view; }
 
 bool tykb_node_changed(const struct tykb_node *node) { return node->changed; }
 
@@ -383,6 +392,7 @@ int tykb_node_child(struct tykb_node *node, const struct tykb_field *field, stru
   if (!slot) slot = add_slot(node, field);
   if (!slot) return TYKB_E_NO_MEMORY;
   made->parent = node;
+  made->field = field;
   made->present = present;
   slot->node = made;
   *child = made;
@@ -436,49 +446,62 @@ int tykb_node_touch(struct tykb_node *node) {
   return TYKB_OK;
 }
 
-static int clear_child(struct tykb_node *node, const struct tykb_field *field, struct tykb_slot *slot) {
-  int status = tykb_node_scan(node);
-  if (status) return status;
+/* Cuts off what a slot shows, so that whoever holds it keeps it as it was. */
+static int release(struct tykb_slot *slot) {
+  const struct tykb_field *field = slot->field;
+  int status = TYKB_OK;
   if (field->shape == TYKB_MAP) {
-    if (slot->map && (status = tykb_map_detach(slot->map)) != TYKB_OK) return status;
-    slot->map = NULL;
+    if (slot->map) status = tykb_map_detach(slot->map);
+    if (!status) slot->map = NULL;
   } else if (field->shape == TYKB_REPEATED) {
-    if (slot->list && (status = tykb_list_detach(slot->list)) != TYKB_OK) return status;
-    slot->list = NULL;
-  } else {
+    if (slot->list) status = tykb_list_detach(slot->list);
+    if (!status) slot->list = NULL;
+  } else if (field->kind == TYKB_KIND_MESSAGE) {
     if (slot->node) tykb_node_detach(slot->node);
     slot->node = NULL;
   }
-  if (node->index[2 * field->index]) {
-    slot->drop = true;
-    tykb_node_mark_splice(node);
-  }
-  return TYKB_OK;
+  return status;
 }
 
 int tykb_node_clear_field(struct tykb_node *node, const struct tykb_field *field) {
-  int status = TYKB_OK;
   if (field->shape == TYKB_SINGULAR && field->kind != TYKB_KIND_MESSAGE) {
     union tykb_value none;
     memset(&none, 0, sizeof none);
     return set_owned(node, field, none);
   }
   struct tykb_slot *slot = tykb_node_slot(node, field);
+  int status = tykb_node_scan(node);
+  if (status) return status;
   if (!slot) slot = add_slot(node, field);
   if (!slot) return TYKB_E_NO_MEMORY;
-  status = clear_child(node, field, slot);
-  if (!status) tykb_node_mark(node);
-  return status;
+  status = release(slot);
+  if (status) return status;
+  if (node->index[2 * field->index]) {
+    slot->drop = true;
+    tykb_node_mark_splice(node);
+  }
+  tykb_node_mark(node);
+  return TYKB_OK;
 }
 
 int tykb_node_clear(struct tykb_node *node) {
-  int status = TYKB_OK;
-  for (uint32_t i = 0; i < node->type->count && !status; i++) {
-    const struct tykb_field *field = &node->type->fields[i];
-    status = tykb_node_clear_field(node, field);
+  for (struct tykb_slot *slot = node->slots; slot; slot = slot->next) {
+    int status = release(slot);
+    if (status) return status;
   }
-  node->unknown = (struct tykb_span){NULL, 0};
-  return status;
+  tykb_node_mark(node);
+  struct tykb_node *parent = node->parent;
+  if (parent && parent->index && parent->index[2 * node->field->index]) {
+    tykb_node_slot(parent, node->field)->drop = true;
+    tykb_node_mark_splice(parent);
+  }
+  node->own = node->own || parent;
+  node->bytes = node->unknown = (struct tykb_span){NULL, 0};
+  node->index = NULL;
+  node->slots = NULL;
+  node->last_slot = &node->slots;
+  node->splice = false;
+  return TYKB_OK;
 }
 
 /* ---- Merging ---- */

@@ -75,14 +75,18 @@ void tykb_context_reset(struct tykb_context *context);
 /* The message that `input` spells, as the root of a tree. Borrows the bytes. NULL: no memory. */
 struct tykb_node *tykb_context_root(struct tykb_context *context, const struct tykb_type *type,
                                     struct tykb_span input);
-/* Copies what was borrowed, so that the tree outlives the input. On TYKB_E_NO_MEMORY the tree must be freed with the input. */
+/* Copies what was borrowed, so that the tree outlives the input. */
 int tykb_context_own_input(struct tykb_context *context);
+/* For when that copy cannot be had: whatever still points into the input reads as empty from now on. */
+void tykb_context_lose_input(struct tykb_context *context);
 /* Memory that lives as long as the context. */
 void *tykb_context_alloc(struct tykb_context *context, size_t size);
 
 /* ---- Messages ---- */
 
 const struct tykb_type *tykb_node_type(const struct tykb_node *node);
+/* A place for whoever shows the node to keep what shows it; likewise tykb_map_view and tykb_list_view. NULL at first. */
+void **tykb_node_view(struct tykb_node *node);
 /* A singular scalar's value, the default when it is not set. Text is handed out unchecked: whoever shows it to a
  * plugin checks the UTF-8. */
 int tykb_node_get(struct tykb_node *node, const struct tykb_field *field, union tykb_value *value);
@@ -97,6 +101,7 @@ int tykb_node_list(struct tykb_node *node, const struct tykb_field *field, struc
 /* Makes the message present in its parent, as SetInParent does. */
 int tykb_node_touch(struct tykb_node *node);
 int tykb_node_clear_field(struct tykb_node *node, const struct tykb_field *field);
+/* Empties the message, unknown fields too. What was handed out of it keeps its content and belongs to nobody. */
 int tykb_node_clear(struct tykb_node *node);
 /* Merges serialised bytes in, as MergeFromString does; the bytes may be the message's own. On TYKB_E_MALFORMED nothing
  * was changed. Copies what it keeps. */
@@ -114,6 +119,10 @@ int tykb_node_settle_body(struct tykb_node *node);
 /* Reads everything, so that bytes that are no message are found: TYKB_OK or TYKB_E_MALFORMED. */
 int tykb_node_check(struct tykb_node *node);
 
+/* The value of `key` in a map of text, without decoding the map: {NULL, 0} when it is missing. For an untouched map. */
+int tykb_node_peek(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
+                   struct tykb_span *value);
+
 /* ---- Maps: string keys, values of the field's kind (strings or messages here) ---- */
 
 struct tykb_entry {
@@ -127,8 +136,11 @@ struct tykb_entry {
 };
 
 const struct tykb_field *tykb_map_field(const struct tykb_map *map);
+void **tykb_map_view(struct tykb_map *map);
 /* Rises with each change of the set of keys: an iteration that sees it move must stop. */
 uint32_t tykb_map_version(const struct tykb_map *map);
+/* Makes the message that the map belongs to present; tykb_list_touch does it for a list. */
+int tykb_map_touch(struct tykb_map *map);
 /* *entry is NULL when the key is missing. */
 int tykb_map_find(struct tykb_map *map, struct tykb_span key, struct tykb_entry **entry);
 /* Text maps. Copies both. Does not decode what the input holds. */
@@ -151,6 +163,7 @@ struct tykb_element {
 };
 
 const struct tykb_field *tykb_list_field(const struct tykb_list *list);
+void **tykb_list_view(struct tykb_list *list);
 /* Decodes, and hands out the elements. Valid until the next change. */
 int tykb_list_elements(struct tykb_list *list, struct tykb_element **elements, size_t *count);
 /* Lists of messages: the message of an element. */
@@ -164,5 +177,6 @@ int tykb_list_set(struct tykb_list *list, size_t at, union tykb_value value);
  * was appended, sorting and reversing are all this. */
 int tykb_list_reorder(struct tykb_list *list, const size_t *order, size_t count);
 int tykb_list_clear(struct tykb_list *list);
+int tykb_list_touch(struct tykb_list *list);
 
 #endif

@@ -26,6 +26,7 @@ struct tykb_node {
   const struct tykb_type *type;
   /* Whose part it is: a field of `parent`, or an element of `map` (at `element`) or `list`. All NULL: the root, or detached. */
   struct tykb_node *parent;
+  const struct tykb_field *field;
   struct tykb_map *map;
   struct tykb_list *list;
   size_t element;
@@ -34,6 +35,7 @@ struct tykb_node {
   struct tykb_slot *slots, **last_slot;
   struct tykb_span unknown; /* unknown fields that were merged in */
   struct tykb_node *next;   /* all nodes of the context */
+  void *view;
   size_t size;              /* between the two passes of a write: how long it will be */
   bool present;
   bool changed; /* something at or below was written: so it is in all above */
@@ -48,6 +50,7 @@ struct tykb_map {
   const struct tykb_field *field;
   struct tykb_context *context;
   struct tykb_map *next; /* all maps of the context */
+  void *view;
   struct tykb_entry *entries;
   size_t slots, room, count;
   uint32_t *table; /* hash table of slot + 1, once there are many; 0: free */
@@ -62,6 +65,7 @@ struct tykb_list {
   const struct tykb_field *field;
   struct tykb_context *context;
   struct tykb_list *next; /* all lists of the context */
+  void *view;
   struct tykb_element *elements;
   size_t count, room;
   size_t base; /* how many at the front are from the owner's bytes */
