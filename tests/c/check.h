@@ -1,0 +1,51 @@
+/* The test runner of the C unit tests: RUN(test) runs it, CHECK(condition) fails it. One program per module. */
+#ifndef TYKB_TESTS_CHECK_H
+#define TYKB_TESTS_CHECK_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wire.h"
+
+static int check_passed, check_failed, check_fault;
+
+/* Bytes of a literal, zeros within it included. */
+#define BYTES(literal) ((struct tykb_span){(const uint8_t *)(literal), sizeof(literal) - 1})
+
+#define CHECK(condition)                                                         \
+  do {                                                                           \
+    if (!(condition)) {                                                          \
+      printf("%s:%d: %s: not so: %s\n", __FILE__, __LINE__, __func__, #condition); \
+      check_fault = 1;                                                           \
+    }                                                                            \
+  } while (0)
+
+#define RUN(test)          \
+  do {                     \
+    check_fault = 0;       \
+    test();                \
+    if (check_fault)       \
+      check_failed++;      \
+    else                   \
+      check_passed++;      \
+  } while (0)
+
+static inline int check_report(void) {
+  printf("%d passed, %d failed\n", check_passed, check_failed);
+  return check_failed != 0;
+}
+
+/* The bytes on the heap and nowhere else, so that a sanitizer sees a read past their end. */
+static inline struct tykb_span check_heap(struct tykb_span bytes) {
+  uint8_t *copy = malloc(bytes.size ? bytes.size : 1);
+  if (!copy) abort();
+  if (bytes.size) memcpy(copy, bytes.data, bytes.size);
+  return (struct tykb_span){copy, bytes.size};
+}
+
+static inline int check_same(struct tykb_span a, struct tykb_span b) {
+  return a.size == b.size && (!a.size || !memcmp(a.data, b.data, a.size));
+}
+
+#endif
