@@ -16,7 +16,7 @@ static int check_passed, check_failed, check_fault;
 #define CHECK(condition)                                                         \
   do {                                                                           \
     if (!(condition)) {                                                          \
-      printf("%s:%d: %s: not so: %s\n", __FILE__, __LINE__, __func__, #condition); \
+      fprintf(stderr, "%s:%d: %s: not so: %s\n", __FILE__, __LINE__, __func__, #condition); \
       check_fault = 1;                                                           \
     }                                                                            \
   } while (0)
