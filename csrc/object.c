@@ -96,10 +96,11 @@ struct tykb_node *tykb_context_root(struct tykb_context *context, const struct t
   return root;
 }
 
-/* Integers, for the pointers need not belong to one block: a span may be of the arena already. */
+/* Integers, for the pointers need not belong to one block: a span may be of the arena already, and stand right behind
+ * the input there. */
 static void move_span(struct tykb_span *span, struct tykb_span from, const uint8_t *to) {
   uintptr_t at = (uintptr_t)span->data, start = (uintptr_t)from.data;
-  if (!span->data || at < start || at - start > from.size) return;
+  if (!span->data || at < start || at - start > from.size || span->size > from.size - (at - start)) return;
   span->data = to ? to + (at - start) : NULL;
   if (!to) span->size = 0;
 }
@@ -216,6 +217,7 @@ bool tykb_node_changed(const struct tykb_node *node) { return node->changed; }
 
 int tykb_node_scan(struct tykb_node *node) {
   if (node->index) return TYKB_OK;
+  if (node->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* protobuf's limit; offsets are 32 bits wide */
   const struct tykb_type *type = node->type;
   const uint8_t *start = node->bytes.data, *p = start, *end = start + node->bytes.size;
   size_t size = (type->count ? type->count : 1) * 2 * sizeof(uint32_t);
@@ -502,6 +504,7 @@ int tykb_node_clear(struct tykb_node *node) {
   }
   node->own = node->own || parent;
   node->bytes = node->unknown = (struct tykb_span){NULL, 0};
+  node->unknown_room = 0;
   node->index = NULL;
   node->slots = NULL;
   node->last_slot = &node->slots;
@@ -567,11 +570,18 @@ static int merge_field(struct tykb_node *node, const struct tykb_field *field, c
   return set_owned(node, field, tykb_field_value(field, wire));
 }
 
+/* Room grows by doubling, or pieces between known fields would cost their square. */
 static int keep_unknown(struct tykb_node *node, struct tykb_span more) {
-  uint8_t *joined = tykb_context_alloc(node->context, node->unknown.size + more.size);
-  if (!joined) return TYKB_E_NO_MEMORY;
-  tykb_wire_put_bytes(tykb_wire_put_bytes(joined, node->unknown.data, node->unknown.size), more.data, more.size);
-  node->unknown = (struct tykb_span){joined, node->unknown.size + more.size};
+  size_t size = node->unknown.size + more.size;
+  uint8_t *kept = (uint8_t *)(uintptr_t)node->unknown.data;
+  if (size > node->unknown_room) {
+    kept = tykb_context_alloc(node->context, 2 * size);
+    if (!kept) return TYKB_E_NO_MEMORY;
+    tykb_wire_put_bytes(kept, node->unknown.data, node->unknown.size);
+    node->unknown_room = 2 * size;
+  }
+  tykb_wire_put_bytes(kept + node->unknown.size, more.data, more.size);
+  node->unknown = (struct tykb_span){kept, size};
   return TYKB_OK;
 }
 
@@ -585,7 +595,6 @@ int tykb_node_merge_checked(struct tykb_node *node, struct tykb_span bytes) {
     if (!p) return TYKB_E_MALFORMED;
     const struct tykb_field *field = field_of(node->type, &wire);
     if (!field && !unknown) unknown = start;
-    /* A run of unknown fields is kept at once, or many of them would cost their square. */
     if (unknown && (field || p == end)) {
       status = keep_unknown(node, (struct tykb_span){unknown, (size_t)((field ? start : p) - unknown)});
       unknown = NULL;

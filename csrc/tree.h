@@ -34,6 +34,7 @@ struct tykb_node {
   uint32_t *index;         /* per row of the type: offset + 1 of its first and of its last occurrence, 0: none; NULL: not scanned */
   struct tykb_slot *slots, **last_slot;
   struct tykb_span unknown; /* unknown fields that were merged in */
+  size_t unknown_room;
   struct tykb_node *next;   /* all nodes of the context */
   void *view;
   size_t size;              /* between the two passes of a write: how long it will be */
