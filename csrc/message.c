@@ -9,7 +9,7 @@
 #include "mem.h"
 #include "object.h"
 
-#define LEVELS 3           /* numbers in a path */
+#define LEVELS 3            /* numbers in a path */
 #define NUMBER_CLEARED 1000 /* proto/tykbridge_delta.proto */
 #define WORDS_SIZE 256
 #define NAME_SIZE 96
@@ -141,15 +141,15 @@ static bool builder_accepts(struct tykb_builder *builder, uint32_t path, const c
 static const char *call_for(const struct tykb_field *field) {
   if (field->shape == TYKB_MAP) return "a map, which takes tykb_builder_pair";
   switch (field->kind) {
-  case TYKB_KIND_STRING:
-  case TYKB_KIND_BYTES:
-    return "text, which takes tykb_builder_text";
-  case TYKB_KIND_MESSAGE:
-    return "a message, which takes serialised bytes through tykb_builder_text";
-  case TYKB_KIND_DOUBLE:
-    return "a double, which takes tykb_builder_real";
-  default:
-    return "a number, which takes tykb_builder_number";
+    case TYKB_KIND_STRING:
+    case TYKB_KIND_BYTES:
+      return "text, which takes tykb_builder_text";
+    case TYKB_KIND_MESSAGE:
+      return "a message, which takes serialised bytes through tykb_builder_text";
+    case TYKB_KIND_DOUBLE:
+      return "a double, which takes tykb_builder_real";
+    default:
+      return "a number, which takes tykb_builder_number";
   }
 }
 
@@ -203,8 +203,8 @@ void tykb_builder_text(tykb_builder *builder, uint32_t path, const char *data, s
   int status;
 
   if (!field) return;
-  if (field->shape == TYKB_MAP || (field->kind != TYKB_KIND_STRING && field->kind != TYKB_KIND_BYTES &&
-                                   field->kind != TYKB_KIND_MESSAGE)) {
+  if (field->shape == TYKB_MAP ||
+      (field->kind != TYKB_KIND_STRING && field->kind != TYKB_KIND_BYTES && field->kind != TYKB_KIND_MESSAGE)) {
     builder_misfit(builder, path, field);
     return;
   }
@@ -305,8 +305,7 @@ void tykb_builder_pair(tykb_builder *builder, uint32_t path, const char *key, si
   if (header) {
     status = builder_header(builder, node, field, span_of(key, key_size), &node);
     if (status == TYKB_OK) status = tykb_node_list(node, field_by_number(field->child, 2), &list);
-    if (status == TYKB_OK)
-      status = tykb_list_append(list, (union tykb_value){.text = span_of(value, value_size)});
+    if (status == TYKB_OK) status = tykb_list_append(list, (union tykb_value){.text = span_of(value, value_size)});
   } else {
     status = tykb_node_map(node, field, &map);
     if (status == TYKB_OK && field->kind != TYKB_KIND_MESSAGE) {
@@ -389,8 +388,8 @@ void tykb_reader_init(tykb_reader *reader, const struct CoProcessMessage *messag
   if (message && message->p_data && message->length > 0) {
     state.phase = PHASE_CLEARED;
     state.depth = 1;
-    state.frames[0] = (struct frame){message->p_data, (const uint8_t *)message->p_data + message->length,
-                                     &tykb_type_Object, 0, 0};
+    state.frames[0] =
+        (struct frame){message->p_data, (const uint8_t *)message->p_data + message->length, &tykb_type_Object, 0, 0};
     state.p = state.frames[0].p;
     state.end = state.frames[0].end;
   } else if (!message || message->length) {

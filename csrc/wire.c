@@ -41,26 +41,26 @@ static const uint8_t *read_flat(const uint8_t *p, const uint8_t *end, struct tyk
   field->number = (uint32_t)(tag >> 3);
   field->type = (uint32_t)(tag & 7);
   switch (field->type) {
-  case TYKB_WIRE_VARINT:
-    return tykb_wire_varint(p, end, &field->varint);
-  case TYKB_WIRE_I64:
-  case TYKB_WIRE_I32:
-    size = field->type == TYKB_WIRE_I64 ? 8 : 4;
-    if ((size_t)(end - p) < size) return NULL;
-    field->varint = load_little(p, (unsigned)size);
-    return p + size;
-  case TYKB_WIRE_LEN:
-    start = p;
-    p = tykb_wire_varint(p, end, &size);
-    if (!p || p - start > MAX_SHORT || size > (size_t)(end - p)) return NULL;
-    field->len.data = p;
-    field->len.size = (size_t)size;
-    return p + size;
-  case TYKB_WIRE_SGROUP:
-  case TYKB_WIRE_EGROUP:
-    return p;
-  default:
-    return NULL;
+    case TYKB_WIRE_VARINT:
+      return tykb_wire_varint(p, end, &field->varint);
+    case TYKB_WIRE_I64:
+    case TYKB_WIRE_I32:
+      size = field->type == TYKB_WIRE_I64 ? 8 : 4;
+      if ((size_t)(end - p) < size) return NULL;
+      field->varint = load_little(p, (unsigned)size);
+      return p + size;
+    case TYKB_WIRE_LEN:
+      start = p;
+      p = tykb_wire_varint(p, end, &size);
+      if (!p || p - start > MAX_SHORT || size > (size_t)(end - p)) return NULL;
+      field->len.data = p;
+      field->len.size = (size_t)size;
+      return p + size;
+    case TYKB_WIRE_SGROUP:
+    case TYKB_WIRE_EGROUP:
+      return p;
+    default:
+      return NULL;
   }
 }
 

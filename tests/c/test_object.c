@@ -6,16 +6,16 @@
 /* ---- Reading ---- */
 
 static void test_an_untouched_message_is_written_as_it_came(void) {
-  struct tree t = object(BYTES(UNKNOWN HOOK_NAME "\x01" "a" HOOK_NAME "\x01" "b" HOOK_TYPE "\x80\x00"));
+  struct tree t = object(BYTES(UNKNOWN HOOK_NAME S1("a") HOOK_NAME S1("b") HOOK_TYPE "\x80\x00"));
 
-  CHECK(FULL(t.root, UNKNOWN HOOK_NAME "\x01" "a" HOOK_NAME "\x01" "b" HOOK_TYPE "\x80\x00"));
+  CHECK(FULL(t.root, UNKNOWN HOOK_NAME S1("a") HOOK_NAME S1("b") HOOK_TYPE "\x80\x00"));
   CHECK(DELTA(t.root, ""));
   CHECK(!tykb_node_changed(t.root));
   tree_close(&t);
 }
 
 static void test_the_last_scalar_wins_and_a_missing_one_is_its_default(void) {
-  struct tree t = object(BYTES(HOOK_NAME "\x01" "a" HOOK_TYPE "\x03" HOOK_NAME "\x01" "b"));
+  struct tree t = object(BYTES(HOOK_NAME S1("a") HOOK_TYPE "\x03" HOOK_NAME S1("b")));
 
   CHECK(has_text(t.root, "hook_name", "b"));
   CHECK(has_number(t.root, "hook_type", 3));
@@ -27,7 +27,8 @@ static void test_the_last_scalar_wins_and_a_missing_one_is_its_default(void) {
 }
 
 static void test_numbers_are_cut_to_their_kind(void) {
-  struct tree t = object(BYTES(HOOK_TYPE "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" SESSION "\x03" HMAC_ENABLED "\x05"));
+  struct tree t =
+      object(BYTES(HOOK_TYPE "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" SESSION "\x03" HMAC_ENABLED "\x05"));
 
   CHECK(has_number(t.root, "hook_type", -1));
   CHECK(has_number(child(t.root, "session"), "hmac_enabled", 1));
@@ -35,35 +36,42 @@ static void test_numbers_are_cut_to_their_kind(void) {
 }
 
 static void test_a_field_of_the_wrong_wire_type_is_an_unknown_one(void) {
-  struct tree t = object(BYTES("\x10\x07" "\x0a\x01" "x" "\x1b\x1c")); /* hook_name a varint, hook_type text, request a group */
+  struct tree t = object(BYTES("\x10\x07"
+                               "\x0a\x01"
+                               "x"
+                               "\x1b\x1c")); /* hook_name a varint, hook_type text, request a group */
 
   CHECK(has_text(t.root, "hook_name", ""));
   CHECK(has_number(t.root, "hook_type", 0));
   CHECK(tykb_node_has(t.root, field(t.root, "request")) == 0);
   CHECK(put_text(t.root, "hook_name", "n") == TYKB_OK);
-  CHECK(FULL(t.root, "\x10\x07" "\x0a\x01" "x" "\x1b\x1c" HOOK_NAME "\x01" "n"));
+  CHECK(FULL(t.root, "\x10\x07"
+                     "\x0a\x01"
+                     "x"
+                     "\x1b\x1c" HOOK_NAME S1("n")));
   tree_close(&t);
 }
 
 static void test_pieces_of_a_message_are_one(void) {
-  struct tree t = object(BYTES(REQUEST "\x03" URL "\x01" "/" HOOK_NAME "\x01" "h" REQUEST "\x00" REQUEST "\x05" METHOD "\x03" "GET"));
+  struct tree t =
+      object(BYTES(REQUEST "\x03" URL S1("/") HOOK_NAME S1("h") REQUEST "\x00" REQUEST "\x05" METHOD S3("GET")));
   struct tykb_node *request = child(t.root, "request");
 
   CHECK(has_text(request, "url", "/"));
   CHECK(has_text(request, "method", "GET"));
   CHECK(put_text(request, "url", "/b") == TYKB_OK);
-  CHECK(DELTA(t.root, REQUEST "\x04" URL "\x02" "/b"));
+  CHECK(DELTA(t.root, REQUEST "\x04" URL S2("/b")));
   tree_close(&t);
 }
 
 static void test_entries_read_as_protobuf_reads_them(void) {
-  struct tree t = object(BYTES(METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "1" /* whole */
-                               METADATA "\x06" VALUE "\x01" "2" KEY "\x01" "l" /* the other way round */
-                               METADATA "\x03" KEY "\x01" "m"                  /* no value */
-                               METADATA "\x03" VALUE "\x01" "4"                /* no key */
-                               METADATA "\x09" KEY "\x01" "n" VALUE "\x01" "5" VALUE "\x01" "6"
-                               METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "7" /* again */
-                               METADATA "\x00"));
+  struct tree t =
+      object(BYTES(METADATA PAIR("k", "1")                   /* whole */
+                   METADATA "\x06" VALUE S1("2") KEY S1("l") /* the other way round */
+                   METADATA "\x03" KEY S1("m")               /* no value */
+                   METADATA "\x03" VALUE S1("4")             /* no key */
+                   METADATA "\x09" KEY S1("n") VALUE S1("5") VALUE S1("6") METADATA PAIR("k", "7") /* again */
+                   METADATA "\x00"));
   struct tykb_map *map = map_of(t.root, "metadata");
 
   CHECK(has_pair(map, "k", "7"));
@@ -99,14 +107,14 @@ static void test_what_is_no_message_is_malformed_when_it_is_read(void) {
   CHECK(tykb_map_remove(map_of(request, "headers"), text("k")) == TYKB_E_MALFORMED);
   CHECK(tykb_node_check(t.root) == TYKB_E_MALFORMED);
   tree_close(&t);
-  t = object(BYTES(SESSION "\x09" MONITOR "\x06" LIMITS "\x04" "abcd")); /* half a double */
+  t = object(BYTES(SESSION "\x09" MONITOR "\x06" LIMITS S4("abcd"))); /* half a double */
   CHECK(tykb_node_check(t.root) == TYKB_E_MALFORMED);
   tree_close(&t);
   t = object(BYTES(METADATA "\x02" KEY "\x05"));
   CHECK(tykb_node_check(t.root) == TYKB_E_MALFORMED);
   CHECK(tykb_node_has(t.root, field(t.root, "metadata")) == TYKB_E_MALFORMED);
   tree_close(&t);
-  t = object(BYTES(HOOK_NAME "\x01" "\xff")); /* no UTF-8 */
+  t = object(BYTES(HOOK_NAME S1("\xff"))); /* no UTF-8 */
   CHECK(tykb_node_check(t.root) == TYKB_E_MALFORMED);
   tree_close(&t);
 }
@@ -114,18 +122,18 @@ static void test_what_is_no_message_is_malformed_when_it_is_read(void) {
 /* ---- Writing ---- */
 
 static void test_a_scalar_is_appended(void) {
-  struct tree t = object(BYTES(HOOK_NAME "\x01" "a"));
+  struct tree t = object(BYTES(HOOK_NAME S1("a")));
 
   CHECK(put_text(t.root, "hook_name", "bc") == TYKB_OK);
   CHECK(put_number(t.root, "hook_type", -1) == TYKB_OK);
   CHECK(has_text(t.root, "hook_name", "bc"));
-  CHECK(FULL(t.root, HOOK_NAME "\x01" "a" HOOK_NAME "\x02" "bc" HOOK_TYPE "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"));
-  CHECK(DELTA(t.root, HOOK_NAME "\x02" "bc" HOOK_TYPE "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"));
+  CHECK(FULL(t.root, HOOK_NAME S1("a") HOOK_NAME S2("bc") HOOK_TYPE "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"));
+  CHECK(DELTA(t.root, HOOK_NAME S2("bc") HOOK_TYPE "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"));
   tree_close(&t);
 }
 
 static void test_a_default_is_written_where_it_hides_a_value(void) {
-  struct tree t = object(BYTES(HOOK_NAME "\x01" "a" SESSION "\x09" RATE ONE));
+  struct tree t = object(BYTES(HOOK_NAME S1("a") SESSION "\x09" RATE ONE));
 
   CHECK(tykb_node_clear_field(t.root, field(t.root, "hook_name")) == TYKB_OK);
   CHECK(tykb_node_clear_field(child(t.root, "session"), field(child(t.root, "session"), "rate")) == TYKB_OK);
@@ -144,51 +152,51 @@ static void test_a_touched_message_is_present(void) {
 }
 
 static void test_a_map_takes_entries_undecoded(void) {
-  struct tree t = object(BYTES(METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "1"));
+  struct tree t = object(BYTES(METADATA PAIR("k", "1")));
   struct tykb_map *map = map_of(t.root, "metadata");
 
   CHECK(put_pair(map, "k", "2") == TYKB_OK && put_pair(map, "l", "3") == TYKB_OK && put_pair(map, "l", "4") == TYKB_OK);
-  CHECK(DELTA(t.root, METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "2" METADATA "\x06" KEY "\x01" "l" VALUE "\x01" "4"));
+  CHECK(DELTA(t.root, METADATA PAIR("k", "2") METADATA PAIR("l", "4")));
   CHECK(has_pair(map, "k", "2") && has_pair(map, "l", "4") && count_of(map) == 2);
   tree_close(&t);
 }
 
 static void test_a_removed_entry_is_cut_out(void) {
-  struct tree t = object(BYTES(METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "1" HOOK_NAME "\x01" "h" METADATA "\x06" KEY "\x01" "l" VALUE "\x01" "2" UNKNOWN));
+  struct tree t = object(BYTES(METADATA PAIR("k", "1") HOOK_NAME S1("h") METADATA PAIR("l", "2") UNKNOWN));
   struct tykb_map *map = map_of(t.root, "metadata");
 
   CHECK(tykb_map_remove(map, text("k")) == TYKB_OK);
   CHECK(tykb_map_remove(map, text("k")) == TYKB_E_NOT_FOUND);
   CHECK(count_of(map) == 1 && has_pair(map, "k", NULL));
-  CHECK(FULL(t.root, HOOK_NAME "\x01" "h" UNKNOWN METADATA "\x06" KEY "\x01" "l" VALUE "\x01" "2"));
-  CHECK(DELTA(t.root, CLEARED "\x08" "metadata" METADATA "\x06" KEY "\x01" "l" VALUE "\x01" "2"));
+  CHECK(FULL(t.root, HOOK_NAME S1("h") UNKNOWN METADATA PAIR("l", "2")));
+  CHECK(DELTA(t.root, CLEARED S8("metadata") METADATA PAIR("l", "2")));
   CHECK(put_pair(map, "k", "3") == TYKB_OK); /* comes back */
   CHECK(has_pair(map, "k", "3") && count_of(map) == 2);
   tree_close(&t);
 }
 
 static void test_a_cleared_map_deep_inside(void) {
-  struct tree t = object(BYTES(SESSION "\x0b" SESSION_METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "1" ORG_ID "\x00"));
+  struct tree t = object(BYTES(SESSION "\x0b" SESSION_METADATA PAIR("k", "1") ORG_ID "\x00"));
   struct tykb_map *map = map_of(child(t.root, "session"), "metadata");
 
   CHECK(tykb_map_clear(map) == TYKB_OK && count_of(map) == 0);
   CHECK(FULL(t.root, SESSION "\x02" ORG_ID "\x00"));
-  CHECK(DELTA(t.root, CLEARED "\x10" "session.metadata" SESSION "\x00"));
+  CHECK(DELTA(t.root, CLEARED S16("session.metadata") SESSION "\x00"));
   tree_close(&t);
 }
 
 static void test_what_was_added_and_removed_leaves_no_trace(void) {
-  struct tree t = object(BYTES(HOOK_NAME "\x01" "h"));
+  struct tree t = object(BYTES(HOOK_NAME S1("h")));
   struct tykb_map *map = map_of(t.root, "metadata");
 
   CHECK(put_pair(map, "k", "1") == TYKB_OK && tykb_map_remove(map, text("k")) == TYKB_OK);
-  CHECK(FULL(t.root, HOOK_NAME "\x01" "h"));
+  CHECK(FULL(t.root, HOOK_NAME S1("h")));
   CHECK(DELTA(t.root, ""));
   tree_close(&t);
 }
 
 static void test_many_keys(void) {
-  struct tree t = object(BYTES(METADATA "\x06" KEY "\x01" "7" VALUE "\x01" "x"));
+  struct tree t = object(BYTES(METADATA PAIR("7", "x")));
   struct tykb_map *map = map_of(t.root, "metadata");
   char key[16];
 
@@ -209,19 +217,19 @@ static void test_many_keys(void) {
 }
 
 static void test_a_list_takes_elements_undecoded(void) {
-  struct tree t = object(BYTES(REQUEST "\x03" DELETE_HEADERS "\x01" "a"));
+  struct tree t = object(BYTES(REQUEST "\x03" DELETE_HEADERS S1("a")));
   struct tykb_list *list = list_of(child(t.root, "request"), "delete_headers");
 
   CHECK(append_text(list, "b") == TYKB_OK);
-  CHECK(DELTA(t.root, REQUEST "\x03" DELETE_HEADERS "\x01" "b"));
+  CHECK(DELTA(t.root, REQUEST "\x03" DELETE_HEADERS S1("b")));
   CHECK(has_texts(list, "a,b,"));
   CHECK(append_text(list, "c") == TYKB_OK && has_texts(list, "a,b,c,"));
-  CHECK(DELTA(t.root, REQUEST "\x06" DELETE_HEADERS "\x01" "b" DELETE_HEADERS "\x01" "c"));
+  CHECK(DELTA(t.root, REQUEST "\x06" DELETE_HEADERS S1("b") DELETE_HEADERS S1("c")));
   tree_close(&t);
 }
 
 static void test_a_list_that_is_changed_inside_is_written_anew(void) {
-  struct tree t = object(BYTES(REQUEST "\x09" DELETE_HEADERS "\x01" "a" URL "\x01" "/" DELETE_HEADERS "\x01" "b"));
+  struct tree t = object(BYTES(REQUEST "\x09" DELETE_HEADERS S1("a") URL S1("/") DELETE_HEADERS S1("b")));
   struct tykb_list *list = list_of(child(t.root, "request"), "delete_headers");
   size_t order[] = {2, 0};
 
@@ -229,11 +237,12 @@ static void test_a_list_that_is_changed_inside_is_written_anew(void) {
   CHECK(tykb_list_set(list, 1, (union tykb_value){.text = text("B")}) == TYKB_OK && has_texts(list, "a,B,c,"));
   CHECK(tykb_list_set(list, 3, (union tykb_value){.text = text("d")}) == TYKB_E_ARGUMENT);
   CHECK(tykb_list_reorder(list, order, 2) == TYKB_OK && has_texts(list, "c,a,"));
-  CHECK(DELTA(t.root, CLEARED "\x16" "request.delete_headers" REQUEST "\x06" DELETE_HEADERS "\x01" "c" DELETE_HEADERS "\x01" "a"));
-  CHECK(FULL(t.root, REQUEST "\x09" URL "\x01" "/" DELETE_HEADERS "\x01" "c" DELETE_HEADERS "\x01" "a"));
+  CHECK(DELTA(t.root,
+              CLEARED S22("request.delete_headers") REQUEST "\x06" DELETE_HEADERS S1("c") DELETE_HEADERS S1("a")));
+  CHECK(FULL(t.root, REQUEST "\x09" URL S1("/") DELETE_HEADERS S1("c") DELETE_HEADERS S1("a")));
   CHECK(tykb_list_clear(list) == TYKB_OK && has_texts(list, ""));
   CHECK(append_text(list, "z") == TYKB_OK);
-  CHECK(FULL(t.root, REQUEST "\x06" URL "\x01" "/" DELETE_HEADERS "\x01" "z"));
+  CHECK(FULL(t.root, REQUEST "\x06" URL S1("/") DELETE_HEADERS S1("z")));
   order[0] = 1;
   CHECK(tykb_list_reorder(list, order, 1) == TYKB_E_ARGUMENT && has_texts(list, "z,"));
   tree_close(&t);
@@ -251,22 +260,22 @@ static void test_doubles_are_written_packed(void) {
 }
 
 static void test_a_changed_value_of_a_message_map_travels_whole(void) {
-  struct tree t = object(BYTES(SESSION "\x0b" RIGHTS "\x09" KEY "\x01" "a" VALUE "\x04" API_NAME "\x02" "ab"));
+  struct tree t = object(BYTES(SESSION "\x0b" RIGHTS "\x09" KEY S1("a") VALUE "\x04" API_NAME S2("ab")));
   struct tykb_map *map = map_of(child(t.root, "session"), "access_rights");
   struct tykb_node *node;
 
   CHECK(tykb_map_node(map, text("a"), &node) == TYKB_OK && has_text(node, "api_name", "ab"));
   CHECK(DELTA(t.root, "")); /* looked at, not changed */
   CHECK(append_text(list_of(node, "versions"), "v") == TYKB_OK);
-  CHECK(DELTA(t.root, SESSION "\x0e" RIGHTS "\x0c" KEY "\x01" "a" VALUE "\x07" API_NAME "\x02" "ab" VERSIONS "\x01" "v"));
+  CHECK(DELTA(t.root, SESSION "\x0e" RIGHTS "\x0c" KEY S1("a") VALUE "\x07" API_NAME S2("ab") VERSIONS S1("v")));
   CHECK(tykb_map_node(map, text("b"), &node) == TYKB_OK && has_text(node, "api_name", "")); /* made when missing */
   CHECK(count_of(map) == 2 && tykb_map_remove(map, text("a")) == TYKB_OK);
-  CHECK(DELTA(t.root, CLEARED "\x15" "session.access_rights" SESSION "\x07" RIGHTS "\x05" KEY "\x01" "b" VALUE "\x00"));
+  CHECK(DELTA(t.root, CLEARED S21("session.access_rights") SESSION "\x07" RIGHTS "\x05" KEY S1("b") VALUE "\x00"));
   tree_close(&t);
 }
 
 static void test_a_list_of_messages(void) {
-  struct tree t = object(BYTES(RESPONSE "\x05" MULTIVALUE "\x03" KEY "\x01" "a"));
+  struct tree t = object(BYTES(RESPONSE "\x05" MULTIVALUE "\x03" KEY S1("a")));
   struct tykb_list *list = list_of(child(t.root, "response"), "multivalue_headers");
   struct tykb_element *elements;
   struct tykb_node *header;
@@ -274,43 +283,47 @@ static void test_a_list_of_messages(void) {
 
   CHECK(tykb_list_add(list, &header) == TYKB_OK && put_text(header, "key", "b") == TYKB_OK);
   CHECK(append_text(list_of(header, "values"), "1") == TYKB_OK);
-  CHECK(DELTA(t.root, RESPONSE "\x08" MULTIVALUE "\x06" KEY "\x01" "b" VALUE "\x01" "1"));
+  CHECK(DELTA(t.root, RESPONSE "\x08" MULTIVALUE PAIR("b", "1")));
   CHECK(tykb_list_elements(list, &elements, &count) == TYKB_OK && count == 2);
   CHECK(tykb_list_node(list, 1, &header) == TYKB_OK && has_text(header, "key", "b"));
   CHECK(tykb_list_node(list, 0, &header) == TYKB_OK && has_text(header, "key", "a"));
   CHECK(append_text(list_of(header, "values"), "2") == TYKB_OK);
-  CHECK(DELTA(t.root, CLEARED "\x1b" "response.multivalue_headers" RESPONSE "\x10" MULTIVALUE "\x06" KEY "\x01" "a" VALUE "\x01" "2" MULTIVALUE "\x06" KEY "\x01" "b" VALUE "\x01" "1"));
-  CHECK(FULL(t.root, RESPONSE "\x10" MULTIVALUE "\x06" KEY "\x01" "a" VALUE "\x01" "2" MULTIVALUE "\x06" KEY "\x01" "b" VALUE "\x01" "1"));
+  CHECK(DELTA(t.root, CLEARED S27("response.multivalue_headers") RESPONSE "\x10" MULTIVALUE PAIR("a", "2")
+                          MULTIVALUE PAIR("b", "1")));
+  CHECK(FULL(t.root, RESPONSE "\x10" MULTIVALUE PAIR("a", "2") MULTIVALUE PAIR("b", "1")));
   tree_close(&t);
 }
 
 static void test_a_cleared_message_is_named_and_may_be_written_again(void) {
-  struct tree t = object(BYTES(SESSION "\x03" ORG_ID "\x01" "o" HOOK_NAME "\x01" "h"));
+  struct tree t = object(BYTES(SESSION "\x03" ORG_ID S1("o") HOOK_NAME S1("h")));
 
   CHECK(tykb_node_clear_field(t.root, field(t.root, "session")) == TYKB_OK);
   CHECK(tykb_node_has(t.root, field(t.root, "session")) == 0);
-  CHECK(FULL(t.root, HOOK_NAME "\x01" "h"));
-  CHECK(DELTA(t.root, CLEARED "\x07" "session"));
+  CHECK(FULL(t.root, HOOK_NAME S1("h")));
+  CHECK(DELTA(t.root, CLEARED S7("session")));
   CHECK(has_text(child(t.root, "session"), "org_id", ""));
   CHECK(put_text(child(t.root, "session"), "alias", "a") == TYKB_OK);
-  CHECK(DELTA(t.root, CLEARED "\x07" "session" SESSION "\x04" "\xca\x01\x01" "a"));
+  CHECK(DELTA(t.root, CLEARED S7("session") SESSION "\x04"
+                                                    "\xca\x01\x01"
+                                                    "a"));
   tree_close(&t);
 }
 
 static void test_a_replaced_message(void) {
-  struct tree t = object(BYTES(SESSION "\x03" ORG_ID "\x01" "o" HOOK_NAME "\x01" "h"));
+  struct tree t = object(BYTES(SESSION "\x03" ORG_ID S1("o") HOOK_NAME S1("h")));
 
-  CHECK(tykb_node_replace(t.root, field(t.root, "session"), BYTES(ORG_ID "\x01" "p")) == TYKB_OK);
+  CHECK(tykb_node_replace(t.root, field(t.root, "session"), BYTES(ORG_ID S1("p"))) == TYKB_OK);
   CHECK(has_text(child(t.root, "session"), "org_id", "p"));
-  CHECK(FULL(t.root, HOOK_NAME "\x01" "h" SESSION "\x03" ORG_ID "\x01" "p"));
-  CHECK(DELTA(t.root, CLEARED "\x07" "session" SESSION "\x03" ORG_ID "\x01" "p"));
+  CHECK(FULL(t.root, HOOK_NAME S1("h") SESSION "\x03" ORG_ID S1("p")));
+  CHECK(DELTA(t.root, CLEARED S7("session") SESSION "\x03" ORG_ID S1("p")));
   CHECK(tykb_node_replace(t.root, field(t.root, "response"), BYTES("")) == TYKB_OK);
   CHECK(tykb_node_has(t.root, field(t.root, "response")) == 1);
   tree_close(&t);
 }
 
 static void test_what_was_cleared_away_stays_readable(void) {
-  struct tree t = object(BYTES(REQUEST "\x0b" HEADERS "\x06" KEY "\x01" "k" VALUE "\x01" "1" DELETE_HEADERS "\x01" "a" SESSION "\x03" ORG_ID "\x01" "o"));
+  struct tree t =
+      object(BYTES(REQUEST "\x0b" HEADERS PAIR("k", "1") DELETE_HEADERS S1("a") SESSION "\x03" ORG_ID S1("o")));
   struct tykb_node *request = child(t.root, "request"), *session = child(t.root, "session");
   struct tykb_map *headers = map_of(request, "headers");
   struct tykb_list *removed = list_of(request, "delete_headers");
@@ -318,7 +331,8 @@ static void test_what_was_cleared_away_stays_readable(void) {
   CHECK(tykb_node_clear(request) == TYKB_OK);
   CHECK(tykb_node_clear_field(t.root, field(t.root, "session")) == TYKB_OK);
   CHECK(has_pair(headers, "k", "1") && has_texts(removed, "a,") && has_text(session, "org_id", "o"));
-  CHECK(put_pair(headers, "l", "2") == TYKB_OK && append_text(removed, "b") == TYKB_OK && tykb_list_clear(removed) == TYKB_OK);
+  CHECK(put_pair(headers, "l", "2") == TYKB_OK && append_text(removed, "b") == TYKB_OK &&
+        tykb_list_clear(removed) == TYKB_OK);
   CHECK(put_text(session, "org_id", "p") == TYKB_OK);
   CHECK(tykb_map_remove(headers, text("k")) == TYKB_OK && tykb_map_clear(headers) == TYKB_OK);
   CHECK(map_of(request, "headers") != headers && count_of(map_of(request, "headers")) == 0);
@@ -329,32 +343,35 @@ static void test_what_was_cleared_away_stays_readable(void) {
 /* ---- Merging ---- */
 
 static void test_merge_adds_as_protobuf_does(void) {
-  struct tree t = object(BYTES(METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "1" REQUEST "\x06" DELETE_HEADERS "\x01" "a" URL "\x01" "/"));
+  struct tree t = object(BYTES(METADATA PAIR("k", "1") REQUEST "\x06" DELETE_HEADERS S1("a") URL S1("/")));
   struct tykb_node *request;
 
-  CHECK(tykb_node_merge(t.root, BYTES(METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "2" REQUEST "\x03" DELETE_HEADERS "\x01" "b" HOOK_TYPE "\x02" UNKNOWN)) == TYKB_OK);
+  CHECK(tykb_node_merge(t.root, BYTES(METADATA PAIR("k", "2") REQUEST "\x03" DELETE_HEADERS S1("b") HOOK_TYPE
+                                      "\x02" UNKNOWN)) == TYKB_OK);
   request = child(t.root, "request");
   CHECK(has_pair(map_of(t.root, "metadata"), "k", "2") && has_number(t.root, "hook_type", 2));
   CHECK(has_texts(list_of(request, "delete_headers"), "a,b,") && has_text(request, "url", "/"));
-  CHECK(DELTA(t.root, UNKNOWN METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "2" REQUEST "\x03" DELETE_HEADERS "\x01" "b" HOOK_TYPE "\x02"));
+  CHECK(DELTA(t.root, UNKNOWN METADATA PAIR("k", "2") REQUEST "\x03" DELETE_HEADERS S1("b") HOOK_TYPE "\x02"));
   tree_close(&t);
 }
 
 static void test_merge_of_what_is_malformed_changes_nothing(void) {
-  struct tree t = object(BYTES(HOOK_NAME "\x01" "h"));
+  struct tree t = object(BYTES(HOOK_NAME S1("h")));
 
-  CHECK(tykb_node_merge(t.root, BYTES(HOOK_NAME "\x01" "i" REQUEST "\x02" URL "\x05")) == TYKB_E_MALFORMED);
-  CHECK(tykb_node_merge(t.root, BYTES(HOOK_NAME "\x01" "i" HOOK_NAME "\x01" "\xff")) == TYKB_E_MALFORMED);
-  CHECK(tykb_node_merge(t.root, BYTES(HOOK_NAME "\x01" "i" METADATA "\x03" KEY "\x01" "\xff")) == TYKB_E_MALFORMED);
-  CHECK(tykb_node_merge(t.root, BYTES(HOOK_NAME "\x01" "i" SESSION "\x09" MONITOR "\x06" LIMITS "\x04" "abcd")) == TYKB_E_MALFORMED);
-  CHECK(tykb_node_merge(t.root, BYTES(HOOK_NAME "\x01" "i" SESSION "\x07" RIGHTS "\x05" VALUE "\x03" API_NAME "\x01" "\xff")) == TYKB_E_MALFORMED);
+  CHECK(tykb_node_merge(t.root, BYTES(HOOK_NAME S1("i") REQUEST "\x02" URL "\x05")) == TYKB_E_MALFORMED);
+  CHECK(tykb_node_merge(t.root, BYTES(HOOK_NAME S1("i") HOOK_NAME S1("\xff"))) == TYKB_E_MALFORMED);
+  CHECK(tykb_node_merge(t.root, BYTES(HOOK_NAME S1("i") METADATA "\x03" KEY S1("\xff"))) == TYKB_E_MALFORMED);
+  CHECK(tykb_node_merge(t.root, BYTES(HOOK_NAME S1("i") SESSION "\x09" MONITOR "\x06" LIMITS S4("abcd"))) ==
+        TYKB_E_MALFORMED);
+  CHECK(tykb_node_merge(t.root, BYTES(HOOK_NAME S1("i") SESSION "\x07" RIGHTS "\x05" VALUE
+                                                                "\x03" API_NAME S1("\xff"))) == TYKB_E_MALFORMED);
   CHECK(has_text(t.root, "hook_name", "h") && !tykb_node_changed(t.root));
   CHECK(DELTA(t.root, ""));
   tree_close(&t);
 }
 
 static void test_merge_of_a_message_into_itself(void) {
-  struct tree t = object(BYTES(REQUEST "\x03" DELETE_HEADERS "\x01" "a"));
+  struct tree t = object(BYTES(REQUEST "\x03" DELETE_HEADERS S1("a")));
 
   CHECK(tykb_node_merge(t.root, t.input) == TYKB_OK);
   CHECK(tykb_node_merge(t.root, t.input) == TYKB_OK);
@@ -371,7 +388,7 @@ static void test_merge_of_packed_doubles(void) {
 }
 
 static void test_unknown_fields_survive(void) {
-  struct tree t = object(BYTES(UNKNOWN SESSION "\x0f" UNKNOWN SESSION_METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "1" UNKNOWN METADATA "\x00"));
+  struct tree t = object(BYTES(UNKNOWN SESSION "\x0f" UNKNOWN SESSION_METADATA PAIR("k", "1") UNKNOWN METADATA "\x00"));
 
   CHECK(tykb_map_remove(map_of(child(t.root, "session"), "metadata"), text("k")) == TYKB_OK);
   CHECK(tykb_map_clear(map_of(t.root, "metadata")) == TYKB_OK);
@@ -395,12 +412,12 @@ static void test_the_body_written_last_wins(void) {
 }
 
 static void test_a_body_that_nobody_wrote_stays(void) {
-  struct tree t = object(BYTES(REQUEST "\x06" BODY "\x01" "b" RAW_BODY "\x01" "r"));
+  struct tree t = object(BYTES(REQUEST "\x06" BODY S1("b") RAW_BODY S1("r")));
   struct tykb_node *request = child(t.root, "request");
 
   CHECK(tykb_node_settle_body(request) == TYKB_OK && put_text(request, "url", "/") == TYKB_OK);
   CHECK(tykb_node_settle_body(request) == TYKB_OK);
-  CHECK(DELTA(t.root, REQUEST "\x03" URL "\x01" "/"));
+  CHECK(DELTA(t.root, REQUEST "\x03" URL S1("/")));
   tree_close(&t);
 }
 
@@ -420,8 +437,8 @@ static void test_a_large_body_that_was_replaced_does_not_travel(void) {
   t = object((struct tykb_span){data, size});
   request = child(t.root, "request");
   CHECK(put_text(request, "body", "y") == TYKB_OK && tykb_node_settle_body(request) == TYKB_OK);
-  CHECK(FULL(t.root, REQUEST "\x06" BODY "\x01" "y" RAW_BODY "\x01" "y"));
-  CHECK(DELTA(t.root, REQUEST "\x06" BODY "\x01" "y" RAW_BODY "\x01" "y"));
+  CHECK(FULL(t.root, REQUEST "\x06" BODY S1("y") RAW_BODY S1("y")));
+  CHECK(DELTA(t.root, REQUEST "\x06" BODY S1("y") RAW_BODY S1("y")));
   tree_close(&t);
   free(data);
   free(large);
@@ -443,10 +460,9 @@ static int rights_are_there(struct tree *t) {
          tykb_list_node(list_of(response, "multivalue_headers"), 0, &node) == TYKB_OK && has_text(node, "key", "h");
 }
 
-#define OF_EACH_SHAPE                                                                                       \
-  METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "1"                                                           \
-  SESSION "\x11" ORG_ID "\x01" "o" TAGS "\x01" "t" RIGHTS "\x08" KEY "\x01" "a" VALUE "\x03" API_NAME "\x01" "n" \
-  RESPONSE "\x05" MULTIVALUE "\x03" KEY "\x01" "h"
+#define OF_EACH_SHAPE                                                                                                  \
+  METADATA PAIR("k", "1") SESSION "\x11" ORG_ID S1("o") TAGS S1("t") RIGHTS "\x08" KEY S1("a") VALUE                   \
+      "\x03" API_NAME S1("n") RESPONSE "\x05" MULTIVALUE "\x03" KEY S1("h")
 
 static void own_and_drop_the_input(struct tree *t) {
   CHECK(tykb_context_own_input(t->context) == TYKB_OK);
@@ -479,7 +495,7 @@ static void test_regression_own_input_moved_what_only_stands_behind_the_input(vo
   size_t slots, count;
 
   if (!context || !shared) abort();
-  memcpy(shared, METADATA "\x06" KEY "\x01" "k" VALUE "\x01" "1" "behind!!", 16);
+  memcpy(shared, METADATA PAIR("k", "1") "behind!!", 16);
   root = tykb_context_root(context, &tykb_type_Object, (struct tykb_span){shared, 8});
   map = map_of(root, "metadata");
   CHECK(tykb_map_entries(map, &entries, &slots, &count) == TYKB_OK && slots == 1);
@@ -547,17 +563,17 @@ static void test_regression_unknown_fields_between_known_ones_cost_their_square(
 
 /* ---- Every allocation fails in turn ---- */
 
-#define TRY(call)                        \
-  do {                                   \
-    status = (call);                     \
-    if (status != TYKB_OK) goto done;    \
+#define TRY(call)                                                                                                      \
+  do {                                                                                                                 \
+    status = (call);                                                                                                   \
+    if (status != TYKB_OK) goto done;                                                                                  \
   } while (0)
 
-#define NEED(pointer, call)              \
-  do {                                   \
-    pointer = (call);                    \
-    status = pointer ? TYKB_OK : TYKB_E_NO_MEMORY; \
-    if (!pointer) goto done;             \
+#define NEED(pointer, call)                                                                                            \
+  do {                                                                                                                 \
+    pointer = (call);                                                                                                  \
+    status = pointer ? TYKB_OK : TYKB_E_NO_MEMORY;                                                                     \
+    if (!pointer) goto done;                                                                                           \
   } while (0)
 
 /* A day in the life of a tree. */
@@ -597,12 +613,12 @@ static int scenario(struct tykb_span input, void **full, void **delta) {
   NEED(list, list_of(response, "multivalue_headers"));
   TRY(tykb_list_add(list, &node));
   TRY(put_text(node, "key", "Set-Cookie"));
-  TRY(tykb_node_merge(root, BYTES(METADATA "\x06" KEY "\x01" "z" VALUE "\x01" "1" UNKNOWN SESSION "\x0c" MONITOR "\x09" LIMIT ONE)));
+  TRY(tykb_node_merge(root, BYTES(METADATA PAIR("z", "1") UNKNOWN SESSION "\x0c" MONITOR "\x09" LIMIT ONE)));
   NEED(map, map_of(root, "metadata"));
   TRY(tykb_map_remove(map, text("k")));
   TRY(put_text(request, "body", "text"));
   TRY(tykb_node_settle_body(request));
-  TRY(tykb_node_replace(session, field(session, "basic_auth_data"), BYTES(KEY "\x01" "p")));
+  TRY(tykb_node_replace(session, field(session, "basic_auth_data"), BYTES(KEY S1("p"))));
   TRY(tykb_node_clear_field(root, field(root, "spec")));
   TRY(tykb_node_write(root, TYKB_REPLY_DELTA, tykb_reply_alloc, delta, &size));
   TRY(tykb_node_write(root, TYKB_REPLY_FULL, tykb_reply_alloc, full, &size));
@@ -613,7 +629,7 @@ done:
 }
 
 static void test_each_allocation_fails_in_turn(void) {
-  struct tykb_span input = check_heap(BYTES(OF_EACH_SHAPE SPEC "\x06" KEY "\x01" "s" VALUE "\x01" "1"));
+  struct tykb_span input = check_heap(BYTES(OF_EACH_SHAPE SPEC PAIR("s", "1")));
   int status = TYKB_E_NO_MEMORY;
   long failures = 0;
 

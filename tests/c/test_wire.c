@@ -24,7 +24,7 @@ static size_t next(struct tykb_span bytes, struct tykb_wire_field *field) {
   return used;
 }
 
-#define IS(literal, number_, type_) \
+#define IS(literal, number_, type_)                                                                                    \
   (next(BYTES(literal), &field) == sizeof(literal) - 1 && field.number == (number_) && field.type == (type_))
 #define IS_VARINT(literal, number_, value) (IS(literal, number_, TYKB_WIRE_VARINT) && field.varint == (value))
 #define IS_LEN(literal, number_, content) (IS(literal, number_, TYKB_WIRE_LEN) && check_same(field.len, BYTES(content)))
@@ -75,17 +75,17 @@ static void test_length_delimited_fields(void) {
   uint8_t large[203] = {0x0a, 0xc8, 0x01};
 
   CHECK(IS_LEN("\x0a\x00", 1, ""));
-  CHECK(IS_LEN("\x0a\x03" "abc", 1, "abc"));
-  CHECK(IS_LEN("\x82\x01\x01" "a", 16, "a"));
-  CHECK(IS_LEN("\x0a\x81\x80\x80\x80\x00" "a", 1, "a")); /* an overlong length of five bytes */
+  CHECK(IS_LEN("\x0a\x03xyz", 1, "xyz"));
+  CHECK(IS_LEN("\x82\x01\x01z", 16, "z"));
+  CHECK(IS_LEN("\x0a\x81\x80\x80\x80\x00z", 1, "z")); /* an overlong length of five bytes */
   CHECK(next((struct tykb_span){large, 203}, &field) == 203 && field.len.size == 200);
   CHECK(next((struct tykb_span){large, 202}, &field) == 0);
   CHECK(IS_MALFORMED("\x0a"));
   CHECK(IS_MALFORMED("\x0a\x01"));
-  CHECK(IS_MALFORMED("\x0a\x04" "abc"));
-  CHECK(IS_MALFORMED("\x0a\x81\x80\x80\x80\x80\x00" "a"));
+  CHECK(IS_MALFORMED("\x0a\x04xyz"));
+  CHECK(IS_MALFORMED("\x0a\x81\x80\x80\x80\x80\x00z"));
   CHECK(IS_MALFORMED("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")); /* a length of 2^64 - 1 must not wrap */
-  CHECK(IS_MALFORMED("\x0a\xff\xff\xff\xff\x07" "a"));                 /* 2 GB - 1 */
+  CHECK(IS_MALFORMED("\x0a\xff\xff\xff\xff\x07z"));                    /* 2 GB - 1 */
 }
 
 static void test_groups(void) {
@@ -178,20 +178,20 @@ static void test_utf8(void) {
 }
 
 static void test_not_utf8(void) {
-  CHECK(!is_utf8(BYTES("\x80")));             /* a continuation alone */
+  CHECK(!is_utf8(BYTES("\x80"))); /* a continuation alone */
   CHECK(!is_utf8(BYTES("\xff")));
-  CHECK(!is_utf8(BYTES("\xc3")));             /* cut off */
+  CHECK(!is_utf8(BYTES("\xc3"))); /* cut off */
   CHECK(!is_utf8(BYTES("\xe6\x97")));
   CHECK(!is_utf8(BYTES("\xf0\x9f\x90")));
-  CHECK(!is_utf8(BYTES("\xc3\x28")));         /* no continuation */
+  CHECK(!is_utf8(BYTES("\xc3\x28"))); /* no continuation */
   CHECK(!is_utf8(BYTES("\xe6\x97\x28")));
   CHECK(!is_utf8(BYTES("\xe6\x28\x97")));
   CHECK(!is_utf8(BYTES("\xf0\x9f\x90\x28")));
-  CHECK(!is_utf8(BYTES("\xc0\x80")));         /* overlong */
+  CHECK(!is_utf8(BYTES("\xc0\x80"))); /* overlong */
   CHECK(!is_utf8(BYTES("\xc1\xbf")));
   CHECK(!is_utf8(BYTES("\xe0\x9f\xbf")));
   CHECK(!is_utf8(BYTES("\xf0\x8f\xbf\xbf")));
-  CHECK(!is_utf8(BYTES("\xed\xa0\x80")));     /* a surrogate */
+  CHECK(!is_utf8(BYTES("\xed\xa0\x80"))); /* a surrogate */
   CHECK(!is_utf8(BYTES("\xed\xbf\xbf")));
   CHECK(!is_utf8(BYTES("\xf4\x90\x80\x80"))); /* past U+10FFFF */
   CHECK(!is_utf8(BYTES("\xf5\x80\x80\x80")));

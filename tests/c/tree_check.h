@@ -30,16 +30,19 @@
 #define MONITOR "\xaa\x01"
 #define SESSION_METADATA "\xba\x01"
 #define TAGS "\xc2\x01"
-#define LIMITS "\x0a"     /* of the monitor, packed */
-#define LIMIT "\x09"      /* one of them, not packed */
-#define API_NAME "\x0a"   /* of an access definition */
+#define LIMITS "\x0a"   /* of the monitor, packed */
+#define LIMIT "\x09"    /* one of them, not packed */
+#define API_NAME "\x0a" /* of an access definition */
 #define VERSIONS "\x1a"
 #define STATUS_CODE "\x08" /* of the response */
 #define RESPONSE_HEADERS "\x22"
 #define MULTIVALUE "\x2a"
 #define KEY "\x0a" /* of a map's entry, and of a Header */
 #define VALUE "\x12"
-#define UNKNOWN "\xa0\x06\x01"        /* field 100, a varint */
+#define PAIR(key, value)                                                                                               \
+  "\x06" KEY S1(key)                                                                                                   \
+  VALUE S1(value)                      /* an entry of a letter and a letter */
+#define UNKNOWN "\xa0\x06\x01"         /* field 100, a varint */
 #define UNKNOWN_STRING "\xa2\x06\x01u" /* field 100 again */
 #define CLEARED "\xc2\x3e"
 #define ONE "\x00\x00\x00\x00\x00\x00\xf0\x3f" /* doubles */
@@ -165,7 +168,8 @@ static inline int writes(struct tykb_node *node, uint32_t flags, struct tykb_spa
 
   if (tykb_node_write(node, flags, tykb_reply_alloc, &data, &size) != TYKB_OK) return 0;
   same = check_same((struct tykb_span){data, size}, expected);
-  for (size_t i = 0; !same && i < size; i++) fprintf(stderr, "%02x%s", ((uint8_t *)data)[i], i + 1 < size ? " " : " was written\n");
+  for (size_t i = 0; !same && i < size; i++)
+    fprintf(stderr, "%02x%s", ((uint8_t *)data)[i], i + 1 < size ? " " : " was written\n");
   free(data);
   return same;
 }
