@@ -153,31 +153,28 @@ static int load(struct tykb_map *map) {
   return TYKB_OK;
 }
 
-int tykb_node_peek(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
-                   struct tykb_span *value) {
-  *value = (struct tykb_span){NULL, 0};
-  int status = tykb_node_scan(node);
-  if (status) return status;
-  uint32_t first = node->index[2 * field->index], last = node->index[2 * field->index + 1];
-  const uint8_t *data = node->bytes.data, *end = data + node->bytes.size, *p = data + first - 1;
-  while (first && p <= data + last - 1) {
-    struct tykb_wire_field wire;
-    struct tykb_span name, text;
-    p = tykb_wire_next(p, end, &wire);
-    if (wire.number != field->number || wire.type != TYKB_WIRE_LEN) continue;
-    status = tykb_entry_parse(wire.len, &name, &text);
-    if (status) return status;
-    if (same(name, key)) *value = text;
-  }
-  return TYKB_OK;
-}
-
 int tykb_map_find(struct tykb_map *map, struct tykb_span key, struct tykb_entry **entry) {
   *entry = NULL;
   int status = load(map);
   if (status) return status;
   struct tykb_entry *found = lookup(map, key);
   if (found && found->live) *entry = found;
+  return TYKB_OK;
+}
+
+/* A map that is read this often is worth loading; before, the owner's bytes are walked each time. */
+enum { FINDS = 16 };
+
+int tykb_map_text(struct tykb_map *map, struct tykb_span key, struct tykb_span *value) {
+  struct tykb_entry *entry;
+  if (!map->loaded && !map->slots && map->owner->finds < FINDS) {
+    map->owner->finds++;
+    return tykb_node_find_bytes(map->owner, map->field, key, value);
+  }
+  int status = tykb_map_find(map, key, &entry);
+  if (status) return status;
+  if (!entry) return TYKB_E_NOT_FOUND;
+  *value = entry->value;
   return TYKB_OK;
 }
 

@@ -145,9 +145,9 @@ static bool is_text(const struct tykb_field *field) {
 }
 
 bool tykb_field_fits(const struct tykb_field *field, uint32_t wire_type) {
-  if (field->shape == TYKB_MAP || is_text(field) || field->kind == TYKB_KIND_MESSAGE)
-    return wire_type == TYKB_WIRE_LEN;
-  if (field->shape == TYKB_REPEATED && wire_type == TYKB_WIRE_LEN) return true;
+  bool length = field->kind >= TYKB_KIND_STRING; /* the kinds stand in that order; a map has no others */
+  if (wire_type == TYKB_WIRE_LEN) return length || field->shape == TYKB_REPEATED;
+  if (length) return false;
   return wire_type == (field->kind == TYKB_KIND_DOUBLE ? TYKB_WIRE_I64 : TYKB_WIRE_VARINT);
 }
 
@@ -188,6 +188,20 @@ int tykb_entry_parse(struct tykb_span payload, struct tykb_span *key, struct tyk
   return TYKB_OK;
 }
 
+/* The entry of a map at `p`, behind a tag of one byte, if it is short and as every serialiser writes it: the key, the
+ * value, and nothing else. It ends where its value ends. */
+static inline bool short_entry(const uint8_t *p, const uint8_t *end, struct tykb_span *key, struct tykb_span *value) {
+  size_t left = (size_t)(end - p);
+  if (left < 6 || p[1] >= 0x80 || p[1] < 4 || left - 2 < p[1] || p[2] != 0x0a) return false;
+  size_t size = p[1], key_size = p[3]; /* of 0x80 or more, the key's size is none; then it does not fit either */
+  if (key_size > size - 4) return false;
+  const uint8_t *q = p + 4 + key_size;
+  if (q[0] != 0x12 || q[1] != size - 4 - key_size) return false;
+  *key = (struct tykb_span){p + 4, key_size};
+  *value = (struct tykb_span){q + 2, q[1]};
+  return true;
+}
+
 static const struct tykb_field *field_of(const struct tykb_type *type, const struct tykb_wire_field *wire) {
   if (wire->number > type->max_number || type->by_number[wire->number] < 0) return NULL;
   const struct tykb_field *field = &type->fields[type->by_number[wire->number]];
@@ -199,12 +213,24 @@ static const struct tykb_field *field_of(const struct tykb_type *type, const str
 struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_type *type, struct tykb_span bytes) {
   struct tykb_node *node = tykb_context_alloc(context, sizeof *node);
   if (!node) return NULL;
-  memset(node, 0, sizeof *node);
+  /* One by one: for a memset of this size compilers take "rep stos", which costs more than all else here. */
   node->context = context;
   node->type = type;
+  node->parent = NULL;
+  node->field = NULL;
+  node->view = NULL;
+  node->map = NULL;
+  node->list = NULL;
+  node->element = 0;
   node->bytes = bytes;
+  node->index = NULL;
+  node->slots = NULL;
   node->last_slot = &node->slots;
+  node->unknown = (struct tykb_span){NULL, 0};
   node->next = context->nodes;
+  node->size = 0;
+  node->present = node->changed = node->splice = node->own = node->whole = false;
+  node->finds = 0;
   context->nodes = node;
   return node;
 }
@@ -225,15 +251,24 @@ int tykb_node_scan(struct tykb_node *node) {
   struct tykb_wire_field wire;
   if (!index) return TYKB_E_NO_MEMORY;
   memset(index, 0, size);
+  uint32_t *entry = NULL; /* of the field before: entries of a map come in runs */
+  int tag = -1;
   while (p < end) {
     uint32_t at = (uint32_t)(p - start) + 1;
+    if (*p == tag && end - p >= 2 && p[1] < 0x80 && (size_t)(end - p) - 2 >= p[1]) {
+      entry[1] = at;
+      p += 2 + p[1];
+      continue;
+    }
+    uint8_t first = *p;
     p = tykb_wire_next(p, end, &wire);
     if (!p) return TYKB_E_MALFORMED;
     const struct tykb_field *field = field_of(type, &wire);
     if (!field) continue;
-    uint32_t *entry = index + 2 * field->index;
+    entry = index + 2 * field->index;
     if (!entry[0]) entry[0] = at;
     entry[1] = at;
+    tag = wire.type == TYKB_WIRE_LEN && first < 0x80 ? first : -1;
   }
   node->index = index;
   return TYKB_OK;
@@ -425,6 +460,44 @@ int tykb_node_map(struct tykb_node *node, const struct tykb_field *field, struct
   }
   *map = slot->map;
   return TYKB_OK;
+}
+
+int tykb_node_find(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
+                   struct tykb_span *value) {
+  struct tykb_slot *slot = tykb_node_slot(node, field);
+  struct tykb_map *map;
+  if (!slot && node->finds == 0) {
+    node->finds++;
+    return tykb_node_find_bytes(node, field, key, value);
+  }
+  int status = tykb_node_map(node, field, &map);
+  return status ? status : tykb_map_text(map, key, value);
+}
+
+int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
+                         struct tykb_span *value) {
+  struct tykb_wire_field wire;
+  int status = tykb_node_scan(node), found = TYKB_E_NOT_FOUND;
+  if (status) return status;
+  uint32_t first = node->index[2 * field->index], last = node->index[2 * field->index + 1];
+  if (!first) return found;
+  const uint8_t *data = node->bytes.data, *end = data + node->bytes.size, *p = data + first - 1;
+  int tag = field->number < 16 ? (int)tykb_wire_tag(field->number, TYKB_WIRE_LEN) : -1; /* -1: takes more bytes */
+  while (p && p <= data + last - 1) {
+    struct tykb_span name, text;
+    if (*p == tag && short_entry(p, end, &name, &text)) {
+      p = text.data + text.size;
+    } else {
+      p = tykb_wire_next(p, end, &wire);
+      if (wire.number != field->number || wire.type != TYKB_WIRE_LEN) continue;
+      status = tykb_entry_parse(wire.len, &name, &text);
+      if (status) return status;
+    }
+    if (name.size != key.size || (key.size && memcmp(name.data, key.data, key.size))) continue;
+    *value = text; /* the last one counts */
+    found = TYKB_OK;
+  }
+  return found;
 }
 
 int tykb_node_list(struct tykb_node *node, const struct tykb_field *field, struct tykb_list **list) {

@@ -98,6 +98,9 @@ int tykb_node_has(struct tykb_node *node, const struct tykb_field *field);
 int tykb_node_child(struct tykb_node *node, const struct tykb_field *field, struct tykb_node **child);
 int tykb_node_map(struct tykb_node *node, const struct tykb_field *field, struct tykb_map **map);
 int tykb_node_list(struct tykb_node *node, const struct tykb_field *field, struct tykb_list **list);
+/* tykb_map_text of a field, at first without even making the map. */
+int tykb_node_find(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
+                   struct tykb_span *value);
 /* Makes the message present in its parent, as SetInParent does. */
 int tykb_node_touch(struct tykb_node *node);
 int tykb_node_clear_field(struct tykb_node *node, const struct tykb_field *field);
@@ -119,10 +122,6 @@ int tykb_node_settle_body(struct tykb_node *node);
 /* Reads everything, so that bytes that are no message are found: TYKB_OK or TYKB_E_MALFORMED. */
 int tykb_node_check(struct tykb_node *node);
 
-/* The value of `key` in a map of text, without decoding the map: {NULL, 0} when it is missing. For an untouched map. */
-int tykb_node_peek(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
-                   struct tykb_span *value);
-
 /* ---- Maps: string keys, values of the field's kind (strings or messages here) ---- */
 
 struct tykb_entry {
@@ -143,6 +142,9 @@ uint32_t tykb_map_version(const struct tykb_map *map);
 int tykb_map_touch(struct tykb_map *map);
 /* *entry is NULL when the key is missing. */
 int tykb_map_find(struct tykb_map *map, struct tykb_span key, struct tykb_entry **entry);
+/* Text maps: the value of a key, TYKB_E_NOT_FOUND when it is missing. Does not decode the rest for the few keys that
+ * most hooks read. The value is borrowed until the next change. */
+int tykb_map_text(struct tykb_map *map, struct tykb_span key, struct tykb_span *value);
 /* Text maps. Copies both. Does not decode what the input holds. */
 int tykb_map_put(struct tykb_map *map, struct tykb_span key, struct tykb_span value);
 /* Message maps: the value of `key`, made empty when missing. */

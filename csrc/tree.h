@@ -43,6 +43,7 @@ struct tykb_node {
   bool splice;  /* something at or below is gone: bytes cannot be copied whole. So it is in all above */
   bool own;     /* the parent's bytes do not hold `bytes` */
   bool whole;   /* between the two passes of a write: bytes and changes, not changes alone */
+  uint8_t finds; /* how often its bytes were walked for a key */
 };
 
 struct tykb_map {
@@ -101,6 +102,9 @@ struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_
 /* Fills in the index. */
 int tykb_node_scan(struct tykb_node *node);
 struct tykb_slot *tykb_node_slot(const struct tykb_node *node, const struct tykb_field *field);
+/* The value that the node's bytes hold for a key of a map. Walks them. */
+int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
+                         struct tykb_span *value);
 /* Something was written at `node`: all above hear of it. */
 void tykb_node_mark(struct tykb_node *node);
 /* Something that the bytes of `node` hold is gone. */

@@ -47,17 +47,30 @@ static inline const uint8_t *tykb_wire_varint(const uint8_t *p, const uint8_t *e
   return tykb_wire_varint_long(p, end, value);
 }
 
-/* The slow half of tykb_wire_next: everything but a short length-delimited field. */
+/* The slow half of tykb_wire_next: everything but what nearly all fields are. */
 const uint8_t *tykb_wire_next_long(const uint8_t *p, const uint8_t *end, struct tykb_wire_field *field);
 
-/* Reads the field at `p` < `end`; returns what follows it, or NULL where the bytes are no field. */
+/* Reads the field at `p` < `end`; returns what follows it, or NULL where the bytes are no field. Here: a tag of one byte
+ * with a length of one or two, or with a number of one. */
 static inline const uint8_t *tykb_wire_next(const uint8_t *p, const uint8_t *end, struct tykb_wire_field *field) {
-  if (end - p >= 2 && (p[0] & 0x87) == TYKB_WIRE_LEN && p[0] >= 8 && p[1] < 0x80 && (size_t)(end - p) - 2 >= p[1]) {
+  if (end - p >= 3 && p[0] >= 8 && p[0] < 0x80) {
+    uint32_t type = p[0] & 7;
     field->number = p[0] >> 3;
-    field->type = TYKB_WIRE_LEN;
-    field->len.data = p + 2;
-    field->len.size = p[1];
-    return p + 2 + p[1];
+    field->type = type;
+    if (type == TYKB_WIRE_LEN && (p[1] & p[2]) < 0x80) {
+      bool two = p[1] >= 0x80;
+      size_t size = two ? (size_t)(p[1] & 0x7f) | (size_t)p[2] << 7 : p[1];
+      const uint8_t *data = p + 2 + two;
+      if ((size_t)(end - data) >= size) {
+        field->len.data = data;
+        field->len.size = size;
+        return data + size;
+      }
+    }
+    if (type == TYKB_WIRE_VARINT && p[1] < 0x80) {
+      field->varint = p[1];
+      return p + 2;
+    }
   }
   return tykb_wire_next_long(p, end, field);
 }

@@ -730,18 +730,24 @@ cdef class Map:
 
     cdef object lookup(self, object key):
         """The value, or None. Adds nothing."""
-        cdef tykb_span name
+        cdef tykb_span name, value
         cdef tykb_entry *entry
         cdef tykb_node *node
         cdef tykb_map *map = self.get_map()
+        cdef int status
         text_from_python(key, &name)
-        cdef int status = tykb_map_find(map, name, &entry)
-        if status == TYKB_OK:
-            if entry == NULL:
+        if self.field.child is None:
+            status = tykb_map_text(map, name, &value)
+            if status == TYKB_OK:
+                return text_to_python(value, self.field.row)
+            if status == TYKB_E_NOT_FOUND:
                 return None
-            if self.field.child is None:
-                return text_to_python(entry.value, self.field.row)
-            status = tykb_map_node(map, name, &node)
+        else:
+            status = tykb_map_find(map, name, &entry)
+            if status == TYKB_OK and entry == NULL:
+                return None
+            if status == TYKB_OK:
+                status = tykb_map_node(map, name, &node)
             if status == TYKB_OK:
                 return new_message(self.context, self.field.child, node)
         failed(status, self.field.name)
@@ -1232,16 +1238,14 @@ cdef class Request:
 
     def get_header(self, key):
         """The value of a header as it came, None without one. The name's case counts."""
-        cdef tykb_map *map
-        cdef tykb_span name
-        cdef tykb_entry *entry
+        cdef tykb_span name, value
         text_from_python(key, &name)
-        cdef int status = tykb_node_map(self.message.get_node(), HEADERS.row, &map)
+        cdef int status = tykb_node_find(self.message.get_node(), HEADERS.row, name, &value)
         if status == TYKB_OK:
-            status = tykb_map_find(map, name, &entry)
-        if status != TYKB_OK:
+            return text_to_python(value, HEADERS.row)
+        if status != TYKB_E_NOT_FOUND:
             failed(status, "headers")
-        return None if entry == NULL else text_to_python(entry.value, HEADERS.row)
+        return None
 
     def add_param(self, key, value):
         """Sets a parameter of the request to the upstream."""
@@ -1520,7 +1524,10 @@ cdef int run(Frame frame, uint32_t flags, CoProcessMessage *out) except 1:
     cdef Handler handler
     cdef void *reply
     cdef size_t size
-    cdef int status = tykb_node_peek(frame.root, OBJECT_SPEC, span_of("bundle_hash", 11), &bundle)
+    cdef int status = tykb_node_find(frame.root, OBJECT_SPEC, span_of("bundle_hash", 11), &bundle)
+    if status == TYKB_E_NOT_FOUND:
+        bundle = span_of(NULL, 0)
+        status = TYKB_OK
     if status == TYKB_OK:
         status = tykb_node_get(frame.root, OBJECT_HOOK_NAME, &name)
     if status == TYKB_E_MALFORMED:
