@@ -17,7 +17,7 @@ MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-NATIVE := setup.py pyproject.toml tykbridge/_version.py $(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxd)
+NATIVE := setup.py pyproject.toml tykbridge/_version.py $(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxd tykbridge/*.pxi)
 
 .PHONY: help
 help:  ## print this list

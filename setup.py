@@ -188,7 +188,7 @@ setup(
             "tykbridge._bridge",
             ["tykbridge/_bridge.pyx", *SHARED],
             include_dirs=["csrc"],
-            depends=[*headers, "tykbridge/_bridge.pxd"],
+            depends=[*headers, *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "tykbridge").glob("*.px[di]"))],
             extra_compile_args=compile_flags(),
             extra_link_args=[f"-l:{SONAME}", "-Wl,-rpath,$ORIGIN", "-Wl,--disable-new-dtags", *link_flags()],
         ),
