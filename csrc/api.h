@@ -219,8 +219,10 @@ int tykb_builder_finish(tykb_builder *builder, struct CoProcessMessage *out);
 
 /* One thing that a message says. Which members count depends on the field: text and bytes: value; a number, enum or
  * bool: number; a double: real; an entry of a map, or one value of a multivalue header: key and value; one value of a
- * repeated field: value or real; an entry of access_rights: key, and as value the serialised message.
- * TYKB_CLEARED: number is the path of the field to empty. */
+ * repeated field: value or real; an entry of access_rights: key, and as value the serialised message; a message that
+ * is there and empty: none (one with fields is not an item, its fields are). A multivalue header without a value is
+ * passed over. TYKB_CLEARED: number is the path of the field to empty. A member that does not count is 0 or empty, and no
+ * slice's data is NULL. */
 struct tykb_item {
   uint32_t path;
   struct tykb_slice key;
@@ -247,7 +249,8 @@ typedef struct tykb_reader {
 } tykb_reader;
 
 void tykb_reader_init(tykb_reader *reader, const struct CoProcessMessage *message);
-/* 1: `item` is filled in. 0: the end. TYKB_E_MALFORMED: the bytes are no message; what came before stands. */
+/* 1: `item` is filled in. 0: the end. TYKB_E_MALFORMED: the bytes are no message; what came before stands.
+ * TYKB_E_ARGUMENT: a NULL, or a message of no such size. After 0 or a fault the answer stays the same. */
 int tykb_reader_next(tykb_reader *reader, struct tykb_item *item);
 
 #ifdef __cplusplus

@@ -154,7 +154,7 @@ static const char *call_for(const struct tykb_field *field) {
 }
 
 static void builder_misfit(struct tykb_builder *builder, uint32_t path, const struct tykb_field *field) {
-  builder_fault(builder, TYKB_E_ARGUMENT, path, "is %s", call_for(field));
+  builder_fault(builder, TYKB_E_ARGUMENT, path, "%s", call_for(field));
 }
 
 /* Sets a singular scalar, adds to a repeated one. */
