@@ -29,12 +29,21 @@ help:  ## print this list
 build: $(VENV)/.built  ## the package, installed in .venv
 	@:
 
+# Naming another PYTHON than .venv was made with makes .venv anew.
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell cat $(VENV)/.python 2>/dev/null),$(PYTHON))
+$(VENV)/.python: FORCE
+endif
+endif
+.PHONY: FORCE
+FORCE:
+
 $(VENV)/.python:
 	@tools/prepare "$(PYTHON)" c
 	@echo "tykbridge: making $(VENV)"
 	@"$(PYTHON)" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@touch $@
+	@echo "$(PYTHON)" >$@
 
 $(VENV)/.dependencies: $(VENV)/.python pyproject.toml
 	@echo "tykbridge: installing what it builds and is tested with into $(VENV)"
@@ -60,7 +69,7 @@ run: build  ## watch the example plugins at work
 
 .PHONY: test
 test: build  ## every test on this Python, the core on the other Pythons found
-	@tools/prepare "$(PYTHON)" c cxx libpython
+	@tools/prepare $(BIN)/python c cxx libpython
 	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
 
 .PHONY: bench
@@ -82,17 +91,17 @@ format: build $(VENV)/.lint  ## put the sources into the house style
 
 .PHONY: sanitize
 sanitize: build  ## the tests under ASan and UBSan
-	@tools/prepare "$(PYTHON)" c cxx libpython
-	@tools/sanitize "$(PYTHON)"
+	@tools/prepare $(BIN)/python c cxx libpython
+	@tools/sanitize $(BIN)/python
 
 .PHONY: fuzz
 fuzz: build  ## each fuzzer for FUZZ_SECONDS (60)
-	@tools/prepare "$(PYTHON)" c clang
+	@tools/prepare $(BIN)/python c clang
 	@tools/fuzz $(FUZZ_SECONDS) $(BIN)
 
 .PHONY: soak
 soak: build  ## what takes long: millions of dispatches, threads, valgrind, fuzzing
-	@tools/prepare "$(PYTHON)" c libpython clang valgrind
+	@tools/prepare $(BIN)/python c libpython clang valgrind
 	@$(BIN)/python bench/soak.py
 
 .PHONY: clean
