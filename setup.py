@@ -50,7 +50,7 @@ def compile_flags() -> list[str]:
         flags += ["-O1", "-g"]
     else:
         # A level that the builder chose in CFLAGS stays: these flags come last.
-        flags += ["-fno-plt", *([] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"])]
+        flags += ["-fno-plt", "-g1", *([] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"])]
     return flags
 
 
