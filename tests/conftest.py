@@ -5,6 +5,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.oracle import PB
+
 # Random examples cost most of the time; their number does not tell one Python version from another.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("core", deadline=None, max_examples=20)
@@ -15,3 +17,9 @@ hypothesis.settings.load_profile("default")
 def root() -> Path:
     """The folder of the project."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def pb2_object():
+    """Makes google.protobuf's Object, from bytes or empty."""
+    return lambda data=b"": PB["Object"].FromString(data)
