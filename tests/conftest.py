@@ -5,8 +5,6 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.oracle import PB
-
 # Random examples cost most of the time; their number does not tell one Python version from another.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("core", deadline=None, max_examples=20)
@@ -22,4 +20,6 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def pb2_object():
     """Makes google.protobuf's Object, from bytes or empty."""
+    from tests.oracle import PB
+
     return lambda data=b"": PB["Object"].FromString(data)
