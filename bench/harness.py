@@ -51,6 +51,13 @@ def generate_pb2(python: Path) -> None:
     output(python, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={PB2}", *protos)
 
 
+def compile_native(python: Path, source: Path, program: Path) -> None:
+    """Compiles a native host against the tykbridge that an interpreter has."""
+    flags = shlex.split(output(python, "-m", "tykbridge", "--cflags", "--libs").replace("\n", " "))
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    output(*compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", source, "-o", program, *flags, "-pthread")
+
+
 class Bench:
     """The native program, built for one interpreter."""
 
@@ -70,9 +77,7 @@ class Bench:
         self.python = python
         self.scenarios = self.checker("write", self.messages).split()
         self.binary = self.folder / "native"
-        flags = shlex.split(output(python, "-m", "tykbridge", "--cflags", "--libs").replace("\n", " "))
-        compiler = shlex.split(os.environ.get("CC", "cc"))
-        output(*compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", HERE / "native.c", "-o", self.binary, *flags)
+        compile_native(python, HERE / "native.c", self.binary)
 
     def checker(self, *arguments: str | Path) -> str:
         """Runs bench/messages.py with this interpreter."""

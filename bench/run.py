@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/run.py [--rounds N] [--only SCENARIO ...] [PYTHON ...]
 
-PYTHON: interpreters of virtual environments with tykbridge in them; by default those of .venv and .venv-3.* . Writes
-bench/results.json, a flat object, and bench/results.svg. Keys:
+PYTHON: interpreters of virtual environments with tykbridge in them; by default 3.11 and 3.13, the one that runs this and
+the other in .venv-3.x, which is built if need be. Writes bench/results.json, a flat object, and bench/results.svg. Keys:
 
     dispatch.<scenario>.vs_classic         how many times as fast as the classic way (full reply)
     dispatch.<scenario>.vs_floor           how many times the floor's time (full reply)
@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from harness import HERE, ROOT, Bench, BenchError, generate_pb2, need
+from harness import HERE, ROOT, Bench, BenchError, generate_pb2, need, output
 
+VERSIONS = ("3.11", "3.13")
 Times = dict[str, dict[str, float]]
 TITLES = {
     "nothing": "touches nothing",
@@ -139,15 +141,23 @@ def plot(results: dict[str, Times], path: Path) -> None:
 
 
 def find_pythons() -> list[Path]:
-    """The interpreters of the repository's virtual environments, one for each version of Python."""
-    found = [ROOT / ".venv/bin/python", *sorted(ROOT.glob(".venv-3.*/bin/python"))]
-    return [python for python in found if python.exists()]
+    """An interpreter with tykbridge for each of the versions compared, built where the machine has the Python."""
+    main = "%d.%d" % sys.version_info[:2]
+    found = [Path(sys.executable)] if main in VERSIONS else []
+    others = [version for version in VERSIONS if version != main]
+    for line in output(ROOT / "tools/pythons", *others).splitlines():
+        version, path = line.split(" ", 1)
+        print(f"bench: building .venv-{version}", file=sys.stderr)
+        environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+        output("make", f"VENV=.venv-{version}", f"PYTHON={path}", "build", env=environment)
+        found.append(ROOT / f".venv-{version}" / "bin" / "python")
+    return found or [Path(sys.executable)]
 
 
 def main() -> int:
     """Entry point; 0, or 1 with the reason on standard error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("python", nargs="*", type=Path, help="interpreters; by default .venv's and .venv-3.*'s")
+    parser.add_argument("python", nargs="*", type=Path, help="interpreters; by default 3.11 and 3.13")
     parser.add_argument("--rounds", type=int, default=300, help="rounds of 2 ms for each contender (default: 300)")
     parser.add_argument("--only", nargs="+", choices=TITLES, metavar="SCENARIO", help="these scenarios, no files written")
     options = parser.parse_args()

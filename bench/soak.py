@@ -1,0 +1,144 @@
+"""Runs what takes long (millions of dispatches, threads, valgrind, fuzzers) and writes the outcome to docs/soak.md.
+
+    .venv/bin/python bench/soak.py [--dispatches N] [--seconds N] [--fuzz-seconds N] [--only PART ...]
+
+`make soak` runs all of it. The first two parts also run shortly in tests/test_soak_short.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness import HERE, ROOT, BenchError, compile_native, output
+
+BUILD = ROOT / "build" / "soak"
+# What CPython leaves behind on purpose, or reads in ways that valgrind cannot follow.
+SUPPRESSIONS = HERE / "valgrind.supp"
+VALGRIND = [
+    "valgrind",
+    "--quiet",
+    "--error-exitcode=99",
+    "--errors-for-leak-kinds=definite",
+    "--leak-check=full",
+    f"--suppressions={SUPPRESSIONS}",
+]
+
+
+def build(python: Path) -> Path:
+    """Builds bench/soak.c for an interpreter's tykbridge; returns the program."""
+    version = output(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
+    program = BUILD / f"soak-{version}"
+    BUILD.mkdir(parents=True, exist_ok=True)
+    compile_native(python, HERE / "soak.c", program)
+    return program
+
+
+@contextmanager
+def bundles() -> Iterator[Path]:
+    """A fresh copy of the bundles: the root that the program loads. The program rewrites what is in it."""
+    with tempfile.TemporaryDirectory(prefix="tykbridge-soak-") as folder:
+        shutil.copytree(HERE / "soak_bundle", Path(folder) / "root" / "soak")
+        shutil.copytree(HERE / "soak_other", Path(folder) / "other")
+        yield Path(folder) / "root"
+
+
+def run(python: Path, program: Path, mode: str, amount: float, *before: str) -> str:
+    """Runs a mode of the program (see bench/soak.c), under the command `before` if one is given; what it printed.
+
+    BenchError, with all that it printed, when it finds a fault.
+    """
+    with bundles() as root:
+        env = os.environ | {"TYKBRIDGE_PYTHON": str(python)}
+        if before:
+            env["PYTHONMALLOC"] = "malloc"
+        return output(*before, program, mode, f"{amount:g}" if amount < 1e5 else str(int(amount)), root, env=env)
+
+
+def check_valgrind(python: Path, program: Path) -> str:
+    """The C tests and 3,000 mixed dispatches of a native host, under valgrind."""
+    output(ROOT / "tools/ctests")
+    tests = sorted(path for path in (ROOT / "build/ctests").glob("test_*") if not path.suffix)
+    for test in tests:
+        output(*VALGRIND, test)
+    run(python, program, "memory", 3000, *VALGRIND)
+    return f"{len(tests)} C test programs and a native host with 3,000 mixed dispatches: no error, nothing lost"
+
+
+def fuzz(seconds: int) -> str:
+    """Every fuzzer for so many seconds."""
+    lines = output(ROOT / "tools/fuzz", str(seconds), Path(sys.executable).parent).splitlines()
+    return "; ".join(line.removeprefix("fuzz: ").replace("stat::number_of_executed_units:", "inputs:") for line in lines)
+
+
+def write_report(rows: list[tuple[str, str, float]]) -> None:
+    """Writes docs/soak.md: when, what, where, and a row for each part."""
+    commit = output("git", "rev-parse", "--short=12", "HEAD").strip()
+    if output("git", "status", "--porcelain", "--untracked-files=no").strip():
+        commit += " and uncommitted changes"
+    compiler = output("cc", "--version").splitlines()[0]
+    valgrind = output("valgrind", "--version").strip()
+    lines = [
+        "# The last soak",
+        "",
+        "What `make soak` found, written by it.",
+        "",
+        f"- Date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
+        f"- Commit: {commit}",
+        f"- Machine: {os.cpu_count()}-core {platform.machine()} {platform.system()}",
+        f"- Versions: CPython {platform.python_version()}, {compiler}, {valgrind}",
+        "",
+        "| Part | Outcome | Minutes |",
+        "|---|---|---|",
+        *(f"| {name} | {outcome} | {seconds / 60:.1f} |" for name, outcome, seconds in rows),
+        "",
+    ]
+    (ROOT / "docs" / "soak.md").write_text("\n".join(lines))
+
+
+def main() -> int:
+    """Entry point; 0, or 1 with the reason on standard error."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dispatches", type=int, default=2_000_000)
+    parser.add_argument("--seconds", type=float, default=60, help="how long eight threads run")
+    parser.add_argument("--fuzz-seconds", type=int, default=600, help="for each fuzzer")
+    parts = ("memory", "threads", "valgrind", "fuzz")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="these parts; docs/soak.md is not written")
+    options = parser.parse_args()
+    python = Path(sys.executable)
+    program = build(python)
+    work = {
+        "memory": lambda: run(python, program, "memory", options.dispatches),
+        "threads": lambda: run(python, program, "threads", options.seconds),
+        "valgrind": lambda: check_valgrind(python, program),
+        "fuzz": lambda: fuzz(options.fuzz_seconds),
+    }
+    rows = []
+    for part in options.only:
+        print(f"soak: {part}", flush=True)
+        start = time.monotonic()
+        outcome = work[part]()
+        print(outcome.rstrip(), flush=True)
+        rows.append((part, outcome.strip().replace("\n", "<br>"), time.monotonic() - start))
+    if options.only == parts:
+        write_report(rows)
+        print("soak: clean; wrote docs/soak.md")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (BenchError, FileNotFoundError) as error:
+        print(f"bench/soak.py: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,24 @@
+"""Runs the first two parts of `make soak` for some seconds each: flat memory, replies that stay apart."""
+
+import re
+import subprocess
+import sys
+
+
+def soak(root, *arguments):
+    command = [sys.executable, root / "bench/soak.py", *arguments]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_memory_stays_flat(root):
+    report = soak(root, "--only", "memory", "--dispatches", "100000")
+    assert "100000 dispatches, 10000 of them failing" in report
+
+
+def test_threads_get_their_own_replies(root):
+    report = soak(root, "--only", "threads", "--seconds", "3")
+    counts = re.search(r"8 threads, \d+ lives: (\d+) dispatches .*, (\d+) events, (\d+) reloads, (\d+) loads", report)
+    assert counts is not None, report
+    assert all(int(count) > 0 for count in counts.groups())
