@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "api.h"
+#include <tykbridge/api.h>
 
 #if __has_include(<valgrind/callgrind.h>)
 #include <valgrind/callgrind.h>

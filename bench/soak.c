@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "api.h"
+#include <tykbridge/api.h>
 
 /* Over the second half of the dispatches resident memory may peak this much above the first half's peak. */
 #define MEMORY_BOUND_KB 1024
