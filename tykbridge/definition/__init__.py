@@ -1,0 +1,57 @@
+"""API definitions: classic and OAS files are read into one typed model."""
+
+from tykbridge.definition.model import (
+    Auth,
+    Bundle,
+    Capabilities,
+    Definition,
+    Driver,
+    EventHandler,
+    Extractor,
+    Hook,
+    Method,
+    OnFailure,
+    Phase,
+    Section,
+    Source,
+    TokenSource,
+    VirtualEndpoint,
+)
+from tykbridge.definition.problems import Need, Notice, Problem
+from tykbridge.definition.reading import (
+    Catalog,
+    DefinitionError,
+    Reading,
+    read_file,
+    read_folder,
+    read_text,
+    with_manifests,
+)
+
+__all__ = [
+    "Auth",
+    "Bundle",
+    "Capabilities",
+    "Catalog",
+    "Definition",
+    "DefinitionError",
+    "Driver",
+    "EventHandler",
+    "Extractor",
+    "Hook",
+    "Method",
+    "Need",
+    "Notice",
+    "OnFailure",
+    "Phase",
+    "Problem",
+    "Reading",
+    "Section",
+    "Source",
+    "TokenSource",
+    "VirtualEndpoint",
+    "read_file",
+    "read_folder",
+    "read_text",
+    "with_manifests",
+]

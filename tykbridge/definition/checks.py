@@ -1,0 +1,321 @@
+"""Checks what a definition says, in whichever form it was written, and makes the model's parts of it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+import msgspec
+
+from tykbridge import idextractor
+from tykbridge.definition.model import (
+    Auth,
+    Bundle,
+    Capabilities,
+    Driver,
+    EventHandler,
+    Extractor,
+    Hook,
+    Method,
+    OnFailure,
+    Phase,
+    Section,
+    Source,
+    TokenSource,
+    VirtualEndpoint,
+)
+from tykbridge.definition.problems import Report, describe, key
+
+SUFFIXES = {".py": Driver.PYTHON, ".js": Driver.JAVASCRIPT, ".lua": Driver.LUA, ".so": Driver.GOPLUGIN}
+_DRIVERS = [*Driver, "otto"]
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+\S*")
+_DOMAIN = re.compile(r"[^\s/]+")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+HANDLERS = ("eh_log_handler", "eh_web_hook_handler", "eh_dynamic_handler", "cp_dynamic_handler")
+
+
+class HookKeys(msgspec.Struct, frozen=True):
+    """How the two forms spell a hook's keys, for the JSON paths in messages."""
+
+    name: str
+    timeout_ms: str
+    on_failure: str
+
+
+CLASSIC_KEYS = HookKeys("name", "timeout_ms", "on_failure")
+OAS_KEYS = HookKeys("functionName", "timeoutMs", "onFailure")
+
+
+class HookDraft(msgspec.Struct, kw_only=True):
+    """A hook as written, its types checked and nothing else."""
+
+    phase: Phase
+    where: str
+    name: str = ""
+    path: str = ""
+    code: str = ""
+    driver: str = ""
+    disabled: bool = False
+    require_session: bool = False
+    raw_body_only: bool = False
+    timeout_ms: int | None = None
+    on_failure: str | None = None
+
+
+def driver(report: Report, where: str, name: str) -> Driver | None:
+    """Give the driver that a section or a hook names; None for "" and for what is none."""
+    if not name or not report.choice(where, name, _DRIVERS):
+        return None
+    return Driver.JAVASCRIPT if name == "otto" else Driver(name)
+
+
+def hook(
+    report: Report,
+    draft: HookDraft,
+    keys: HookKeys,
+    default: Driver | None,
+    capabilities: Capabilities,
+    *,
+    in_bundle: bool,
+) -> Hook:
+    """Check one hook. Without any driver, the suffix of its path says it; in a bundle the manifest may."""
+    where = draft.where
+    if not draft.name and not draft.disabled:
+        report.problem(key(where, keys.name), "a string, the name of the hook's function", "none")
+    elif not draft.name.isprintable():
+        report.problem(key(where, keys.name), "a name without control characters", describe(draft.name))
+    if "\0" in draft.path:
+        report.problem(key(where, "path"), "a path without NUL", describe(draft.path))
+    language = driver(report, key(where, "driver"), draft.driver) or (None if draft.driver else default)
+    if language is None and not draft.driver:
+        language = SUFFIXES.get(PurePosixPath(draft.path).suffix)
+        if language is not None:
+            report.notice(where, f'no driver is named: "{language}", from the suffix of "{draft.path}"')
+        elif not in_bundle and not draft.disabled:
+            suffixes = ", ".join(SUFFIXES)
+            found = f'the path "{draft.path}"' if draft.path else "neither"
+            report.problem(key(where, "driver"), f"a driver, or a path whose suffix names one ({suffixes})", found)
+    failure = OnFailure.CLOSED
+    if draft.on_failure is not None and report.choice(key(where, keys.on_failure), draft.on_failure, OnFailure):
+        failure = OnFailure(draft.on_failure)
+        if failure is OnFailure.OPEN and draft.phase is Phase.AUTH_CHECK:
+            report.problem(
+                key(where, keys.on_failure), '"closed": authentication that fails lets nobody through', '"open"'
+            )
+    _deadline(report, key(where, keys.timeout_ms), draft.timeout_ms, language, capabilities)
+    code = decode(report, key(where, "code"), draft.code)
+    if code and draft.path:
+        report.notice(where, f'the hook has code and a path: the code runs, "{draft.path}" only names it')
+    return Hook(
+        phase=draft.phase,
+        name=draft.name,
+        where=where,
+        driver=language,
+        path=draft.path,
+        code=code,
+        disabled=draft.disabled,
+        require_session=draft.require_session,
+        raw_body_only=draft.raw_body_only,
+        timeout_ms=draft.timeout_ms,
+        on_failure=failure,
+    )
+
+
+def _deadline(
+    report: Report, where: str, timeout_ms: int | None, language: Driver | None, capabilities: Capabilities
+) -> None:
+    if timeout_ms is None:
+        return
+    if timeout_ms < 1:
+        report.problem(where, "a whole number of milliseconds, at least 1", describe(timeout_ms))
+    elif language is not None and language not in capabilities.deadlines:
+        able = ", ".join(sorted(capabilities.deadlines)) or "none yet"
+        report.problem(
+            where,
+            f"no deadline: the {language} driver cannot keep one (drivers that can: {able})",
+            describe(timeout_ms),
+        )
+
+
+def decode(report: Report, where: str, text: str) -> bytes:
+    """Decode base64, line breaks allowed as in Go; b"" for what is none."""
+    try:
+        return base64.b64decode(text.replace("\r", "").replace("\n", ""), validate=True)
+    except (binascii.Error, ValueError):
+        report.problem(where, "base64", describe(text))
+        return b""
+
+
+def extractor(
+    report: Report,
+    where: str,
+    source: tuple[str, str],
+    method: tuple[str, str],
+    config: idextractor.Config,
+    names: dict[str, str],
+) -> Extractor | None:
+    """Check an ID extractor, its expressions included.
+
+    `source` and `method` are the value and its key; `names` spells the settings' keys, which stand in "config".
+    """
+    good = report.choice(key(where, source[1]), source[0], Source)
+    if not report.choice(key(where, method[1]), method[0], Method) or not good:
+        return None
+    try:
+        idextractor.compile_extractor(source[0], method[0], config)
+    except idextractor.MissingEngineError as error:
+        report.need(where, str(error))
+    except idextractor.ConfigError as error:
+        report.problem(f"{where}.{names[error.setting]}", error.expected, error.found)
+        return None
+    return Extractor(
+        source=Source(source[0]),
+        method=Method(method[0]),
+        header_name=config.header_name,
+        param_name=config.param_name,
+        regex=config.regex_expression,
+        match_index=config.regex_match_index,
+        xpath=config.xpath_expression,
+        where=where,
+    )
+
+
+def bundles(report: Report, where: str, text: str) -> tuple[Bundle, ...]:
+    """Split a comma-separated list of bundles. Spaces and empty entries are dropped, as upstream does."""
+    names = [name for name in (part.strip() for part in text.split(",")) if name]
+    for name in names:
+        if "\\" in name or not name.isprintable() or name.startswith("/") or ".." in name.split("/"):
+            report.problem(where, "names of bundles, without .. and not absolute", describe(name))
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        report.problem(where, "each bundle once", f'"{doubled[0]}" more than once')
+    return tuple(Bundle(name=name) for name in names)
+
+
+def api_id(report: Report, where: str, value: str) -> None:
+    """Check an API's id, which also names things in stores and logs."""
+    if not value:
+        report.problem(where, "a string, the API's id", "none")
+    elif not value.isprintable() or value != value.strip():
+        report.problem(where, "an id without control characters or spaces around it", describe(value))
+
+
+def listen_path(report: Report, where: str, value: str) -> None:
+    """Check the path under which an API is reached."""
+    if not value:
+        report.problem(where, "a path that starts with /", "none")
+    elif not value.startswith("/") or any(sign in value for sign in "?# \t\r\n\0"):
+        report.problem(where, "a path that starts with / and has no space, ? or #", describe(value))
+
+
+def target(report: Report, where: str, value: str) -> None:
+    """Check the upstream's URL; "" is allowed, for hosts that know their upstream themselves."""
+    if value and not _URL.fullmatch(value):
+        report.problem(where, "a URL with scheme and host (http://host/)", describe(value))
+
+
+def domain(report: Report, where: str, value: str) -> None:
+    """Check a custom domain."""
+    if value and not _DOMAIN.fullmatch(value):
+        report.problem(where, "a host name, without scheme and path", describe(value))
+
+
+def header(report: Report, where: str, value: str) -> None:
+    """Check the name of a header."""
+    if value and not _HEADER.fullmatch(value):
+        report.problem(where, "the name of a header", describe(value))
+
+
+def at_least(report: Report, where: str, value: int, least: int, what: str, most: int | None = None) -> None:
+    """Check a number's bounds."""
+    if value < least or (most is not None and value > most):
+        report.problem(where, what, describe(value))
+
+
+def event_handlers(report: Report, handlers: Sequence[tuple[EventHandler, str, str]]) -> tuple[EventHandler, ...]:
+    """Check event handlers; with each come the JSON paths of its handler's name and of its function's name."""
+    for handler, where, function in handlers:
+        if not handler.event:
+            report.problem(handler.where, "the name of an event", "an empty string")
+        if not report.choice(where, handler.handler, HANDLERS) or handler.disabled:
+            continue
+        name = handler.meta.get("name")
+        if handler.handler in ("eh_dynamic_handler", "cp_dynamic_handler") and not (isinstance(name, str) and name):
+            found = "none" if name is None else describe(name)
+            report.problem(function, "a string, the name of the handler's function", found)
+    return tuple(handler for handler, _, _ in handlers)
+
+
+def authentication(
+    report: Report, auth: Auth, section: Section, bundled: bool, paths: dict[str, str], others: Iterable[str]
+) -> None:
+    """Check that the authentication which is on can work, and says which hooks will not run.
+
+    `paths` has the JSON paths of "flag", "auth_check", "keyless" and "base"; `others` names the methods that are on and
+    not built.
+    """
+    checks = [item for item in section.hooks if item.phase is Phase.AUTH_CHECK]
+    on = [check for check in checks if not check.disabled]
+    if auth.keyless:
+        idle = [item for item in section.hooks if item.phase in (Phase.AUTH_CHECK, Phase.POST_KEY_AUTH)]
+        for item in idle:
+            report.notice(item.where, f'the API is keyless: the hook "{item.name}" does not run')
+        if auth.custom:
+            report.notice(paths["flag"], "the API is keyless: custom authentication is off")
+    elif auth.custom and not on and not bundled:
+        found = "a disabled hook" if checks else "none"
+        report.problem(paths["auth_check"], f"a hook, because {paths['flag']} is set", found)
+    elif not auth.custom:
+        for check in on:
+            report.notice(check.where, f'custom authentication is off: the hook "{check.name}" does not run')
+    if section.extractor is not None and (auth.keyless or not auth.custom):
+        report.notice(section.extractor.where, "custom authentication is off: the ID extractor is not used")
+    methods = [*others, *(["custom_auth"] if auth.custom else []), *(["auth_token"] if auth.token else [])]
+    if auth.base_identity and not auth.keyless and report.choice(paths["base"], auth.base_identity, _IDENTITIES):
+        if auth.base_identity not in methods:
+            on_now = " or ".join(f'"{name}"' for name in methods)
+            report.problem(
+                paths["base"], f"a method of authentication that is on ({on_now})", f'"{auth.base_identity}"'
+            )
+    elif len(methods) > 1 and not auth.keyless and not auth.base_identity:
+        report.notice(paths["base"], f'no base identity is named: the session is that of "{methods[-1]}"')
+
+
+_IDENTITIES = ("auth_token", "custom_auth", "hmac_key", "basic_auth_user", "jwt_claim", "oidc_user", "oauth_key")
+
+
+def needs(report: Report, section: Section, used: tuple[Bundle, ...], where: str, capabilities: Capabilities) -> None:
+    """List the drivers and downloads that the API waits for."""
+    for bundle in used if not capabilities.bundles else ():
+        report.need(where, f'a download of the bundle "{bundle.name}"')
+    for item in section.hooks if not used else ():
+        if not item.disabled and item.driver is not None and item.driver not in capabilities.drivers:
+            report.need(item.where, f"the {item.driver} driver")
+
+
+def javascript(
+    report: Report, events: tuple[EventHandler, ...], virtual: tuple[VirtualEndpoint, ...], capabilities: Capabilities
+) -> None:
+    """List the event handlers and endpoints that wait for the JavaScript driver."""
+    if Driver.JAVASCRIPT in capabilities.drivers:
+        return
+    for handler in events:
+        if handler.handler == "eh_dynamic_handler" and not handler.disabled:
+            report.need(handler.where, "the javascript driver")
+    for endpoint in virtual:
+        if not endpoint.disabled:
+            report.need(endpoint.where, "the javascript driver")
+
+
+def token_source(
+    report: Report, where: str, header_name: str, param: str, cookie: str, names: tuple[str, str, str]
+) -> TokenSource:
+    """Check where a standard auth token is looked for: `names` are the keys of header, parameter and cookie."""
+    for value, name in ((header_name, names[0]), (cookie, names[2])):
+        header(report, f"{where}.{name}", value)
+    if not (header_name or param or cookie):
+        report.problem(where, "a header, a parameter or a cookie that holds the token", "all of them off")
+    return TokenSource(header=header_name, param=param, cookie=cookie)

@@ -1,0 +1,106 @@
+"""Reads a JSON object into a Struct field by field, so that every wrong field is reported.
+
+msgspec converts whole objects and stops at the first error; here it converts one scalar at a time. A Struct that
+describes an object gives every field a default. JSON null is the default as well, as in Tyk, whose exports write
+`"pre": null`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+
+from tykbridge.definition.problems import Report, describe, key
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_WORDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
+_BROKEN = object()
+
+
+def fill(report: Report, layout: type[T], value: Any, path: str, *, closed: bool = False) -> T:
+    """Read the object `value` at `path` into `layout`; fields that are wrong are reported and keep their default.
+
+    With `closed`, keys that the layout does not know get a notice: where a typing error would leave a hook out.
+    A key that differs from a known one in upper and lower case alone is read as that one, as upstream does.
+    """
+    if not isinstance(value, dict):
+        if value is not None:
+            report.problem(path, "an object", describe(value))
+        return layout()
+    fields = {field.encode_name: field for field in msgspec.structs.fields(layout)}
+    spelled = _spellings(report, set(fields), value, path)
+    read: dict[str, Any] = {}
+    for name, field in fields.items():
+        given = value.get(spelled.get(name, name))
+        if given is None:
+            continue
+        item = _read(report, field.type, given, key(path, name), closed)
+        if item is not _BROKEN:
+            read[field.name] = item
+    if closed:
+        _name_strangers(report, set(fields) | set(spelled.values()), list(fields), value, path)
+    return layout(**read)
+
+
+def _spellings(report: Report, names: set[str], value: dict[str, Any], path: str) -> dict[str, str]:
+    """Find the fields that the file spells in another case: the field's name → the file's spelling."""
+    spelled: dict[str, str] = {}
+    lower = {name.lower(): name for name in names}
+    for given in value:
+        name = lower.get(given.lower())
+        if name is None or name == given:
+            continue
+        if name in value or name in spelled:
+            report.problem(key(path, given), f'"{name}" once', f'"{spelled.get(name, name)}" and "{given}"')
+        else:
+            spelled[name] = given
+            report.notice(key(path, given), f'read as "{name}"')
+    return spelled
+
+
+def _name_strangers(report: Report, known: set[str], names: list[str], value: dict[str, Any], path: str) -> None:
+    for name in value:
+        if name not in known:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            report.notice(key(path, name), f"not a key that is known here, it has no effect{hint}")
+
+
+def _read(report: Report, kind: Any, value: Any, path: str, closed: bool) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and origin is None and issubclass(kind, msgspec.Struct):
+        return fill(report, kind, value, path, closed=closed)
+    if origin is list and arguments[0] is not Any:
+        if not isinstance(value, list):
+            report.problem(path, f"a list of {_words(arguments[0], many=True)}", describe(value))
+            return _BROKEN
+        items = [_read(report, arguments[0], item, f"{path}[{index}]", closed) for index, item in enumerate(value)]
+        return [item for item in items if item is not _BROKEN]
+    if origin is dict and arguments[1] is not Any:
+        if not isinstance(value, dict):
+            report.problem(path, "an object", describe(value))
+            return _BROKEN
+        members = {
+            name: _read(report, arguments[1], item, key(path, name), closed)
+            for name, item in value.items()
+            if item is not None
+        }
+        return {name: item for name, item in members.items() if item is not _BROKEN}
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError:
+        report.problem(path, _words(kind), describe(value))
+        return _BROKEN
+
+
+def _words(kind: Any, *, many: bool = False) -> str:
+    if many:
+        return "strings" if kind is str else "lists" if get_origin(kind) is list else "objects"
+    if get_origin(kind) is dict:
+        return "an object"
+    if kind in _WORDS:
+        return _WORDS[kind]
+    return " or ".join(_WORDS[choice] for choice in get_args(kind) if choice is not type(None))
