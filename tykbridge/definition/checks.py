@@ -254,8 +254,8 @@ def authentication(
 ) -> None:
     """Check that the authentication which is on can work, and says which hooks will not run.
 
-    `paths` has the JSON paths of "flag", "auth_check", "keyless" and "base"; `others` names the methods that are on and
-    not built.
+    `paths` has the JSON paths of "auth_check" and "base", and of "flag", the key that turns custom authentication on
+    ("" when none does). `others` names the methods that are on and not built.
     """
     checks = [item for item in section.hooks if item.phase is Phase.AUTH_CHECK]
     on = [check for check in checks if not check.disabled]
@@ -263,7 +263,7 @@ def authentication(
         idle = [item for item in section.hooks if item.phase in (Phase.AUTH_CHECK, Phase.POST_KEY_AUTH)]
         for item in idle:
             report.notice(item.where, f'the API is keyless: the hook "{item.name}" does not run')
-        if auth.custom:
+        if paths["flag"]:
             report.notice(paths["flag"], "the API is keyless: custom authentication is off")
     elif auth.custom and not on and not bundled:
         found = "a disabled hook" if checks else "none"

@@ -139,7 +139,7 @@ class _Classic(msgspec.Struct, frozen=True):
     auth_configs: dict[str, _AuthConfig] = {}
     base_identity_provided_by: str = ""
     strip_auth_data: bool = False
-    custom_middleware: _Section = _Section()
+    custom_middleware: dict[str, Any] = {}
     custom_middleware_bundle: str = ""
     custom_middleware_bundle_disabled: bool = False
     config_data: dict[str, Any] = {}
@@ -195,11 +195,10 @@ def read(report: Report, document: dict[str, Any], capabilities: Capabilities) -
     bundles: tuple[Bundle, ...] = ()
     if not raw.custom_middleware_bundle_disabled:
         bundles = checks.bundles(report, "$.custom_middleware_bundle", raw.custom_middleware_bundle)
-    section = read_section(
-        report, document.get("custom_middleware"), "$.custom_middleware", capabilities, in_bundle=bool(bundles)
-    )
+    where = "$.custom_middleware"
+    section = read_section(report, raw.custom_middleware, where, capabilities, in_bundle=bool(bundles))
     if bundles and section.hooks:
-        report.notice("$.custom_middleware", "the hooks of the bundle's manifest replace these")
+        report.notice(where, "the hooks of the bundle's manifest replace these")
     auth = _auth(report, raw, section, bool(bundles))
     events = checks.event_handlers(report, list(_events(raw.event_handlers)))
     virtual = tuple(_virtual(report, raw.version_data))

@@ -18,12 +18,15 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _WORDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
 _BROKEN = object()
+_TYPING_ERROR = 0.87
+"""How alike two keys are when one looks like the other, mistyped (difflib's ratio); no two keys of Tyk's come close."""
 
 
 def fill(report: Report, layout: type[T], value: Any, path: str, *, closed: bool = False) -> T:
     """Read the object `value` at `path` into `layout`; fields that are wrong are reported and keep their default.
 
-    With `closed`, keys that the layout does not know get a notice: where a typing error would leave a hook out.
+    With `closed`, every key that the layout does not know gets a notice, because a typing error there leaves a hook
+    out; otherwise only the keys that look like typing errors, since Tyk has many more keys than are read here.
     A key that differs from a known one in upper and lower case alone is read as that one, as upstream does.
     """
     if not isinstance(value, dict):
@@ -40,8 +43,7 @@ def fill(report: Report, layout: type[T], value: Any, path: str, *, closed: bool
         item = _read(report, field.type, given, key(path, name), closed)
         if item is not _BROKEN:
             read[field.name] = item
-    if closed:
-        _name_strangers(report, set(fields) | set(spelled.values()), list(fields), value, path)
+    _name_strangers(report, set(fields) | set(spelled.values()), list(fields), value, path, closed)
     return layout(**read)
 
 
@@ -61,10 +63,14 @@ def _spellings(report: Report, names: set[str], value: dict[str, Any], path: str
     return spelled
 
 
-def _name_strangers(report: Report, known: set[str], names: list[str], value: dict[str, Any], path: str) -> None:
+def _name_strangers(
+    report: Report, known: set[str], names: list[str], value: dict[str, Any], path: str, closed: bool
+) -> None:
     for name in value:
-        if name not in known:
-            close = difflib.get_close_matches(name, names, n=1)
+        if name in known:
+            continue
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.6 if closed else _TYPING_ERROR)
+        if close or closed:
             hint = f'; did you mean "{close[0]}"?' if close else ""
             report.notice(key(path, name), f"not a key that is known here, it has no effect{hint}")
 

@@ -358,9 +358,7 @@ def _auth(report: Report, raw: _Extension, section: Section, bundled: bool, docu
         "auth_check": f"{_AUTHENTICATION}.custom.config",
         "base": f"{_AUTHENTICATION}.baseIdentityProvider",
     }
-    checks.authentication(
-        report, msgspec.structs.replace(auth, custom=given.custom.enabled), section, bundled, paths, others
-    )
+    checks.authentication(report, auth, section, bundled, paths, others)
     return auth
 
 

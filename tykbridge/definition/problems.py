@@ -12,6 +12,7 @@ import msgspec
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SHOWN = 60  # characters of a wrong value that a message repeats
+_MOST = 100  # problems of one file that are kept
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +58,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 class Report:
     """Collects what one file's reading found.
 
-    The first problem of a place wins: a name that is a number is not also reported as an empty name.
+    The first problem of a place wins, for what is inside of it too: a name that is a number is not also an empty name,
+    and a hook that is a string is not also a hook without a name.
     """
 
     def __init__(self, file: str) -> None:
@@ -65,12 +67,14 @@ class Report:
         self.problems: list[Problem] = []
         self.notices: list[Notice] = []
         self.needs: list[Need] = []
-        self._blamed: set[str] = set()
+        self._blamed: list[str] = []
 
     def problem(self, path: str, expected: str, found: str, line: int | None = None, column: int | None = None) -> None:
-        """Refuse the file because of `path`; a second problem of the same path is dropped."""
-        if path not in self._blamed:
-            self._blamed.add(path)
+        """Refuse the file because of `path`, unless the path or one around it is blamed already."""
+        if len(self.problems) < _MOST and not any(
+            path == blamed or path.startswith((f"{blamed}.", f"{blamed}[")) for blamed in self._blamed
+        ):
+            self._blamed.append(path)
             self.problems.append(
                 Problem(file=self.file, path=path, expected=expected, found=found, line=line, column=column)
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any
 
 from tykbridge.definition.problems import Report, key
@@ -108,9 +109,8 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree = dict(pairs)
     if len(tree) == len(pairs):
         return tree
-    names = [name for name, _ in pairs]
     twice = _Twice(tree)
-    twice.names = sorted({name for name in names if names.count(name) > 1})
+    twice.names = sorted(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
     return twice
 
 
