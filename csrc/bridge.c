@@ -87,12 +87,12 @@ int tykb_dispatch(const struct CoProcessMessage *in, uint32_t flags, struct CoPr
   /* `in` and `out` may be the same. */
   struct CoProcessMessage message = in ? *in : (struct CoProcessMessage){0};
   *out = (struct CoProcessMessage){0};
-  if (!in || message.length < 0 || (!message.p_data && message.length > 0) || flags > TYKB_REPLY_DELTA)
-    return tykb_fail(out, TYKB_E_ARGUMENT, "dispatch: %s",
-                     !in                  ? "no message"
-                     : message.length < 0 ? "the message's length is negative"
-                     : !message.p_data    ? "the message has a length but no data"
-                                          : "unknown flags");
+  const char *fault = !in                                     ? "no message"
+                      : message.length < 0                    ? "the message's length is negative"
+                      : message.length > 0 && !message.p_data ? "the message has a length and no data"
+                      : flags > TYKB_REPLY_DELTA              ? "unknown flags"
+                                                              : NULL;
+  if (fault) return tykb_fail(out, TYKB_E_ARGUMENT, "dispatch: %s", fault);
   int status = tykb_python_enter(&table, &lock, out);
   if (status == TYKB_OK) {
     status = table->dispatch(message.p_data ? message.p_data : "", (size_t)message.length, flags, out);
