@@ -227,6 +227,7 @@ struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_
   node->slots = NULL;
   node->last_slot = &node->slots;
   node->unknown = (struct tykb_span){NULL, 0};
+  node->unknown_room = 0;
   node->next = context->nodes;
   node->size = 0;
   node->present = node->changed = node->splice = node->own = node->whole = false;
