@@ -1,0 +1,45 @@
+"""The failures that reach a host, each with its status of api.h."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BridgeError(Exception):
+    """A failure whose text is meant for the host's log: what happened, where, what to do.
+
+    Attributes:
+        status: the number of `enum tykb_status` (csrc/api.h) that the host gets.
+    """
+
+    status: ClassVar[int] = -14  # TYKB_E_INTERNAL
+
+
+class MalformedError(BridgeError):
+    """Bytes or text from the host are not what they should be."""
+
+    status = -5  # TYKB_E_MALFORMED
+
+
+class NotFoundError(BridgeError):
+    """No such folder, no such bundle, or no such hook in it."""
+
+    status = -6  # TYKB_E_NOT_FOUND
+
+
+class AmbiguousError(BridgeError):
+    """No bundle is named, and several define what was asked for."""
+
+    status = -7  # TYKB_E_AMBIGUOUS
+
+
+class HookError(BridgeError):
+    """A hook or an event handler raised, or returned what it may not return."""
+
+    status = -8  # TYKB_E_HOOK
+
+
+class LoadError(BridgeError):
+    """A bundle could not be loaded."""
+
+    status = -9  # TYKB_E_LOAD
