@@ -52,16 +52,19 @@ cdef List new_list(Context context, Field field, tykb_list *list):
     return view
 
 
-def message(str type_name, data=b""):
+def message(str type_name, data=b"", /, **fields):
     """A message of its own: of no dispatch.
 
-    type_name: such as "SessionState" or "Object". data: serialised bytes to start from, copied.
+    type_name: such as "SessionState" or "Object". data: serialised bytes to start from, copied. fields: values, as
+    protobuf's constructors take them.
     Raises KeyError for an unknown type, google.protobuf.message.DecodeError for bytes that are no such message.
     """
     cdef TypeInfo info = TYPES[type_name]
     cdef Message view = standalone(info)
     if data:
         view.ParseFromString(data)
+    if fields:
+        assign_fields(view, fields)
     return view
 
 

@@ -1,0 +1,1 @@
+"""The package `tyk`, as plugins see it."""
