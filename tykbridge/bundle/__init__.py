@@ -1,0 +1,1 @@
+"""Bundles: folders of plugin code, each loaded into a namespace of its own."""

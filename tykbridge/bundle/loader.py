@@ -1,0 +1,172 @@
+"""Loads a bundle: chooses its entry files, runs them, collects what they mark."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+from tykbridge import handlers
+from tykbridge.bundle import manifest
+from tykbridge.bundle.manifest import Manifest
+from tykbridge.bundle.namespace import Namespace, plain
+from tykbridge.errors import LoadError, NotFoundError
+from tykbridge.handlers import Marker
+
+_loading = threading.local()  # .name: the bundle whose code runs on this thread for the first time
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One loaded version of a bundle.
+
+    Attributes:
+        name: what dispatches call it; its bundle hash.
+        root: its folder.
+        manifest: what its manifest.json says; None when it has none.
+        hooks: the hooks by name.
+        events: the event handlers by name.
+    """
+
+    name: str
+    root: str
+    manifest: Manifest | None
+    hooks: Mapping[str, Marker]
+    events: Mapping[str, Marker]
+    _namespace: Namespace
+
+    def close(self) -> None:
+        """Takes the version's modules out of sys.modules. Its functions can be called as before."""
+        self._namespace.close()
+
+
+def refuse_while_loading(what: str) -> None:
+    """Refuses work that would load bundles from inside the module code of one that is being loaded on this thread.
+
+    Raises:
+        LoadError: that is so.
+    """
+    name = getattr(_loading, "name", None)
+    if name is not None:
+        raise LoadError(f'{what} cannot be done by the bundle "{name}" while it is being loaded: do it from a hook')
+
+
+def load(path: str, name: str) -> Bundle:
+    """Loads the folder `path` as the bundle `name`.
+
+    The code of the bundle runs on this thread, whatever it does; nothing else is affected by it.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        LoadError: it cannot be loaded; the words name file and line.
+    """
+    refuse_while_loading(f'loading "{name}"')
+    root = pathlib.Path(os.path.abspath(path))
+    if not root.is_dir():
+        raise NotFoundError(f'bundle "{name}": there is no folder {root}')
+    try:
+        file = root / manifest.FILE_NAME
+        described = manifest.read(file) if file.exists() else None
+        entries = _entries(root, described)
+    except LoadError as error:
+        raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
+    except OSError as error:
+        raise LoadError(f'bundle "{name}" cannot be loaded: {root} cannot be read: {error}') from error
+    namespace = Namespace(name, str(root))
+    namespace.open()
+    _loading.name = name
+    try:
+        found = _collect(namespace, entries)
+        bundle = Bundle(
+            name,
+            str(root),
+            described,
+            {marker.name: marker for marker in found if not marker.is_event},
+            {marker.name: marker for marker in found if marker.is_event},
+            namespace,
+        )
+        if described is not None:
+            _check_manifest(described, bundle, entries)
+        return bundle
+    except LoadError as error:
+        namespace.close()
+        raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
+    except BaseException as error:  # SystemExit and KeyboardInterrupt as well: a bundle cannot end its host
+        namespace.close()
+        raise LoadError(f'bundle "{name}" cannot be loaded: {_words(error, str(root))}') from error
+    finally:
+        _loading.name = None
+
+
+def _entries(root: pathlib.Path, described: Manifest | None) -> list[pathlib.Path]:
+    """Returns the files that are run."""
+    if described is not None and not _wants_python(described):
+        return []
+    standard = root / "middleware.py"
+    if standard.is_file():
+        return [standard]
+    if described is not None:
+        listed = [name for name in described.files if name.endswith(".py") and name != "__init__.py"]
+        files = [root / name for name in listed if pathlib.PurePosixPath(name).parts[0] != "vendor"]
+        if not files and any(hook.driver in ("", "python") for hook in described.hooks):
+            raise LoadError(
+                f"{described.file}: it names Python hooks, but there is no middleware.py, nor a .py file in file_list"
+            )
+        return files
+    files = sorted(path for path in root.glob("*.py") if path.name != "__init__.py")
+    if len(files) != 1:
+        found = f"its .py files are {', '.join(path.name for path in files)}" if files else "it has no .py file"
+        raise LoadError(f"{root} has neither a middleware.py nor a manifest.json that says what to run, and {found}")
+    return files
+
+
+def _wants_python(described: Manifest) -> bool:
+    if any(hook.driver == "python" for hook in described.hooks) or described.driver == "python":
+        return True
+    # Nothing names a driver: then it is a Python bundle when it has Python files.
+    return not described.driver and all(not hook.driver for hook in described.hooks)
+
+
+def _collect(namespace: Namespace, entries: list[pathlib.Path]) -> list[Marker]:
+    found: dict[str, Marker] = {}
+    for entry in entries:
+        for marker in handlers.read(namespace.load_file(str(entry))):
+            other = found.setdefault(marker.name, marker)
+            if other.function is not marker.function:
+                raise LoadError(f'"{marker.name}" is defined twice: {other.place} and {marker.place}; rename one')
+    return list(found.values())
+
+
+def _check_manifest(described: Manifest, bundle: Bundle, entries: list[pathlib.Path]) -> None:
+    for hook in described.hooks:
+        if hook.driver not in ("", "python") or hook.name in bundle.hooks or (not hook.driver and not entries):
+            continue
+        if hook.name in bundle.events:
+            what = f"{bundle.events[hook.name].place} marks it with @Event; a hook is marked with @Hook"
+        else:
+            files = ", ".join(entry.relative_to(bundle.root).as_posix() for entry in entries)
+            there = ", ".join(bundle.hooks) or "none"
+            what = f"no function of this name is marked with @Hook in {files} (hooks there: {there})"
+        raise LoadError(f'{described.file}: {hook.path} names the hook "{hook.name}", but {what}')
+
+
+def _words(error: BaseException, root: str) -> str:
+    """Says where in the bundle an error came from, and what it is."""
+    text = plain(" ".join(str(error).split()))
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    what = f"{plain(type(error).__qualname__)}: {text}" if text else type(error).__qualname__
+    line = _line_in(error.__traceback__, root)
+    return f"{line}: {what}" if line else what
+
+
+def _line_in(trace: TracebackType | None, root: str) -> str | None:
+    """Returns "file:line" of the innermost frame in the bundle's own files, or None when there is none."""
+    for frame in reversed(traceback.extract_tb(trace)):
+        if frame.filename.startswith(root + os.sep):
+            return f"{frame.filename}:{frame.lineno}"
+    return None

@@ -1,0 +1,137 @@
+"""Reads a bundle's manifest.json."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from dataclasses import dataclass
+from typing import Any
+
+from tykbridge.errors import LoadError
+
+FILE_NAME = "manifest.json"
+
+_LISTS = ("pre", "post_key_auth", "post", "response")
+_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a number", float: "a number"}
+
+
+@dataclass(frozen=True)
+class HookEntry:
+    """A hook that the manifest names.
+
+    Attributes:
+        path: where it stands: "custom_middleware.pre[0]".
+        name: the function's name.
+        driver: the language that runs it; "" when nothing says so.
+    """
+
+    path: str
+    name: str
+    driver: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest says.
+
+    Attributes:
+        file: the manifest's own path.
+        files: file_list: paths below the bundle's folder, with "/".
+        hooks: the enabled hooks, in the order of the chain.
+        driver: custom_middleware.driver; "" when there is none.
+        checksum: hexadecimal md5 of the files; "" when there is none.
+        signature: base64 of an RSA signature; "" when there is none.
+    """
+
+    file: pathlib.Path
+    files: tuple[str, ...]
+    hooks: tuple[HookEntry, ...]
+    driver: str
+    checksum: str
+    signature: str
+
+
+def read(file: pathlib.Path) -> Manifest:
+    """Reads a manifest.
+
+    Raises:
+        LoadError: the file cannot be read, is no JSON, or a value is not of its type; the words name file and JSON
+            path.
+    """
+    try:
+        top = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise LoadError(f"{file}: cannot be read: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise LoadError(f"{file}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise LoadError(f"{file}: not JSON: {error}") from error
+    reader = _Reader(file)
+    manifest = reader.expect(top, dict, "the manifest")
+    middleware = reader.get(manifest, "custom_middleware", dict, "") or {}
+    driver = reader.get(middleware, "driver", str, "custom_middleware.") or ""
+    return Manifest(
+        file,
+        tuple(reader.file_list(manifest)),
+        tuple(reader.hooks(middleware, driver)),
+        driver,
+        reader.get(manifest, "checksum", str, "") or "",
+        reader.get(manifest, "signature", str, "") or "",
+    )
+
+
+class _Reader:
+    """Takes typed values out of the JSON; a missing one and null are the same, as for the gateway's Go code."""
+
+    def __init__(self, file: pathlib.Path) -> None:
+        self.file = file
+
+    def expect(self, value: Any, kind: type, path: str) -> Any:
+        if type(value) is not kind:
+            found = "null" if value is None else _NAMES[type(value)]
+            raise LoadError(f"{self.file}: {path} must be {_NAMES[kind]}, not {found}")
+        return value
+
+    def get(self, owner: dict[str, Any], key: str, kind: type, prefix: str) -> Any:
+        value = owner.get(key)
+        return None if value is None else self.expect(value, kind, prefix + key)
+
+    def file_list(self, manifest: dict[str, Any]) -> list[str]:
+        files = self.get(manifest, "file_list", list, "") or []
+        for at, name in enumerate(files):
+            path = f"file_list[{at}]"
+            parts = pathlib.PurePosixPath(self.expect(name, str, path)).parts
+            if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
+                raise LoadError(f'{self.file}: {path} must name a file below the bundle\'s folder, not "{name}"')
+            try:
+                found = self.file.parent.joinpath(*parts).is_file()
+            except OSError as error:
+                raise LoadError(f'{self.file}: {path}: "{name}" cannot be read: {error.strerror}') from error
+            if not found:
+                raise LoadError(f'{self.file}: {path}: the bundle has no file "{name}"')
+        return files
+
+    def hooks(self, middleware: dict[str, Any], driver: str) -> list[HookEntry]:
+        found = []
+        for section in ("pre", "auth_check", "post_key_auth", "post", "response"):
+            path = f"custom_middleware.{section}"
+            if section in _LISTS:
+                entries = self.get(middleware, section, list, "custom_middleware.") or []
+                placed = [(f"{path}[{at}]", entry) for at, entry in enumerate(entries)]
+            else:
+                # Gateways write an auth_check that is not used as one without a name.
+                entry = self.get(middleware, section, dict, "custom_middleware.") or {}
+                placed = [(path, entry)] if entry.get("name") else []
+            for place, entry in placed:
+                hook = self.hook(place, self.expect(entry, dict, place), driver)
+                if hook is not None:
+                    found.append(hook)
+        return found
+
+    def hook(self, path: str, entry: dict[str, Any], driver: str) -> HookEntry | None:
+        name = self.get(entry, "name", str, f"{path}.")
+        if self.get(entry, "disabled", bool, f"{path}."):
+            return None
+        if not name:
+            raise LoadError(f"{self.file}: {path}.name must be the hook's function, and is missing")
+        return HookEntry(path, name, self.get(entry, "driver", str, f"{path}.") or driver)

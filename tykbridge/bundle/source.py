@@ -1,0 +1,75 @@
+"""Runs modules from their source, with builtins of the caller's choice."""
+
+from __future__ import annotations
+
+import linecache
+import zipfile
+from collections.abc import Callable
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+)
+from types import CodeType, ModuleType
+from typing import Any
+from zipimport import zipimporter
+
+_SUFFIXES = frozenset(suffix.lstrip(".") for suffix in EXTENSION_SUFFIXES)
+
+
+def is_extension(path: str) -> bool:
+    """Whether a file is compiled for this interpreter.
+
+    "x.cpython-37m-x86_64-linux-gnu.so" beside a fallback in Python is of another one, and does no harm.
+    """
+    return path.rpartition("/")[2].partition(".")[2] in _SUFFIXES
+
+
+def folder_finder(folder: str, source: Callable[[str, str], SourceLoader]) -> FileFinder:
+    """Returns what finds the modules of a folder; `source` makes, of name and path, the loader of a Python file."""
+    loaders: Any = ((ExtensionFileLoader, EXTENSION_SUFFIXES), (source, SOURCE_SUFFIXES))
+    return FileFinder(folder, *loaders)
+
+
+class SourceLoader(SourceFileLoader):
+    """Compiles a file each time.
+
+    Bytecode is neither read (a reload within one clock tick would see the old one) nor written into somebody's bundle.
+    """
+
+    def __init__(self, fullname: str, path: str, module_builtins: dict[str, Any]) -> None:
+        super().__init__(fullname, path)
+        self._builtins = module_builtins
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compiles the file as it is now."""
+        path = self.get_filename(fullname)
+        linecache.cache.pop(path, None)  # tracebacks shall show these lines
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Runs the module with the builtins of the loader."""
+        vars(module)["__builtins__"] = self._builtins
+        super().exec_module(module)
+
+
+class WheelLoader(zipimporter):
+    """Runs modules out of a wheel."""
+
+    def __init__(self, path: str, module_builtins: dict[str, Any]) -> None:
+        super().__init__(path)
+        self.invalidate_caches()  # zipimport remembers an archive's contents by its path
+        self._builtins = module_builtins
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Runs the module with the builtins of the loader."""
+        vars(module)["__builtins__"] = self._builtins
+        super().exec_module(module)
+
+    def is_compiled(self, name: str) -> bool:
+        """Whether the top-level package `name` in the wheel has parts that Python cannot run from an archive."""
+        with zipfile.ZipFile(self.archive) as wheel:
+            return any(is_extension(entry) for entry in wheel.namelist() if entry.startswith(f"{name}/"))
