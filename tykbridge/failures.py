@@ -1,0 +1,76 @@
+"""Words for a plugin's failures: short ones for the caller, a traceback for the log."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from tykbridge.bundle.namespace import plain
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_BRIDGE = "tykbridge/_bridge.pyx"  # how compiled frames call their file
+
+WORDS_LIMIT = 2_000  # characters; a plugin's exception may hold a whole body
+LOG_LIMIT = 32_000
+_FRAMES = 100  # of the innermost; recursion has thousands
+
+
+def one_line(text: str, limit: int = WORDS_LIMIT) -> str:
+    """Returns `text` on one line, cut in the middle where it is longer than `limit` characters."""
+    return _cut(" ".join(text.split()), limit)
+
+
+def what(error: BaseException) -> str:
+    """Returns type and text of an exception, such as "ValueError: boom"."""
+    try:
+        text = one_line(plain(str(error)))
+    except BaseException as broken:  # an exception's __str__ is the plugin's code
+        text = f"(its text cannot be had: {type(broken).__name__})"
+    name = type(error).__qualname__
+    return f"{name}: {text}" if text else name
+
+
+def where(error: BaseException, root: str | None) -> str | None:
+    """Returns file and line of the innermost frame in the bundle, such as "middleware.py:12"; None when there is none.
+
+    Args:
+        error: what was raised.
+        root: the bundle's folder; with None any frame that is not tykbridge's own will do.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__, limit=-_FRAMES) if not _is_ours(frame)]
+    if root is not None:
+        frames = [frame for frame in frames if frame.filename.startswith(root + os.sep)] or frames
+    if not frames:
+        return None
+    return f"{short_path(frames[-1].filename, root)}:{frames[-1].lineno}"
+
+
+def short_path(path: str, root: str | None) -> str:
+    """Returns a path as seen from the bundle's folder, when it lies there."""
+    return path.removeprefix(root + os.sep) if root is not None else os.path.basename(path)
+
+
+def trace(error: BaseException) -> str:
+    """Returns the traceback that a plugin's author wants to see: without tykbridge's own frames."""
+    summary = traceback.TracebackException.from_exception(error, limit=-_FRAMES)
+    pending, seen = [summary], set()
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        part.stack[:] = [frame for frame in part.stack if not _is_ours(frame)]
+        causes = (part.__cause__, part.__context__, *(part.exceptions or ()))
+        pending += [cause for cause in causes if cause is not None]
+    return _cut(plain("".join(summary.format()).rstrip()), LOG_LIMIT)
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_PACKAGE) or frame.filename.endswith(_BRIDGE)
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]} ... [{len(text) - 2 * half} characters left out] ... {text[-half:]}"

@@ -1,0 +1,402 @@
+"""What runs in this process: the bundles, their hooks and handlers, and the data that plugins keep.
+
+The compiled module calls the functions below when something is not hot. All of them may be called from any thread, also
+from inside a hook.
+
+Bundles are built without a lock held, because building runs plugins' code, which may do anything; only putting the
+result in place is done under one. Each call that builds takes a number when it starts, and what a later call has put in
+place is not replaced by an earlier one that took longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tykbridge import _bridge, events, failures, handlers
+from tykbridge.bundle import loader
+from tykbridge.bundle.loader import Bundle
+from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError
+from tykbridge.stores import Store
+from tykbridge.stores.memory import MemoryStore
+
+_LISTED = 20  # names in an error's words
+
+
+class _Version:
+    """A bundle in use. Its modules stay importable until it is retired and the last call on it is over."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._generation = _bridge.Generation(self._hooks_done)
+        self.handlers = [
+            _bridge.Handler(marker.function, bundle.name, marker.name, marker.arity, self._generation)
+            for marker in bundle.hooks.values()
+        ]
+        # Reentrant: a finalizer that runs on this thread while it is held may end up here as well.
+        self._lock = threading.RLock()
+        self._hooks_over = False
+        self._events = 0  # event handlers at work, which the generation does not count
+        self._closed = False
+
+    def retire(self) -> None:
+        """No new hook will be called."""
+        self._generation.retire()
+
+    @contextlib.contextmanager
+    def event_call(self) -> Iterator[bool]:
+        """Keeps the version's modules for the call of an event handler; False when they are gone already."""
+        with self._lock:
+            usable = not self._closed
+            self._events += usable
+        try:
+            yield usable
+        finally:
+            with self._lock:
+                self._events -= usable
+            self._close_when_over()
+
+    def _hooks_done(self) -> None:
+        self._hooks_over = True
+        self._close_when_over()
+
+    def _close_when_over(self) -> None:
+        with self._lock:
+            if self._closed or not self._hooks_over or self._events:
+                return
+            self._closed = True
+        self.bundle.close()
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is in use, by bundle name. Never changed, only replaced."""
+
+    versions: Mapping[str, _Version] = field(default_factory=dict)
+    broken: Mapping[str, BridgeError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Root:
+    """The folder that new_dispatcher was given."""
+
+    path: str
+    number: int
+
+
+class Registry:
+    """The bundles of the process. There is one, `registry`: the table of hooks that it fills is the process's."""
+
+    def __init__(self) -> None:
+        self._state = _State()
+        self._root: _Root | None = None
+        self._named: dict[str, int] = {}  # bundles that load_bundle has brought, with the number of the call
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._lock_owner: int | None = None
+
+    def new_dispatcher(self, root: str) -> None:
+        """Loads every sub-folder of `root`, in place of those of an earlier root."""
+        loader.refuse_while_loading("starting a dispatcher")
+        self._load_root(os.path.abspath(root))
+
+    def reload(self) -> None:
+        """Reads the root again; without one there is nothing to do."""
+        loader.refuse_while_loading("a reload")
+        root = self._root
+        if root is not None:
+            self._load_root(root.path)
+
+    def load_bundle(self, path: str, name: str) -> None:
+        """Loads the folder `path` as the bundle `name`."""
+        number = next(self._numbers)
+        try:
+            version = _Version(loader.load(path, name))
+        except BridgeError as failure:
+            with self._swapping():
+                if name not in self._state.versions:
+                    self._state = _State(self._state.versions, {**self._state.broken, name: failure})
+            raise
+        with self._swapping() as retired:
+            if self._named.get(name, 0) > number:
+                retired.append(version)
+                return
+            versions = {**self._state.versions, name: version}
+            broken = {other: error for other, error in self._state.broken.items() if other != name}
+            self._replace(versions, broken, [version], retired)
+            self._named[name] = number
+
+    def _load_root(self, path: str) -> None:
+        number = next(self._numbers)
+        folders = _folders(path)
+        fresh: dict[str, _Version] = {}
+        failed: dict[str, BridgeError] = {}
+        for name, folder in folders.items():
+            if name in self._named:
+                continue
+            try:
+                fresh[name] = _Version(loader.load(folder, name))
+            except BridgeError as failure:
+                failed[name] = failure
+        kept: set[str] = set()
+        with self._swapping() as retired:
+            if self._root is not None and self._root.number > number:
+                retired += fresh.values()
+                return
+            again = self._root is not None and self._root.path == path
+            versions = {name: self._state.versions[name] for name in self._named if name in self._state.versions}
+            broken = {name: error for name, error in self._state.broken.items() if name in self._named}
+            for name in folders:
+                if name in versions:  # load_bundle has brought it meanwhile
+                    continue
+                if name in fresh:
+                    versions[name] = fresh[name]
+                elif name in failed and again and name in self._state.versions:
+                    versions[name] = self._state.versions[name]
+                    kept.add(name)
+                elif name in failed:
+                    broken[name] = failed[name]
+            self._replace(versions, broken, fresh.values(), retired)
+            self._root = _Root(path, number)
+        for name, error in failed.items():
+            _bridge.log(f"{error}; the version loaded before stays in use" if name in kept else str(error), "error")
+
+    @contextlib.contextmanager
+    def _swapping(self) -> Iterator[list[_Version]]:
+        """Holds the lock; retires, when it is free again, the versions in the list that it hands out."""
+        me = threading.get_ident()
+        if self._lock_owner == me:
+            # A finalizer, run by the collector in the middle of a swap on this very thread. Waiting would be for ever.
+            raise LoadError("bundles cannot be loaded while others are being put in place by the same thread")
+        retired: list[_Version] = []
+        try:
+            with self._lock:
+                self._lock_owner = me
+                try:
+                    yield retired
+                finally:
+                    self._lock_owner = None
+        finally:
+            for version in retired:
+                version.retire()
+
+    def _replace(
+        self,
+        versions: Mapping[str, _Version],
+        broken: Mapping[str, BridgeError],
+        fresh: Iterable[_Version],
+        retired: list[_Version],
+    ) -> None:
+        """Puts a state in place in one step; adds to `retired` what is no longer in use, `fresh` ones among them."""
+        before = self._state
+        try:
+            _bridge.publish(handler for version in versions.values() for handler in version.handlers)
+        except BaseException:
+            retired += fresh
+            raise
+        self._state = _State(versions, broken)
+        used = set(map(id, versions.values()))
+        retired += [version for version in (*before.versions.values(), *fresh) if id(version) not in used]
+
+    def dispatch_event(self, json_text: str) -> None:
+        """Hands an event to the @Event function that it names."""
+        event = events.parse(json_text)
+        while True:
+            version = self._handler_of(event.handler_name)
+            with version.event_call() as usable:
+                if not usable:  # replaced since it was found
+                    continue
+                function = version.bundle.events[event.handler_name].function
+                try:
+                    function(event.message, event.spec)
+                except BaseException as error:
+                    subject = f'event handler "{event.handler_name}" of bundle "{version.bundle.name}"'
+                    raise HookError(_failed(subject, version.bundle.root, error)) from error
+                return
+
+    def _handler_of(self, name: str) -> _Version:
+        state = self._state
+        found = [version for version in state.versions.values() if name in version.bundle.events]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            bundles = _list(version.bundle.name for version in found)
+            raise AmbiguousError(f'event handler "{name}" is defined by several bundles: {bundles}; rename all but one')
+        there = _list(name for version in state.versions.values() for name in version.bundle.events)
+        hooks = [version.bundle.name for version in state.versions.values() if name in version.bundle.hooks]
+        hint = f'; bundle "{hooks[0]}" marks it with @Hook, a handler is marked with @Event' if hooks else ""
+        words = f'no bundle defines the event handler "{name}" (there are: {there})'
+        raise NotFoundError(words + hint + _also_broken(state))
+
+    def missing(self, bundle: str | None, hook: str) -> BridgeError:
+        """Returns the error for a hook that is not in the table."""
+        state = self._state
+        if bundle is None:
+            found = [version.bundle.name for version in state.versions.values() if hook in version.bundle.hooks]
+            if len(found) > 1:
+                return AmbiguousError(
+                    f'hook "{hook}" is defined by several bundles: {_list(found)}; spec["bundle_hash"] must name one'
+                )
+            words = f'no bundle defines the hook "{hook}" (bundles: {_list(state.versions)})'
+            return NotFoundError(words + _also_broken(state))
+        version = state.versions.get(bundle)
+        if version is None:
+            error = state.broken.get(bundle)
+            if error is not None:
+                return type(error)(f'hook "{hook}" cannot run: {error}')
+            words = f'there is no bundle "{bundle}" (bundles: {_list(state.versions)})'
+            return NotFoundError(words + _also_broken(state))
+        if hook in version.bundle.events:
+            place = version.bundle.events[hook].place
+            return NotFoundError(f'"{hook}" of bundle "{bundle}" is no hook: {place} marks it with @Event, not @Hook')
+        there = _list(version.bundle.hooks)
+        return NotFoundError(f'bundle "{bundle}" ({version.bundle.root}) has no hook "{hook}" (hooks: {there})')
+
+    def root_of(self, bundle: str) -> str | None:
+        """Returns the folder of a bundle in use."""
+        version = self._state.versions.get(bundle)
+        return version.bundle.root if version is not None else None
+
+
+def _folders(root: str) -> dict[str, str]:
+    """Returns the sub-folders of `root` that are bundles, by name."""
+    try:
+        with os.scandir(root) as entries:
+            found = sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError as error:
+        raise NotFoundError(f"the bundles' folder {root} cannot be read: {error.strerror}") from error
+    return {name: os.path.join(root, name) for name in found if not name.startswith(".") and name != "__pycache__"}
+
+
+def _list(names: Iterable[str]) -> str:
+    ordered = sorted(set(names))
+    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
+    return (", ".join(ordered[:_LISTED]) or "none") + more
+
+
+def _also_broken(state: _State) -> str:
+    return f"; not loaded because broken: {_list(state.broken)}" if state.broken else ""
+
+
+def _failed(subject: str, root: str | None, error: BaseException) -> str:
+    """Writes the log line of a failed call and returns the short words."""
+    line = failures.where(error, root)
+    words = f"{subject}: {failures.what(error)}" + (f" ({line})" if line else "")
+    _bridge.log(f"{words}\n{failures.trace(error)}", "error")
+    return words
+
+
+registry = Registry()
+_store: Store = MemoryStore()
+
+
+def new_dispatcher(root: str) -> None:
+    """Loads every sub-folder of `root` as a bundle named as the folder, in place of those of an earlier root.
+
+    A bundle that does not load is logged, and fails its own dispatches only. Bundles that `load_bundle` brought stay.
+
+    Raises:
+        NotFoundError: `root` cannot be read; then nothing changes.
+        LoadError: called by a bundle's module code.
+    """
+    registry.new_dispatcher(root)
+
+
+def reload() -> None:
+    """Reads the root of `new_dispatcher` again: built aside, put in place in one step.
+
+    A bundle that no longer loads keeps the version that runs, and a log line says why.
+
+    Raises:
+        NotFoundError: the root cannot be read; then nothing changes.
+        LoadError: called by a bundle's module code.
+    """
+    registry.reload()
+
+
+def load_bundle(path: str, name: str) -> None:
+    """Loads the folder `path` as the bundle `name`, in place of an earlier one of that name; a reload leaves it alone.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        LoadError: it does not load, or module code of a bundle called this. An earlier version goes on running.
+    """
+    registry.load_bundle(path, name)
+
+
+def dispatch_event(json_text: str) -> None:
+    """Hands an event to the @Event function that it names, which must be the only one of that name.
+
+    Raises:
+        MalformedError: the text is not an event.
+        NotFoundError: no bundle has such a handler.
+        AmbiguousError: several have.
+        HookError: the handler raised; it is in the log.
+    """
+    registry.dispatch_event(json_text)
+
+
+def set_env(path: str) -> None:
+    """Puts folders, several with ":" between them, before the interpreter's module search path."""
+    added = [folder for folder in path.split(":") if folder]
+    sys.path[:] = [*added, *(folder for folder in sys.path if folder not in added)]
+
+
+def store_data(key: str, value: bytes, ttl: int) -> None:
+    """Keeps `value` in this process for `ttl` seconds; 0 or less: for good."""
+    _store.set(key, value, ttl)
+
+
+def get_data(key: str) -> bytes:
+    """Returns what `store_data` keeps under `key`, or b""."""
+    return _store.get(key) or b""
+
+
+def missing(bundle: str | None, hook: str) -> BridgeError:
+    """Returns the error for a dispatch whose hook is not in the table.
+
+    Args:
+        bundle: the bundle that the message names; None when it names none.
+        hook: the hook that it names.
+    """
+    return registry.missing(bundle, hook)
+
+
+def hook_failed(bundle: str, hook: str, function: Callable[..., Any], error: BaseException) -> str:
+    """Writes the log line of a hook that raised, with its traceback; returns the short words for the caller."""
+    return _failed(f'hook "{hook}" of bundle "{bundle}"', registry.root_of(bundle), error)
+
+
+def bad_return(bundle: str, hook: str, function: Callable[..., Any], arity: int, value: object) -> BridgeError:
+    """Returns the error for a hook that returned what no hook may, and logs it.
+
+    Args:
+        bundle: the bundle's name.
+        hook: the hook's name.
+        function: the hook.
+        arity: how many arguments it took.
+        value: what it returned.
+    """
+    place = failures.short_path(handlers.place(function), registry.root_of(bundle))
+    error = HookError(
+        f'hook "{hook}" of bundle "{bundle}" returned {_describe(value)}; '
+        f"a hook with {arity} parameters returns {handlers.RETURN_FORMS[arity]} ({place})"
+    )
+    _bridge.log(str(error), "error")
+    return error
+
+
+def _describe(value: object) -> str:
+    """Says what a value is, without calling its code."""
+    if value is None:
+        return "None"
+    if type(value) in (tuple, list):
+        kinds = ", ".join(type(item).__name__ for item in itertools.islice(value, 6))  # type: ignore[call-overload]
+        return f"a {type(value).__name__} of ({kinds})"
+    return f"a value of type {type(value).__name__}"
