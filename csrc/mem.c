@@ -6,6 +6,7 @@
 #ifdef TYKB_TEST_ALLOC
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <string.h>
 
 /* How many allocations until one fails: 0 none ever does, 1 the next one and all after it. */
 static atomic_long countdown;
@@ -18,15 +19,23 @@ static bool must_fail(void) {
     if (atomic_compare_exchange_weak(&countdown, &left, left - 1)) return false;
   return left == 1;
 }
+
+/* Not zero, so that a member that nobody set shows. */
+static void *fresh(size_t size) {
+  void *block = must_fail() ? NULL : malloc(size ? size : 1);
+  if (block) memset(block, 0xa5, size);
+  return block;
+}
 #else
 #define must_fail() 0
+#define fresh(size) malloc((size) ? (size) : 1)
 #endif
 
 /* An allocation of nothing is one byte, so that NULL always means that memory is lacking. */
-void *tykb_mem_alloc(size_t size) { return must_fail() ? NULL : malloc(size ? size : 1); }
+void *tykb_mem_alloc(size_t size) { return fresh(size); }
 
 void *tykb_mem_realloc(void *block, size_t size) { return must_fail() ? NULL : realloc(block, size ? size : 1); }
 
 void tykb_mem_free(void *block) { free(block); }
 
-void *tykb_reply_alloc(size_t size) { return must_fail() ? NULL : malloc(size ? size : 1); }
+void *tykb_reply_alloc(size_t size) { return fresh(size); }

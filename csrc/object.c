@@ -246,7 +246,7 @@ int tykb_node_scan(struct tykb_node *node) {
   if (node->index) return TYKB_OK;
   if (node->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* protobuf's limit; offsets are 32 bits wide */
   const struct tykb_type *type = node->type;
-  const uint8_t *start = node->bytes.data, *p = start, *end = start + node->bytes.size;
+  const uint8_t *start = node->bytes.data, *p = start, *end = tykb_span_end(node->bytes);
   size_t size = (type->count ? type->count : 1) * 2 * sizeof(uint32_t);
   uint32_t *index = tykb_context_alloc(node->context, size);
   struct tykb_wire_field wire;
@@ -393,7 +393,7 @@ int tykb_node_has(struct tykb_node *node, const struct tykb_field *field) {
 /* The bytes of a singular message: where the input has several pieces, concatenating them merges them. */
 static int gather(struct tykb_node *node, const struct tykb_field *field, struct tykb_span *bytes) {
   uint32_t first = node->index[2 * field->index], last = node->index[2 * field->index + 1];
-  const uint8_t *data = node->bytes.data, *end = data + node->bytes.size;
+  const uint8_t *data = node->bytes.data, *end = tykb_span_end(node->bytes);
   struct tykb_wire_field wire;
   *bytes = (struct tykb_span){NULL, 0};
   if (!first) return TYKB_OK;
@@ -591,7 +591,7 @@ int tykb_node_clear(struct tykb_node *node) {
 /* Checks bytes that are to be merged: the wire format and, as protobuf's parser does, the UTF-8 of strings. The depth is
  * that of the schema. */
 static int check(const struct tykb_type *type, struct tykb_span bytes) {
-  const uint8_t *p = bytes.data, *end = p + bytes.size;
+  const uint8_t *p = bytes.data, *end = tykb_span_end(bytes);
   struct tykb_wire_field wire;
   while (p < end) {
     p = tykb_wire_next(p, end, &wire);
@@ -660,7 +660,7 @@ static int keep_unknown(struct tykb_node *node, struct tykb_span more) {
 }
 
 int tykb_node_merge_checked(struct tykb_node *node, struct tykb_span bytes) {
-  const uint8_t *p = bytes.data, *end = p + bytes.size, *unknown = NULL;
+  const uint8_t *p = bytes.data, *end = tykb_span_end(bytes), *unknown = NULL;
   struct tykb_wire_field wire;
   int status = TYKB_OK;
   while (p < end && !status) {

@@ -44,7 +44,7 @@ static uint64_t dropped(const struct tykb_node *node) {
 
 /* Copies `bytes` without the fields of `mask`, run by run; with to == NULL only counts. */
 static size_t filter(const struct tykb_node *node, uint64_t mask, uint8_t *to) {
-  const uint8_t *p = node->bytes.data, *end = p + node->bytes.size, *run = p;
+  const uint8_t *p = node->bytes.data, *end = tykb_span_end(node->bytes), *run = p;
   const struct tykb_type *type = node->type;
   struct tykb_wire_field wire;
   size_t size = 0;

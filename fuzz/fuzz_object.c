@@ -65,7 +65,7 @@ static void look(struct tykb_span span) {
   for (size_t i = 0; i < span.size; i++) seen += span.data[i];
 }
 
-#define KEEP(pool, count, thing) pool[count < POOL ? count++ : (size_t)take(&run->script) % POOL] = thing
+#define KEEP(pool, count, thing) (pool)[count < POOL ? count++ : (size_t)take(&run->script) % POOL] = thing
 
 /* Text for a field: of a string only what is UTF-8. */
 static struct tykb_span take_text(struct run *run, const struct tykb_field *field) {
@@ -361,15 +361,20 @@ static void use_map(struct run *run, struct tykb_map *map) {
   size_t slots, count;
   uint8_t operation = take(&run->script) % 5;
   uint8_t copied[256];
-  struct tykb_span key = take_text(run, field);
+  struct tykb_span key = take_text(run, field), value;
   int status = TYKB_OK;
+  bool found;
 
   memcpy(copied, key.data, key.size);
   key.data = copied;
   switch (operation) {
     case 0:
-      status = tykb_map_find(map, key, &entry);
-      if (entry) look(entry->value);
+      status = field->kind == TYKB_KIND_MESSAGE ? TYKB_E_NOT_FOUND : tykb_map_text(map, key, &value);
+      found = status == TYKB_OK;
+      if (found || status == TYKB_E_NOT_FOUND) status = tykb_map_find(map, key, &entry);
+      if (status || field->kind == TYKB_KIND_MESSAGE) break;
+      ASSERT(found == (entry != NULL)); /* both ways of looking find the same */
+      if (found) ASSERT(value.size == entry->value.size && (!value.size || !memcmp(value.data, entry->value.data, value.size)));
       break;
     case 1:
       if (field->kind != TYKB_KIND_MESSAGE) {
@@ -480,6 +485,10 @@ static void use_field(struct run *run, struct tykb_node *node, uint8_t operation
     status = tykb_node_child(node, field, &child);
     ASSERT(!child == (status != TYKB_OK));
     if (!status) KEEP(run->nodes + 1, run->node_count, child);
+  } else if (field->shape == TYKB_MAP && operation == 0 && field->kind != TYKB_KIND_MESSAGE) {
+    status = tykb_node_find(node, field, take_text(run, field), &value.text);
+    if (!status) look(value.text);
+    if (status == TYKB_E_NOT_FOUND) status = TYKB_OK;
   } else if (field->shape == TYKB_MAP) {
     status = tykb_node_map(node, field, &map);
     if (!status) KEEP(run->maps, run->map_count, map);
