@@ -233,8 +233,8 @@ static int ask(const char *path, const char *origin, bool secure, struct tykb_lo
   error = spawn(path, secure, &child, &end);
   if (error) {
     char words[128];
-    status = tykb_fail(out, TYKB_E_NO_PYTHON, "cannot run %s, %s: %s", path, origin,
-                       strerror_r(error, words, sizeof words));
+    status =
+        tykb_fail(out, TYKB_E_NO_PYTHON, "cannot run %s, %s: %s", path, origin, strerror_r(error, words, sizeof words));
     goto done;
   }
   size_t size;
@@ -246,8 +246,9 @@ static int ask(const char *path, const char *origin, bool secure, struct tykb_lo
   while (waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
 
   if (!answered)
-    status = tykb_fail(out, TYKB_E_NO_PYTHON, "%s, %s, is no usable Python: it does not answer to %s -I -c \"import sys\"",
-                       path, origin, path);
+    status =
+        tykb_fail(out, TYKB_E_NO_PYTHON, "%s, %s, is no usable Python: it does not answer to %s -I -c \"import sys\"",
+                  path, origin, path);
   else if (strcmp(fields[IMPLEMENTATION], "cpython") != 0 || *fields[SUPPORTED] != '1')
     status = tykb_fail(out, TYKB_E_NO_PYTHON, "%s, %s, is %s %s: tykbridge needs CPython 3.11 or later", path, origin,
                        fields[IMPLEMENTATION], fields[VERSION]);

@@ -49,37 +49,37 @@ struct py_config {
   _Alignas(16) unsigned char bytes[16384];
 };
 
-#define PY_FUNCTIONS(X)                                                                          \
-  X(int, Py_IsInitialized, (void))                                                               \
-  X(const char *, Py_GetVersion, (void))                                                         \
-  X(void, PyPreConfig_InitIsolatedConfig, (struct py_preconfig *))                               \
-  X(struct py_status, Py_PreInitialize, (const struct py_preconfig *))                           \
-  X(void, PyConfig_InitIsolatedConfig, (struct py_config *))                                     \
-  X(struct py_status, PyConfig_SetBytesArgv, (struct py_config *, ptrdiff_t, char *const *))     \
-  X(struct py_status, Py_InitializeFromConfig, (const struct py_config *))                       \
-  X(void, PyConfig_Clear, (struct py_config *))                                                  \
-  X(int, PyGILState_Ensure, (void))                                                              \
-  X(void, PyGILState_Release, (int))                                                             \
-  X(int, PyGILState_Check, (void))                                                               \
-  X(state *, PyGILState_GetThisThreadState, (void))                                              \
-  X(state *, PyEval_SaveThread, (void))                                                          \
-  X(void, PyEval_RestoreThread, (state *))                                                       \
-  X(void, PyThreadState_Clear, (state *))                                                        \
-  X(void, PyThreadState_DeleteCurrent, (void))                                                   \
-  X(object *, Py_CompileString, (const char *, const char *, int))                               \
-  X(object *, PyEval_EvalCode, (object *, object *, object *))                                   \
-  X(object *, PyDict_New, (void))                                                                \
-  X(object *, PyImport_ImportModule, (const char *))                                             \
-  X(void *, PyCapsule_Import, (const char *, int))                                               \
-  X(object *, PySys_GetObject, (const char *))                                                   \
-  X(int, PyList_Insert, (object *, ptrdiff_t, object *))                                         \
-  X(object *, PyUnicode_DecodeFSDefaultAndSize, (const char *, ptrdiff_t))                       \
-  X(object *, PyObject_GetAttrString, (object *, const char *))                                  \
-  X(object *, PyObject_Str, (object *))                                                          \
-  X(const char *, PyUnicode_AsUTF8AndSize, (object *, ptrdiff_t *))                              \
-  X(void, PyErr_Fetch, (object **, object **, object **))                                        \
-  X(void, PyErr_NormalizeException, (object **, object **, object **))                           \
-  X(void, PyErr_Clear, (void))                                                                   \
+#define PY_FUNCTIONS(X)                                                                                                \
+  X(int, Py_IsInitialized, (void))                                                                                     \
+  X(const char *, Py_GetVersion, (void))                                                                               \
+  X(void, PyPreConfig_InitIsolatedConfig, (struct py_preconfig *))                                                     \
+  X(struct py_status, Py_PreInitialize, (const struct py_preconfig *))                                                 \
+  X(void, PyConfig_InitIsolatedConfig, (struct py_config *))                                                           \
+  X(struct py_status, PyConfig_SetBytesArgv, (struct py_config *, ptrdiff_t, char *const *))                           \
+  X(struct py_status, Py_InitializeFromConfig, (const struct py_config *))                                             \
+  X(void, PyConfig_Clear, (struct py_config *))                                                                        \
+  X(int, PyGILState_Ensure, (void))                                                                                    \
+  X(void, PyGILState_Release, (int))                                                                                   \
+  X(int, PyGILState_Check, (void))                                                                                     \
+  X(state *, PyGILState_GetThisThreadState, (void))                                                                    \
+  X(state *, PyEval_SaveThread, (void))                                                                                \
+  X(void, PyEval_RestoreThread, (state *))                                                                             \
+  X(void, PyThreadState_Clear, (state *))                                                                              \
+  X(void, PyThreadState_DeleteCurrent, (void))                                                                         \
+  X(object *, Py_CompileString, (const char *, const char *, int))                                                     \
+  X(object *, PyEval_EvalCode, (object *, object *, object *))                                                         \
+  X(object *, PyDict_New, (void))                                                                                      \
+  X(object *, PyImport_ImportModule, (const char *))                                                                   \
+  X(void *, PyCapsule_Import, (const char *, int))                                                                     \
+  X(object *, PySys_GetObject, (const char *))                                                                         \
+  X(int, PyList_Insert, (object *, ptrdiff_t, object *))                                                               \
+  X(object *, PyUnicode_DecodeFSDefaultAndSize, (const char *, ptrdiff_t))                                             \
+  X(object *, PyObject_GetAttrString, (object *, const char *))                                                        \
+  X(object *, PyObject_Str, (object *))                                                                                \
+  X(const char *, PyUnicode_AsUTF8AndSize, (object *, ptrdiff_t *))                                                    \
+  X(void, PyErr_Fetch, (object **, object **, object **))                                                              \
+  X(void, PyErr_NormalizeException, (object **, object **, object **))                                                 \
+  X(void, PyErr_Clear, (void))                                                                                         \
   X(void, Py_DecRef, (object *))
 
 static struct functions {
@@ -287,8 +287,8 @@ static int resolve(void *handle, struct CoProcessMessage *out) {
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
     void *address = dlsym(handle, wanted[i].name);
     if (!address) {
-      status = tykb_fail(out, TYKB_E_NO_PYTHON, "this process's Python has no %s: tykbridge needs CPython 3.11 or later",
-                         wanted[i].name);
+      status = tykb_fail(out, TYKB_E_NO_PYTHON,
+                         "this process's Python has no %s: tykbridge needs CPython 3.11 or later", wanted[i].name);
       goto done;
     }
     memcpy((char *)&py + wanted[i].offset, &address, sizeof address);
@@ -384,11 +384,10 @@ static int extend_search_path(const char *path, struct CoProcessMessage *out) {
 /* signal and threading take this thread as Python's main thread for good, and the first import of signal takes SIGINT:
  * neither is left to whichever hook imports ssl first. Lines that plugins print are seen when they are printed: this
  * interpreter is never ended, which would flush them. */
-static const char first_words[] =
-    "import signal, sys, threading\n"
-    "sys.argv = ['']\n"
-    "if sys.stdout is not None:\n"
-    "    sys.stdout.reconfigure(line_buffering=True)\n";
+static const char first_words[] = "import signal, sys, threading\n"
+                                  "sys.argv = ['']\n"
+                                  "if sys.stdout is not None:\n"
+                                  "    sys.stdout.reconfigure(line_buffering=True)\n";
 
 static int run_first_words(struct CoProcessMessage *out) {
   enum { FILE_INPUT = 257 };

@@ -18,8 +18,8 @@ uint32_t tykb_abi(void) { return TYKB_ABI; }
 
 const char *tykb_status_name(int status) {
   switch (status) {
-#define NAME(name) \
-  case name:       \
+#define NAME(name)                                                                                                     \
+  case name:                                                                                                           \
     return #name
     NAME(TYKB_OK);
     NAME(TYKB_E_ARGUMENT);
