@@ -104,7 +104,8 @@ int tykb_node_find(struct tykb_node *node, const struct tykb_field *field, struc
 /* Makes the message present in its parent, as SetInParent does. */
 int tykb_node_touch(struct tykb_node *node);
 int tykb_node_clear_field(struct tykb_node *node, const struct tykb_field *field);
-/* Empties the message, unknown fields too. What was handed out of it keeps its content and belongs to nobody. */
+/* Empties the message, unknown fields too. What was handed out of it keeps its content and belongs to nobody. A
+ * delta has no word for an emptied root. */
 int tykb_node_clear(struct tykb_node *node);
 /* Merges serialised bytes in, as MergeFromString does; the bytes may be the message's own. On TYKB_E_MALFORMED nothing
  * was changed. Copies what it keeps. */

@@ -528,7 +528,7 @@ static void step(struct run *run) {
         status = tykb_node_merge(node, (struct tykb_span){run->input, run->original.size});
       break;
     case 12:
-      status = which % 3 ? tykb_node_touch(node) : tykb_node_clear(node);
+      status = which % 3 || node == run->nodes[0] ? tykb_node_touch(node) : tykb_node_clear(node);
       break;
     case 13:
       if (run->input && tykb_context_own_input(run->context) == TYKB_OK) drop_input(run);
