@@ -18,13 +18,14 @@ def echo(request, session, spec):
     """Answers with what only this request has, and leaves room in between for other threads."""
     version = VERSION
     name = request.get_header("X-Id")
-    tyk.store_data(name, name, 60)
+    thread = name.split("-")[0]
+    tyk.store_data(thread, name, 60)
     body = request.object.raw_body
     if name.endswith("7"):
         time.sleep(0)
     request.add_header("X-Echo", name)
     request.add_header("X-Size", str(len(body)))
-    session.metadata["echo"] = tyk.get_data(name).decode()
+    session.metadata["echo"] = tyk.get_data(thread).decode()
     request.add_header("X-Version", version if version == VERSION else "changed under the hook")
     return request, session
 

@@ -7,8 +7,9 @@ from tyk.decorators import Hook
 @Hook
 def echo(request, session, spec):
     name = request.get_header("X-Id")
-    tyk.store_data(name, name, 60)
+    thread = name.split("-")[0]
+    tyk.store_data(thread, name, 60)
     request.add_header("X-Echo", name)
     request.add_header("X-Size", str(len(request.object.raw_body)))
-    session.metadata["echo"] = tyk.get_data(name).decode()
+    session.metadata["echo"] = tyk.get_data(thread).decode()
     return request, session
