@@ -51,11 +51,12 @@ def generate_pb2(python: Path) -> None:
     output(python, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={PB2}", *protos)
 
 
-def compile_native(python: Path, source: Path, program: Path) -> None:
-    """Compiles a native host against the tykbridge that an interpreter has."""
+def compile_native(python: Path, source: Path, program: Path, *more: str) -> None:
+    """Compiles a native host against the tykbridge that an interpreter has; `more`: flags."""
     flags = shlex.split(output(python, "-m", "tykbridge", "--cflags", "--libs").replace("\n", " "))
     compiler = shlex.split(os.environ.get("CC", "cc"))
-    output(*compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", source, "-o", program, *flags, "-pthread")
+    warnings = ["-Wall", "-Wextra", "-Werror"]
+    output(*compiler, "-std=c11", "-O2", "-g", *warnings, source, *more, "-o", program, *flags, "-pthread")
 
 
 class Bench:

@@ -16,22 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness import HERE, ROOT, BenchError, compile_native, output
 
 BUILD = ROOT / "build" / "soak"
-# What CPython leaves behind on purpose, or reads in ways that valgrind cannot follow.
-SUPPRESSIONS = HERE / "valgrind.supp"
 VALGRIND = [
     "valgrind",
     "--quiet",
     "--error-exitcode=99",
     "--errors-for-leak-kinds=definite",
     "--leak-check=full",
-    f"--suppressions={SUPPRESSIONS}",
+    f"--suppressions={HERE / 'valgrind.supp'}",
 ]
 
 
@@ -53,26 +51,33 @@ def bundles() -> Iterator[Path]:
         yield Path(folder) / "root"
 
 
-def run(python: Path, program: Path, mode: str, amount: float, *before: str) -> str:
-    """Runs a mode of the program (see bench/soak.c), under the command `before` if one is given; what it printed.
+def run(python: Path, command: Sequence[str | Path], mode: str, amount: float, **environment: str) -> str:
+    """Runs a mode of bench/soak.c (see there) by a command that takes its arguments; what it printed.
 
     BenchError, with all that it printed, when it finds a fault.
     """
     with bundles() as root:
-        env = os.environ | {"TYKBRIDGE_PYTHON": str(python)}
-        if before:
-            env["PYTHONMALLOC"] = "malloc"
-        return output(*before, program, mode, f"{amount:g}" if amount < 1e5 else str(int(amount)), root, env=env)
+        env = os.environ | {"TYKBRIDGE_PYTHON": str(python)} | environment
+        return output(*command, mode, f"{amount:g}" if amount < 1e5 else str(int(amount)), root, env=env)
 
 
 def check_valgrind(python: Path, program: Path) -> str:
-    """The C tests and 3,000 mixed dispatches of a native host, under valgrind."""
+    """The C tests, a native host, and a Python process whose every object valgrind sees, under valgrind."""
     output(ROOT / "tools/ctests")
     tests = sorted(path for path in (ROOT / "build/ctests").glob("test_*") if not path.suffix)
     for test in tests:
         output(*VALGRIND, test)
-    run(python, program, "memory", 3000, *VALGRIND)
-    return f"{len(tests)} C test programs and a native host with 3,000 mixed dispatches: no error, nothing lost"
+    run(python, [*VALGRIND, program], "mixed", 3000)
+    # An interpreter that the library starts does not look at the environment, so it keeps its own allocator.
+    library = program.with_suffix(".so")
+    compile_native(python, HERE / "soak.c", library, "-shared", "-fPIC")
+    load = "import ctypes, os, sys; words = [*map(os.fsencode, sys.argv[1:])]; "
+    load += "sys.exit(ctypes.CDLL(sys.argv[1]).main(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None)))"
+    run(python, [*VALGRIND, python, "-c", load, library], "mixed", 3000, PYTHONMALLOC="malloc")
+    return (
+        f"{len(tests)} C test programs; 3,000 mixed dispatches of a native host, and as many inside a Python process "
+        "with PYTHONMALLOC=malloc: no error, nothing lost"
+    )
 
 
 def fuzz(seconds: int) -> str:
@@ -118,8 +123,8 @@ def main() -> int:
     python = Path(sys.executable)
     program = build(python)
     work = {
-        "memory": lambda: run(python, program, "memory", options.dispatches),
-        "threads": lambda: run(python, program, "threads", options.seconds),
+        "memory": lambda: run(python, [program], "memory", options.dispatches),
+        "threads": lambda: run(python, [program], "threads", options.seconds),
         "valgrind": lambda: check_valgrind(python, program),
         "fuzz": lambda: fuzz(options.fuzz_seconds),
     }
