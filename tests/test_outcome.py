@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tykbridge import outcome
+from tests.oracle import PB
+from tykbridge import _bridge, outcome
 from tykbridge.outcome import Continue, Request, Respond, Response
 
 PRE, POST, POST_KEY_AUTH, AUTH, RESPONSE = 1, 2, 3, 4, 5
@@ -20,9 +21,7 @@ REQUEST = Request(
 def new_object(request):
     """Makes an empty Object of either kind."""
     if request.param == "protobuf":
-        return request.getfixturevalue("pb2_object")
-    from tykbridge import _bridge
-
+        return lambda data=b"": PB["Object"].FromString(data)
     return lambda data=b"": _bridge.message("Object", data)
 
 
