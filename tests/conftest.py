@@ -1,9 +1,11 @@
-"""What all tests share: the project's paths, the profiles of Hypothesis."""
+"""What all tests share: the project's paths, the hosts, the profiles of Hypothesis."""
 
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.host.fixtures import bundle, host  # noqa: F401
 
 # Random examples cost most of the time; their number does not tell one Python version from another.
 hypothesis.settings.register_profile("default", deadline=None)

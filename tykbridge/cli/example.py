@@ -91,6 +91,7 @@ def read(folder: Path, name: str) -> Example:
     """
     manifest = _Table.of(folder / "manifest.json")
     scenario = _Table.of(folder / "request.json")
+    scenario.take("calls", list)
     api = scenario.table("api")
     config_data = api.take("config_data", dict, {})
     handlers = {
@@ -118,7 +119,8 @@ def _hooks(middleware: _Table) -> Iterable[Hook]:
     for section, hook_type in _SECTIONS:
         entries = [middleware.table(section)] if section == "auth_check" else middleware.tables(section)
         for entry in entries:
-            if entry.value and not entry.take("disabled", bool, False):
+            # Gateways write an auth_check that is not used as one without a name.
+            if (entry.value.get("name") or section != "auth_check") and not entry.take("disabled", bool, False):
                 yield Hook(section, hook_type, entry.take("name", str), entry.take("raw_body_only", bool, False))
 
 
@@ -179,7 +181,7 @@ class _Table:
         return value
 
     def take(self, key: str, kind: type[T], default: T | None = None) -> T:
-        if key in self.value:
+        if self.value.get(key) is not None:
             return self.expect(self.value[key], kind, key)
         if default is None:
             raise ExampleError(f"{self.file}: {self.path + '.' + key if self.path else key}: missing")

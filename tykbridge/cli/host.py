@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from tykbridge import installation
 
+Listener = Callable[[str, str], None]
+"""Gets a log line's message and level, or an event's name and payload."""
+
 _LOG = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
 _EVENT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
 
@@ -45,8 +48,8 @@ class Host:
 
     _kept: list[_HostTable] = []  # noqa: RUF012
 
-    def __init__(self, on_log: Callable[[str, str], None], on_event: Callable[[str, str], None]) -> None:
-        """Start the library. `on_log` gets message and level, `on_event` name and payload."""
+    def __init__(self, on_log: Listener, on_event: Listener) -> None:
+        """Start the library with this host's functions."""
         self._library = ctypes.CDLL(str(installation.library()))
         self._library.tykb_version.restype = ctypes.c_char_p
         self._library.tykb_abi.restype = ctypes.c_uint32

@@ -78,7 +78,7 @@ def _play(root: Path, bundles: list[Path], screen: Screen) -> list[str]:
 
 
 def _console(color: bool | None) -> Console:
-    # Standard output as it is now: while a hook runs, what it prints goes elsewhere.
+    # `file`: standard output as it is now; while a hook runs, what it prints goes elsewhere.
     console = Console(
         file=sys.stdout,
         force_terminal=color,
@@ -87,6 +87,6 @@ def _console(color: bool | None) -> Console:
         markup=False,
         emoji=False,
     )
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
         console.width = _PIPED_WIDTH
     return console

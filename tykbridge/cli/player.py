@@ -11,14 +11,14 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 from tykbridge import _bridge, outcome
 from tykbridge.cli.example import Call, Example, Hook
-from tykbridge.cli.host import CallError, Host
+from tykbridge.cli.host import CallError, Host, Listener
 from tykbridge.outcome import Continue, Object, Request, Respond, Response
 
 _RESPONSE = 5
@@ -82,10 +82,10 @@ Step = HookStep | EventStep | UpstreamStep | ClientStep
 class Player:
     """Plays examples on one host."""
 
-    def __init__(self) -> None:
-        """Start the library."""
+    def __init__(self, connect: Callable[[Listener, Listener], Host] = Host) -> None:
+        """Start the library through `connect`, which gets the functions for log lines and for events."""
         self._seen = Seen()
-        self.host = Host(self._on_log, self._on_event)
+        self.host = connect(self._on_log, self._on_event)
 
     def load(self, example: Example) -> None:
         """Load an example's bundle.

@@ -40,10 +40,9 @@ class Screen:
     def example(self, example: Example) -> None:
         """Begin an example."""
         self._console.print()
-        name = Text(f" {_clean(example.name)} ", "bold")
-        self._console.print(
-            Text(self._rule * 2, "dim") + name + Text(self._rule * max(2, self._width - len(name) - 2), "dim")
-        )
+        name = _clean(example.name)
+        rest = self._rule * max(2, self._width - len(name) - 4)
+        self._console.print(Text.assemble((self._rule * 2, "dim"), (f" {name} ", "bold"), (rest, "dim")))
         if example.about:
             self._paragraph(example.about)
 
@@ -67,7 +66,7 @@ class Screen:
             case HookStep():
                 self._stop(step.hook.section, [Text(_clean(step.hook.name), "bold"), *self._hook(step)], step.seconds)
             case EventStep():
-                name = Text(_clean(step.handler), "bold") + Text(f"  hears {_clean(step.event)}", "dim")
+                name = Text.assemble((_clean(step.handler), "bold"), (f"  hears {_clean(step.event)}", "dim"))
                 self._stop("event", [name, *self._seen(step.seen)], step.seconds)
             case UpstreamStep():
                 self._stop("upstream", self._http(step.request, self._original))
@@ -78,9 +77,9 @@ class Screen:
                 before = self._answer if step.asked_upstream else None
                 lines = self._http(step.response, before)
                 if not step.asked_upstream:
-                    lines[0].append("  the upstream is not asked", "dim")
+                    lines[0] = Text.assemble(lines[0], ("  the upstream is not asked", "dim"))
                 if step.event:
-                    lines.insert(1, Text("event  ", "yellow") + Text(step.event))
+                    lines.insert(1, Text.assemble(("event  ", "yellow"), step.event))
                 self._stop("client", lines, last=True)
 
     def summary(self, bundles: int, calls: int, hooks: int, seconds: float, failures: Sequence[str]) -> None:
@@ -98,12 +97,12 @@ class Screen:
 
     def _stop(self, label: str, lines: list[Text], seconds: float | None = None, last: bool = False) -> None:
         colour = {"client": "cyan", "upstream": "cyan", "event": "yellow"}.get(label, "magenta")
-        head = Text(f"  {self._station} ", colour) + Text(f"{label:<{_INDENT - 4}}", f"bold {colour}")
+        head = Text.assemble((f"  {self._station} ", colour), (f"{label:<{_INDENT - 4}}", f"bold {colour}"))
         first, *rest = lines
         if seconds is not None:
             time = self._time(seconds)
             room = self._width - _INDENT - first.cell_len - len(time)
-            first = first + Text(" " * max(2, room)) + Text(time, "dim")
+            first = Text.assemble(first, " " * max(2, room), (time, "dim"))
         self._line(first, head)
         for line in rest:
             self._line(line, Text(" " * _INDENT) if last else None)
@@ -113,14 +112,14 @@ class Screen:
         rail = Text(f"  {self._rail:<{_INDENT - 2}}", "dim")
         after = head if head is not None and not head.plain.strip() else rail
         for i, part in enumerate(_fold(line, max(20, self._width - _INDENT))):
-            whole = (after if i or head is None else head) + part
+            whole = Text.assemble(after if i or head is None else head, part)
             whole.rstrip()
             self._console.print(whole, soft_wrap=True)
 
     def _paragraph(self, words: str, style: str = "") -> None:
         for line in Text(_clean(words, keep="\n"), style).wrap(self._console, self._width - 2, overflow="fold"):
             line.rstrip()
-            self._console.print(Text("  ") + line, soft_wrap=True)
+            self._console.print(Text.assemble("  ", line), soft_wrap=True)
 
     # ---- What hooks did
 
@@ -137,20 +136,21 @@ class Screen:
         if step.fault:
             yield Text(f"refused  {_clean(step.fault)}", "red")
         if step.token:
-            yield Text("token  ", "cyan") + Text(_clean(step.token), "bold")
-        elif step.hook.section == "auth_check" and step.reply is not None:
-            yield Text("no token", "yellow")
+            yield Text.assemble(("token  ", "cyan"), (_clean(step.token), "bold"))
+        elif step.reply is not None and step.hook.section == "auth_check":
+            if step.reply.request.return_overrides.response_code <= 0:
+                yield Text("no token", "yellow")
 
     def _seen(self, seen: Seen) -> Iterable[Text]:
         for line in seen.printed:
-            yield Text("print  ", "dim") + Text(_clean(line))
+            yield Text.assemble(("print  ", "dim"), _clean(line))
         for level, message in seen.logged:
             first, *rest = message.rstrip("\n").split("\n")
-            yield Text(f"log {level}  ", _LEVELS.get(level, "dim")) + Text(_clean(first))
+            yield Text.assemble((f"log {_clean(level)}  ", _LEVELS.get(level, "dim")), _clean(first))
             for line in rest:
-                yield Text("  ") + Text(_clean(line))
+                yield Text("  " + _clean(line))
         for name, payload in seen.events:
-            yield Text("event  ", "yellow") + Text(f"{_clean(name)}  {_clean(payload)}")
+            yield Text.assemble(("event  ", "yellow"), f"{_clean(name)}  {_clean(payload)}")
 
     def _change(self, change: Change) -> Iterable[Text]:
         path = _clean(change.path.removeprefix("request."))
@@ -163,10 +163,10 @@ class Screen:
         else:
             lines = [("-", f"{path} = {old}") if change.new is None else ("+", f"{path} = {new}")]
         for mark, line in lines:
-            text = Text(f"{mark} {line}", _MARKS[mark] if change.acts else "dim")
-            if not change.acts:
-                text.append("  has no effect", "dim italic")
-            yield text
+            if change.acts:
+                yield Text(f"{mark} {line}", _MARKS[mark])
+            else:
+                yield Text.assemble((f"{mark} {line}", "dim"), ("  has no effect", "dim italic"))
 
     def _value(self, value: Value | None) -> str:
         if isinstance(value, bytes):
@@ -247,6 +247,6 @@ def _fold(line: Text, room: int) -> list[Text]:
         space = line.plain.rfind(" ", 0, cut)
         if space > cut // 2:
             cut = space + 1
-        parts.append(hang + line[:cut])
+        parts.append(Text.assemble(hang, line[:cut]))
         line, hang = line[cut:], Text("    ")
-    return [*parts, hang + line]
+    return [*parts, Text.assemble(hang, line)]
