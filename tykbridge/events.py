@@ -11,18 +11,28 @@ from tykbridge.errors import MalformedError
 _FORM = '{"message": {...}, "handler_name": "...", "spec": {...}}'
 
 
+class Content(dict[str, Any]):
+    """What a handler gets as `event`: the JSON object, whose members are attributes as well, as upstream's are."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the event has no {name!r}") from None
+
+
 @dataclass(frozen=True)
 class Event:
     """An event on its way to a handler.
 
     Attributes:
         handler_name: the name of the @Event function.
-        message: what happened: Type, Meta, TimeStamp.
+        content: all of it: message (Type, Meta, TimeStamp), handler_name, spec.
         spec: the API that it happened in: APIID, OrgID.
     """
 
     handler_name: str
-    message: dict[str, Any]
+    content: Content
     spec: dict[str, Any]
 
 
@@ -50,4 +60,4 @@ def parse(text: str) -> Event:
         raise MalformedError(f'the event for "{name}" must be {_FORM}, and its message is no object')
     if spec is not None and not isinstance(spec, dict):
         raise MalformedError(f'the event for "{name}" must be {_FORM}, and its spec is no object')
-    return Event(name, message, spec or {})
+    return Event(name, Content(event), spec or {})

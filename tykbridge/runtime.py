@@ -214,7 +214,7 @@ class Registry:
                     continue
                 function = version.bundle.events[event.handler_name].function
                 try:
-                    function(event.message, event.spec)
+                    function(event.content, event.spec)
                 except BaseException as error:
                     subject = f'event handler "{event.handler_name}" of bundle "{version.bundle.name}"'
                     raise HookError(_failed(subject, version.bundle.root, error)) from error

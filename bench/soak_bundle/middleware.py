@@ -125,7 +125,7 @@ def response(request, response, session, metadata, spec):
 
 @Event
 def on_event(event, spec):
-    tyk.trigger_event("seen", event["Meta"]["Message"])
+    tyk.trigger_event("seen", event["message"]["Meta"]["Message"])
 
 
 @Hook

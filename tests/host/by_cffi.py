@@ -85,9 +85,7 @@ class CffiHost(Calls):
                 lambda _, key, value, ttl: store_data(_str(key), _str(value), ttl),
             )
         if get_data:
-            table.get_data = self._function(
-                "char *(void *, const char *)", lambda _, key: _copied(get_data(_str(key)))
-            )
+            table.get_data = self._function("char *(void *, const char *)", lambda _, key: _copied(get_data(_str(key))))
         return self._c.tykb_set_host(table)
 
     def unset_host(self):

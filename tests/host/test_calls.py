@@ -168,6 +168,7 @@ from gateway import TykGateway as tyk
 
 @Event
 def {name}(event, spec):
+    assert event.handler_name == "{name}" and event.message == event["message"]
     tyk.log(event["message"]["Meta"]["Message"] + " for " + spec["APIID"], "info")
 """
 

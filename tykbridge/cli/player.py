@@ -48,6 +48,13 @@ class HookStep:
     fault: str = ""
     token: str = ""
 
+    @property
+    def lacks_token(self) -> bool:
+        """Whether this is an auth hook that let nobody in, and gave no answer of its own."""
+        if self.reply is None or self.hook.hook_type != outcome.CUSTOM_KEY_CHECK or self.token:
+            return False
+        return bool(self.reply.request.return_overrides.response_code <= 0)
+
 
 @dataclass(frozen=True, slots=True)
 class EventStep:

@@ -137,9 +137,8 @@ class Screen:
             yield Text(f"refused  {_clean(step.fault)}", "red")
         if step.token:
             yield Text.assemble(("token  ", "cyan"), (_clean(step.token), "bold"))
-        elif step.reply is not None and step.hook.section == "auth_check":
-            if step.reply.request.return_overrides.response_code <= 0:
-                yield Text("no token", "yellow")
+        elif step.lacks_token:
+            yield Text("no token", "yellow")
 
     def _seen(self, seen: Seen) -> Iterable[Text]:
         for line in seen.printed:
