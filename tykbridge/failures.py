@@ -23,26 +23,31 @@ def one_line(text: str, limit: int = WORDS_LIMIT) -> str:
 def what(error: BaseException) -> str:
     """Returns type and text of an exception, such as "ValueError: boom"."""
     try:
-        text = one_line(plain(str(error)))
+        text = one_line(plain(error.msg if isinstance(error, SyntaxError) else str(error)))
     except BaseException as broken:  # an exception's __str__ is the plugin's code
         text = f"(its text cannot be had: {type(broken).__name__})"
     name = type(error).__qualname__
     return f"{name}: {text}" if text else name
 
 
-def where(error: BaseException, root: str | None) -> str | None:
-    """Returns file and line of the innermost frame in the bundle, such as "middleware.py:12"; None when there is none.
+def line(error: BaseException, root: str | None) -> str | None:
+    """Returns "file:line" of the innermost frame in the bundle, or of a fault in the source; None when there is none.
 
     Args:
         error: what was raised.
         root: the bundle's folder; with None any frame that is not tykbridge's own will do.
     """
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__, limit=-_FRAMES) if not _is_ours(frame)]
-    if root is not None:
-        frames = [frame for frame in frames if frame.filename.startswith(root + os.sep)] or frames
-    if not frames:
-        return None
-    return f"{short_path(frames[-1].filename, root)}:{frames[-1].lineno}"
+    if isinstance(error, SyntaxError) and error.filename and _is_in(error.filename, root):
+        return f"{error.filename}:{error.lineno or 1}"
+    frames = traceback.extract_tb(error.__traceback__, limit=-_FRAMES)
+    for frame in reversed(frames):
+        if not _is_ours(frame) and _is_in(frame.filename, root):
+            return f"{frame.filename}:{frame.lineno}"
+    return None
+
+
+def _is_in(path: str, root: str | None) -> bool:
+    return root is None or path.startswith(root + os.sep)
 
 
 def short_path(path: str, root: str | None) -> str:

@@ -286,8 +286,8 @@ def _also_broken(state: _State) -> str:
 
 def _failed(subject: str, root: str | None, error: BaseException) -> str:
     """Writes the log line of a failed call and returns the short words."""
-    line = failures.where(error, root)
-    words = f"{subject}: {failures.what(error)}" + (f" ({line})" if line else "")
+    line = failures.line(error, root)
+    words = f"{subject}: {failures.what(error)}" + (f" ({failures.short_path(line, root)})" if line else "")
     _bridge.log(f"{words}\n{failures.trace(error)}", "error")
     return words
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import pathlib
 import threading
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 
-from tykbridge import handlers
+from tykbridge import failures, handlers
 from tykbridge.bundle import manifest
 from tykbridge.bundle.manifest import Manifest
-from tykbridge.bundle.namespace import Namespace, plain
+from tykbridge.bundle.namespace import Namespace
 from tykbridge.errors import LoadError, NotFoundError
 from tykbridge.handlers import Marker
 
@@ -156,17 +154,5 @@ def _check_manifest(described: Manifest, bundle: Bundle, entries: list[pathlib.P
 
 def _words(error: BaseException, root: str) -> str:
     """Says where in the bundle an error came from, and what it is."""
-    text = plain(" ".join(str(error).split()))
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
-    what = f"{plain(type(error).__qualname__)}: {text}" if text else type(error).__qualname__
-    line = _line_in(error.__traceback__, root)
-    return f"{line}: {what}" if line else what
-
-
-def _line_in(trace: TracebackType | None, root: str) -> str | None:
-    """Returns "file:line" of the innermost frame in the bundle's own files, or None when there is none."""
-    for frame in reversed(traceback.extract_tb(trace)):
-        if frame.filename.startswith(root + os.sep):
-            return f"{frame.filename}:{frame.lineno}"
-    return None
+    line = failures.line(error, root)
+    return f"{line}: {failures.what(error)}" if line else failures.what(error)

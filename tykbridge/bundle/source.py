@@ -47,7 +47,13 @@ class SourceLoader(SourceFileLoader):
         """Compiles the file as it is now."""
         path = self.get_filename(fullname)
         linecache.cache.pop(path, None)  # tracebacks shall show these lines
-        code: CodeType = self.source_to_code(self.get_data(path), path)
+        try:
+            code: CodeType = self.source_to_code(self.get_data(path), path)
+        except (ValueError, SyntaxError) as error:
+            if isinstance(error, SyntaxError) and error.filename:
+                raise
+            # A NUL in the file is told without the file's name.
+            raise SyntaxError(str(error), (path, 1, None, None)) from error
         return code
 
     def exec_module(self, module: ModuleType) -> None:
