@@ -37,12 +37,7 @@ def command(folder: Path | None, color: bool | None) -> None:
         )
     if not bundles:
         raise click.ClickException(f"{root}: no manifest.json in it, so there is no bundle to play")
-    console = _console(color)
-    try:
-        failures = _play(root, bundles, Screen(console))
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
+    failures = _play(root, bundles, Screen(_console(color)))
     sys.exit(1 if failures else 0)
 
 
