@@ -104,8 +104,8 @@ static int delta_call(const struct CoProcessMessage *in, struct CoProcessMessage
 static const struct {
   const char *name;
   contender_call *call;
-} contenders[] = {{"copy", copy_call}, {"floor", floor_call}, {"classic", classic_call}, {"full", full_call},
-                  {"delta", delta_call}};
+} contenders[] = {
+    {"copy", copy_call}, {"floor", floor_call}, {"classic", classic_call}, {"full", full_call}, {"delta", delta_call}};
 enum { CONTENDERS = sizeof contenders / sizeof contenders[0] };
 
 /* ---- Start-up ---- */

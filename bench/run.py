@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/run.py [--rounds N] [--only SCENARIO ...] [PYTHON ...]
 
-PYTHON: interpreters of virtual environments with tykbridge in them; by default 3.11 and 3.13, the one that runs this and
-the other in .venv-3.x, which is built if need be. Writes bench/results.json, a flat object, and bench/results.svg. Keys:
+PYTHON: interpreters of virtual environments with tykbridge in them; by default 3.11 and 3.13: the one that runs this,
+and the other in .venv-3.x, which is built if need be. Writes bench/results.svg, and bench/results.json, a flat object:
 
     dispatch.<scenario>.vs_classic         how many times as fast as the classic way (full reply)
     dispatch.<scenario>.vs_floor           how many times the floor's time (full reply)
@@ -99,7 +99,8 @@ def table(version: str, times: Times) -> str:
     for scenario, each in times.items():
         flat = ratios({scenario: each})
         key = f"dispatch.{scenario}"
-        line = f"{TITLES[scenario]:30}{each['floor']:8,.0f}{each['classic']:9,.0f}{each['full']:8,.0f}{each['delta']:8,.0f}"
+        line = f"{TITLES[scenario]:30}{each['floor']:8,.0f}{each['classic']:9,.0f}"
+        line += f"{each['full']:8,.0f}{each['delta']:8,.0f}"
         line += f"   {flat[f'{key}.vs_classic']:14.1f}{flat[f'{key}.vs_floor']:7.2f}"
         line += f"   {flat[f'{key}.delta.vs_classic']:15.1f}{flat[f'{key}.delta.vs_floor']:7.2f}"
         line += f"{flat[f'{key}.vs_copy']:11.2f}" if f"{key}.vs_copy" in flat else ""
@@ -116,7 +117,12 @@ def plot(results: dict[str, Times], path: Path) -> None:
     from matplotlib import pyplot
 
     colours = {"floor": "#b8bec8", "delta": "#2a9d8f", "full": "#1d6fb8", "classic": "#e07a3f"}
-    names = {"floor": "floor", "delta": "tykbridge, delta", "full": "tykbridge, full reply", "classic": "google.protobuf"}
+    names = {
+        "floor": "floor",
+        "delta": "tykbridge, delta",
+        "full": "tykbridge, full reply",
+        "classic": "google.protobuf",
+    }
     figure, axes = pyplot.subplots(1, len(results), figsize=(5.6 * len(results), 6.2), sharey=True, squeeze=False)
     for axis, (version, times) in zip(axes[0], results.items(), strict=True):
         for place, (contender, colour) in enumerate(colours.items()):
@@ -142,7 +148,7 @@ def plot(results: dict[str, Times], path: Path) -> None:
 
 def find_pythons() -> list[Path]:
     """An interpreter with tykbridge for each of the versions compared, built where the machine has the Python."""
-    main = "%d.%d" % sys.version_info[:2]
+    main = f"{sys.version_info.major}.{sys.version_info.minor}"
     found = [Path(sys.executable)] if main in VERSIONS else []
     others = [version for version in VERSIONS if version != main]
     for line in output(ROOT / "tools/pythons", *others).splitlines():
@@ -159,7 +165,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("python", nargs="*", type=Path, help="interpreters; by default 3.11 and 3.13")
     parser.add_argument("--rounds", type=int, default=300, help="rounds of 2 ms for each contender (default: 300)")
-    parser.add_argument("--only", nargs="+", choices=TITLES, metavar="SCENARIO", help="these scenarios, no files written")
+    parser.add_argument(
+        "--only", nargs="+", choices=TITLES, metavar="SCENARIO", help="these scenarios, no files written"
+    )
     options = parser.parse_args()
     generate_pb2(Path(sys.executable))
     results: dict[str, Times] = {}

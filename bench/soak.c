@@ -151,11 +151,11 @@ static const struct {
   const char *hook, *bundle;
   int status;
 } failing[] = {
-    {"fail_value", "soak", TYKB_E_HOOK},     {"fail_chained", "soak", TYKB_E_HOOK},
-    {"fail_exit", "soak", TYKB_E_HOOK},      {"fail_interrupt", "soak", TYKB_E_HOOK},
-    {"fail_return", "soak", TYKB_E_HOOK},    {"fail_type", "soak", TYKB_E_HOOK},
-    {"no_such", "soak", TYKB_E_NOT_FOUND},   {"echo", "no such bundle", TYKB_E_NOT_FOUND},
-    {"nothing", "soak", TYKB_E_MALFORMED}  , {"fail_recursion", "soak", TYKB_E_HOOK},
+    {"fail_value", "soak", TYKB_E_HOOK},   {"fail_chained", "soak", TYKB_E_HOOK},
+    {"fail_exit", "soak", TYKB_E_HOOK},    {"fail_interrupt", "soak", TYKB_E_HOOK},
+    {"fail_return", "soak", TYKB_E_HOOK},  {"fail_type", "soak", TYKB_E_HOOK},
+    {"no_such", "soak", TYKB_E_NOT_FOUND}, {"echo", "no such bundle", TYKB_E_NOT_FOUND},
+    {"nothing", "soak", TYKB_E_MALFORMED}, {"fail_recursion", "soak", TYKB_E_HOOK},
 };
 #define COUNT(array) (sizeof array / sizeof array[0])
 

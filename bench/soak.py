@@ -12,7 +12,6 @@ import datetime
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -83,7 +82,9 @@ def check_valgrind(python: Path, program: Path) -> str:
 def fuzz(seconds: int) -> str:
     """Every fuzzer for so many seconds."""
     lines = output(ROOT / "tools/fuzz", str(seconds), Path(sys.executable).parent).splitlines()
-    return "; ".join(line.removeprefix("fuzz: ").replace("stat::number_of_executed_units:", "inputs:") for line in lines)
+    return "; ".join(
+        line.removeprefix("fuzz: ").replace("stat::number_of_executed_units:", "inputs:") for line in lines
+    )
 
 
 def write_report(rows: list[tuple[str, str, float]]) -> None:
@@ -118,7 +119,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="how long eight threads run")
     parser.add_argument("--fuzz-seconds", type=int, default=600, help="for each fuzzer")
     parts = ("memory", "threads", "valgrind", "fuzz")
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="these parts; docs/soak.md is not written")
+    parser.add_argument(
+        "--only", nargs="+", choices=parts, default=parts, help="these parts; docs/soak.md is not written"
+    )
     options = parser.parse_args()
     python = Path(sys.executable)
     program = build(python)
