@@ -45,15 +45,20 @@ $(VENV)/.python:
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@echo "$(PYTHON)" >$@
 
-$(VENV)/.dependencies: $(VENV)/.python pyproject.toml
-	@echo "tykbridge: installing what it builds and is tested with into $(VENV)"
+# The editable installation is made once; later builds only compile, into the tree.
+$(VENV)/.installed: $(VENV)/.python pyproject.toml setup.py tykbridge/_version.py
+	@echo "tykbridge: building"
+	@$(BIN)/python -m pip install --quiet --group build
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	@echo "tykbridge: installing what the tests need into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --group test
 	@touch $@
 
-# The editable installation is made once; later builds only compile, into the tree.
-$(VENV)/.installed: $(VENV)/.dependencies setup.py
-	@echo "tykbridge: building"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+$(VENV)/.lint: $(VENV)/.test
+	@$(BIN)/python -m pip install --quiet --group lint
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.installed $(NATIVE)
@@ -68,18 +73,18 @@ run: build  ## watch the example plugins at work
 	@$(BIN)/python -m tykbridge play
 
 .PHONY: test
-test: build  ## every test on this Python, the core on the other Pythons found
+test: build $(VENV)/.test  ## every test on this Python, the core on the other Pythons found
 	@tools/prepare $(BIN)/python c cxx libpython
 	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
 
+.PHONY: test-environment
+test-environment: build $(VENV)/.test
+	@:
+
 .PHONY: bench
-bench: build  ## measure a dispatch against its floor and the classic way
+bench: build $(VENV)/.test  ## measure a dispatch against its floor and the classic way
 	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/python bench/run.py
-
-$(VENV)/.lint: $(VENV)/.dependencies
-	@$(BIN)/python -m pip install --quiet --group lint
-	@touch $@
 
 .PHONY: lint
 lint: build $(VENV)/.lint  ## check style, types and warnings
@@ -100,7 +105,7 @@ fuzz: build  ## each fuzzer for FUZZ_SECONDS (60)
 	@tools/fuzz $(FUZZ_SECONDS) $(BIN)
 
 .PHONY: soak
-soak: build  ## what takes long: millions of dispatches, threads, valgrind, fuzzing
+soak: build $(VENV)/.test  ## what takes long: millions of dispatches, threads, valgrind, fuzzing
 	@tools/prepare $(BIN)/python c libpython clang valgrind
 	@$(BIN)/python bench/soak.py
 
