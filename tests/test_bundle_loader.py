@@ -93,7 +93,9 @@ def test_several_files_of_the_manifest_in_order(load: Load) -> None:
 
 def test_without_a_manifest_the_only_python_file(load: Load, tmp_path: Path) -> None:
     assert list(load({"hooks.py": HOOK.format("A"), "__init__.py": ""}).hooks) == ["A"]
-    with pytest.raises(LoadError, match=r"neither a middleware\.py nor a manifest\.json .* its \.py files are a\.py, b\.py"):
+    with pytest.raises(
+        LoadError, match=r"neither a middleware\.py nor a manifest\.json .* its \.py files are a\.py, b\.py"
+    ):
         load({"a.py": "", "b.py": ""}, "two")
     with pytest.raises(LoadError, match=r"neither a middleware\.py .* it has no \.py file"):
         load({"readme.txt": ""}, "none")
@@ -120,7 +122,9 @@ def test_drivers_of_single_hooks(load: Load) -> None:
 
 def test_without_a_driver_python_files_mean_python(load: Load) -> None:
     hooks = [{"name": "A"}]
-    assert list(load({"a.py": HOOK.format("A"), "manifest.json": manifest("a.py", driver=None, pre=hooks)}).hooks) == ["A"]
+    assert list(load({"a.py": HOOK.format("A"), "manifest.json": manifest("a.py", driver=None, pre=hooks)}).hooks) == [
+        "A"
+    ]
     with pytest.raises(LoadError, match='names the hook "B"'):
         load({"a.py": HOOK.format("A"), "manifest.json": manifest("a.py", driver=None, pre=[{"name": "B"}])}, "c")
 
@@ -130,8 +134,8 @@ def test_a_hook_that_no_file_defines_is_refused(load: Load, tmp_path: Path) -> N
     with pytest.raises(LoadError) as failure:
         load(files)
     assert str(failure.value) == (
-        f'bundle "b" cannot be loaded: {tmp_path}/b/manifest.json: custom_middleware.post[0] names the hook "C", but no '
-        "function of this name is marked with @Hook in middleware.py (hooks there: A, B)"
+        f'bundle "b" cannot be loaded: {tmp_path}/b/manifest.json: custom_middleware.post[0] names the hook "C", but '
+        "no function of this name is marked with @Hook in middleware.py (hooks there: A, B)"
     )
 
 
@@ -153,17 +157,32 @@ def test_one_name_for_two_hooks_is_refused(load: Load) -> None:
         ("x = 1\ndef f(:\n", "middleware.py:2: SyntaxError: "),
         ("if True:\nx = 1", "middleware.py:2: IndentationError: "),
         ("x = 1\nimport no_such_module", "middleware.py:2: ModuleNotFoundError: No module named 'no_such_module'"),
-        ("import rules\nfrom rules import nothing", "middleware.py:2: ImportError: cannot import name 'nothing' from 'rules'"),
+        (
+            "import rules\nfrom rules import nothing",
+            "middleware.py:2: ImportError: cannot import name 'nothing' from 'rules'",
+        ),
         ("import rules\nrules.fail()", "rules.py:3: ZeroDivisionError: division by zero"),
         ("import json\njson.loads('x')", "middleware.py:2: JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
         ("import sys\nsys.exit(3)", "middleware.py:2: SystemExit: 3"),
         ("raise KeyboardInterrupt", "middleware.py:1: KeyboardInterrupt"),
-        ("class Odd(Exception):\n    def __str__(self): raise SystemExit\nraise Odd", "middleware.py:3: Odd: (its text cannot be"),
+        (
+            "class Odd(Exception):\n    def __str__(self): raise SystemExit\nraise Odd",
+            "middleware.py:3: Odd: (its text cannot be",
+        ),
         ("raise ValueError('a\\nb' + 'x' * 100_000)", "middleware.py:1: ValueError: a bxxx"),
         ("def f(): f()\nf()", "middleware.py:1: RecursionError: "),
-        ("from tyk.decorators import *\n@Hook\nclass A: pass", "middleware.py:2: TypeError: @Hook marks a function, not the class A"),
-        ("from tyk.decorators import *\n\n@Hook()\ndef A(): pass", "middleware.py:3: TypeError: write @Hook without parentheses"),
-        ("from tyk.decorators import *\n@Hook\ndef A(request): pass", 'middleware.py:2: the hook "A" takes 1 positional'),
+        (
+            "from tyk.decorators import *\n@Hook\nclass A: pass",
+            "middleware.py:2: TypeError: @Hook marks a function, not the class A",
+        ),
+        (
+            "from tyk.decorators import *\n\n@Hook()\ndef A(): pass",
+            "middleware.py:3: TypeError: write @Hook without parentheses",
+        ),
+        (
+            "from tyk.decorators import *\n@Hook\ndef A(request): pass",
+            'middleware.py:2: the hook "A" takes 1 positional',
+        ),
         ("x = 1\0", "middleware.py:1: SyntaxError: source code "),
     ],
 )

@@ -155,7 +155,8 @@ def test_a_wheel_that_was_replaced_is_read_again(bundle: Open, tmp_path: Path) -
     path = tmp_path / "b/vendor/dep.whl"
     for text in ("X = 1", "X = 222"):
         trees.wheel(path, {"dep.py": text})
-        assert bundle({"middleware.py": "import dep"}).load("middleware").dep.X == int(text[4:])
+        module = bundle({"middleware.py": "import dep"}).load("middleware")
+        assert int(text[4:]) == module.dep.X
 
 
 def test_a_wheel_with_compiled_parts_is_refused_with_the_reason(bundle: Open, tmp_path: Path) -> None:
@@ -359,7 +360,7 @@ def test_metadata_of_vendored_distributions(bundle: Open) -> None:
         }
     ).load("middleware")
     assert module.dep.__version__ == "3.1"
-    assert module.PYTEST == pytest.__version__
+    assert pytest.__version__ == module.PYTEST
     assert module.importlib.metadata.metadata("dep")["Name"] == "dep"
 
 
@@ -412,7 +413,9 @@ def test_classes_of_a_bundle_can_be_looked_through(bundle: Open) -> None:
 
 def test_nothing_is_written_into_the_bundle(bundle: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    namespace = bundle({"middleware.py": "import lib.a, dep", "lib/__init__.py": "", "lib/a.py": "", "vendor/dep.py": ""})
+    namespace = bundle(
+        {"middleware.py": "import lib.a, dep", "lib/__init__.py": "", "lib/a.py": "", "vendor/dep.py": ""}
+    )
     namespace.load("middleware")
     assert not list(Path(namespace.root).rglob("__pycache__"))
 
@@ -561,7 +564,10 @@ def test_hyphens_and_dots_in_names(bundle: Open, tmp_path: Path) -> None:
 
 def test_imports_in_a_function_long_after(bundle: Open) -> None:
     module = bundle(
-        {"middleware.py": "def f():\n    import rules, json\n    from rules import X\n    return X, json", "rules.py": "X = 1"}
+        {
+            "middleware.py": "def f():\n    import rules, json\n    from rules import X\n    return X, json",
+            "rules.py": "X = 1",
+        }
     ).load("middleware")
     for _ in range(2):
         assert module.f() == (1, json)

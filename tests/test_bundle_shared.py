@@ -151,7 +151,7 @@ def test_a_name_that_the_host_has_from_elsewhere_is_refused(
     import cx_five  # type: ignore[import-not-found]
 
     namespace = bundle({**package(compiled, "cx_five", 1), "middleware.py": "import cx_five"})
-    with pytest.raises(ImportError, match=f"another \"cx_five\" already: {tmp_path}/host/cx_five/__init__.py"):
+    with pytest.raises(ImportError, match=f'another "cx_five" already: {tmp_path}/host/cx_five/__init__.py'):
         namespace.load("middleware")
     assert sys.modules["cx_five"] is cx_five
     monkeypatch.undo()
@@ -215,7 +215,13 @@ def test_a_build_for_another_python_beside_a_fallback_does_no_harm(bundle: Open)
 
 def test_a_compiled_package_in_a_shared_folder_is_refused(bundle: Open, compiled: Compile) -> None:
     namespace = bundle(
-        {"middleware.py": "import cx_space.ten", f"vendor/cx_space/ten/_fast{SUFFIX}": compiled("_fast", 1), "vendor/cx_space/ten/__init__.py": ""}
+        {
+            "middleware.py": "import cx_space.ten",
+            f"vendor/cx_space/ten/_fast{SUFFIX}": compiled("_fast", 1),
+            "vendor/cx_space/ten/__init__.py": "",
+        }
     )
-    with pytest.raises(ImportError, match=r'"cx_space\.ten" in .* is compiled: compiled modules work in a bundle as top'):
+    with pytest.raises(
+        ImportError, match=r'"cx_space\.ten" in .* is compiled: compiled modules work in a bundle as top'
+    ):
         namespace.load("middleware")

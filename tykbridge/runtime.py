@@ -123,14 +123,11 @@ class Registry:
                 if name not in self._state.versions:
                     self._state = _State(self._state.versions, {**self._state.broken, name: failure})
             raise
-        with self._swapping() as retired:
-            if self._named.get(name, 0) > number:
-                retired.append(version)
-                return
-            versions = {**self._state.versions, name: version}
-            broken = {other: error for other, error in self._state.broken.items() if other != name}
-            self._replace(versions, broken, [version], retired)
-            self._named[name] = number
+        with self._swapping([version]):
+            if self._named.get(name, 0) < number:
+                broken = {other: error for other, error in self._state.broken.items() if other != name}
+                self._replace({**self._state.versions, name: version}, broken)
+                self._named[name] = number
 
     def _load_root(self, path: str) -> None:
         number = next(self._numbers)
@@ -145,9 +142,8 @@ class Registry:
             except BridgeError as failure:
                 failed[name] = failure
         kept: set[str] = set()
-        with self._swapping() as retired:
+        with self._swapping(fresh.values()):
             if self._root is not None and self._root.number > number:
-                retired += fresh.values()
                 return
             again = self._root is not None and self._root.path == path
             versions = {name: self._state.versions[name] for name in self._named if name in self._state.versions}
@@ -162,47 +158,37 @@ class Registry:
                     kept.add(name)
                 elif name in failed:
                     broken[name] = failed[name]
-            self._replace(versions, broken, fresh.values(), retired)
+            self._replace(versions, broken)
             self._root = _Root(path, number)
         for name, error in failed.items():
             _bridge.log(f"{error}; the version loaded before stays in use" if name in kept else str(error), "error")
 
     @contextlib.contextmanager
-    def _swapping(self) -> Iterator[list[_Version]]:
-        """Holds the lock; retires, when it is free again, the versions in the list that it hands out."""
+    def _swapping(self, fresh: Iterable[_Version] = ()) -> Iterator[None]:
+        """Holds the lock; then retires what was in use before, and of the `fresh` ones, what is not in use now."""
         me = threading.get_ident()
-        if self._lock_owner == me:
-            # A finalizer, run by the collector in the middle of a swap on this very thread. Waiting would be for ever.
-            raise LoadError("bundles cannot be loaded while others are being put in place by the same thread")
-        retired: list[_Version] = []
+        before: Iterable[_Version] = ()
         try:
+            if self._lock_owner == me:
+                # A finalizer, run by the collector in the middle of a swap on this very thread, would wait for itself.
+                raise LoadError("bundles cannot be loaded while others are being put in place by the same thread")
             with self._lock:
                 self._lock_owner = me
+                before = self._state.versions.values()
                 try:
-                    yield retired
+                    yield
                 finally:
                     self._lock_owner = None
         finally:
-            for version in retired:
-                version.retire()
+            used = set(map(id, self._state.versions.values()))
+            for version in (*before, *fresh):
+                if id(version) not in used:
+                    version.retire()
 
-    def _replace(
-        self,
-        versions: Mapping[str, _Version],
-        broken: Mapping[str, BridgeError],
-        fresh: Iterable[_Version],
-        retired: list[_Version],
-    ) -> None:
-        """Puts a state in place in one step; adds to `retired` what is no longer in use, `fresh` ones among them."""
-        before = self._state
-        try:
-            _bridge.publish(handler for version in versions.values() for handler in version.handlers)
-        except BaseException:
-            retired += fresh
-            raise
+    def _replace(self, versions: Mapping[str, _Version], broken: Mapping[str, BridgeError]) -> None:
+        """Puts a state in place in one step."""
+        _bridge.publish(handler for version in versions.values() for handler in version.handlers)
         self._state = _State(versions, broken)
-        used = set(map(id, versions.values()))
-        retired += [version for version in (*before.versions.values(), *fresh) if id(version) not in used]
 
     def dispatch_event(self, json_text: str) -> None:
         """Hands an event to the @Event function that it names."""

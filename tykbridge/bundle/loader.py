@@ -90,9 +90,6 @@ def load(path: str, name: str) -> Bundle:
         if described is not None:
             _check_manifest(described, bundle, entries)
         return bundle
-    except LoadError as error:
-        namespace.close()
-        raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
     except BaseException as error:  # SystemExit and KeyboardInterrupt as well: a bundle cannot end its host
         namespace.close()
         raise LoadError(f'bundle "{name}" cannot be loaded: {_words(error, str(root))}') from error
@@ -155,4 +152,6 @@ def _check_manifest(described: Manifest, bundle: Bundle, entries: list[pathlib.P
 def _words(error: BaseException, root: str) -> str:
     """Says where in the bundle an error came from, and what it is."""
     line = failures.line(error, root)
-    return f"{line}: {failures.what(error)}" if line else failures.what(error)
+    if line is None:  # a check's words need no type
+        return str(error) if isinstance(error, LoadError) else failures.what(error)
+    return f"{line}: {failures.what(error)}"
