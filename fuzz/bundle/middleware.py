@@ -1,0 +1,118 @@
+"""Hooks that read and write whatever a message has, whatever is in it."""
+
+from tyk.decorators import *
+
+
+def read(message):
+    """Reads every field, all the way down."""
+    seen = [str(message), message.SerializeToString(), message.ByteSize()]
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if hasattr(value, "items"):
+            seen += [key + str(one) for key, one in value.items()]
+        elif hasattr(value, "DESCRIPTOR"):
+            seen += [message.HasField(field.name), read(value)]
+        elif hasattr(value, "append") or hasattr(value, "add"):
+            seen += [read(one) if hasattr(one, "DESCRIPTOR") else one for one in value]
+        else:
+            seen.append(value)
+    return seen
+
+
+def write(message, depth=0):
+    """Writes every field, all the way down."""
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if hasattr(value, "items"):
+            try:
+                value["key"] = "value"
+            except (TypeError, ValueError):
+                write(value["key"], depth + 1)
+        elif hasattr(value, "DESCRIPTOR"):
+            write(value, depth + 1)
+        elif hasattr(value, "add"):
+            write(value.add(), depth + 1)
+        elif hasattr(value, "append"):
+            value.append(1.5 if field.name == "trigger_limits" else "value")
+        else:
+            setattr(message, field.name, type(value)(b"1" if isinstance(value, bytes) else 1))
+
+
+def remove(message):
+    """Removes half of what is there."""
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if hasattr(value, "items"):
+            for key in list(value)[::2]:
+                del value[key]
+        elif hasattr(value, "pop"):
+            del value[::2]
+            value.reverse() if hasattr(value, "reverse") else None
+        elif hasattr(value, "DESCRIPTOR"):
+            remove(value)
+            if len(field.name) % 2:
+                message.ClearField(field.name)
+        else:
+            message.ClearField(field.name)
+
+
+kept = []
+
+
+@Hook
+def Nothing(request, session, spec):
+    return request, session
+
+
+@Hook
+def Read(request, session, metadata, spec):
+    read(request.object), read(session), dict(metadata), dict(spec)
+    return request, session, metadata
+
+
+@Hook
+def Write(request, response, session, metadata, spec):
+    write(request.object), write(session), write(response)
+    metadata["key"] = "value"
+    return response
+
+
+@Hook
+def Remove(request, response, session, metadata, spec):
+    read(session), remove(session), remove(request.object), remove(response)
+    metadata.clear()
+    return response
+
+
+@Hook
+def Merge(request, session, spec):
+    session.MergeFromString(request.object.raw_body)
+    session.MergeFrom(session)
+    request.object.MergeFromString(request.object.SerializeToString())
+    request.object.return_overrides.CopyFrom(request.object.return_overrides)
+    return request, session
+
+
+@Hook
+def Keep(request, session, metadata, spec):
+    """Keeps views for longer than the call; looks at and changes those of calls before."""
+    kept.append((request, session, metadata, spec))
+    if len(kept) > 8:
+        old = kept.pop(0)
+        read(old[0].object), write(old[0].object), remove(old[1]), dict(old[2]), dict(old[3])
+    request.add_header(request.get_header("a") or "b", request.object.url)
+    request.delete_header(request.object.method)
+    request.add_param("a", request.object.body)
+    request.delete_param(spec.get("APIID", ""))
+    return request, session, {"token": "t"}
+
+
+@Hook
+def Raise(request, session, spec):
+    write(session)
+    raise ValueError(request.object.body)
+
+
+@Hook
+def Wrong(request, session, spec):
+    return session, request
