@@ -1,6 +1,6 @@
 """Hooks that read and write whatever a message has, whatever is in it."""
 
-from tyk.decorators import *
+from tyk.decorators import Hook
 
 
 def read(message):
@@ -61,17 +61,20 @@ kept = []
 
 @Hook
 def Nothing(request, session, spec):
+    """Touches nothing."""
     return request, session
 
 
 @Hook
 def Read(request, session, metadata, spec):
+    """Reads everything."""
     read(request.object), read(session), dict(metadata), dict(spec)
     return request, session, metadata
 
 
 @Hook
 def Write(request, response, session, metadata, spec):
+    """Writes everything."""
     write(request.object), write(session), write(response)
     metadata["key"] = "value"
     return response
@@ -79,6 +82,7 @@ def Write(request, response, session, metadata, spec):
 
 @Hook
 def Remove(request, response, session, metadata, spec):
+    """Removes half of everything."""
     read(session), remove(session), remove(request.object), remove(response)
     metadata.clear()
     return response
@@ -86,6 +90,7 @@ def Remove(request, response, session, metadata, spec):
 
 @Hook
 def Merge(request, session, spec):
+    """Merges a client's bytes, and messages into themselves."""
     session.MergeFromString(request.object.raw_body)
     session.MergeFrom(session)
     request.object.MergeFromString(request.object.SerializeToString())
@@ -109,10 +114,12 @@ def Keep(request, session, metadata, spec):
 
 @Hook
 def Raise(request, session, spec):
+    """Writes, then fails."""
     write(session)
     raise ValueError(request.object.body)
 
 
 @Hook
 def Wrong(request, session, spec):
+    """Returns what no hook may return."""
     return session, request
