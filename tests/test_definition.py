@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -440,6 +441,18 @@ def test_id_extractors(source, method, config):
 def test_a_disabled_extractor_is_none():
     section = {**AUTH_HOOK, "id_extractor": {"disabled": True, "extract_from": "nowhere"}}
     assert read(smallest(custom_middleware=section)).require().section.extractor is None
+
+
+def test_an_extractor_waits_for_its_engine(monkeypatch):
+    monkeypatch.setitem(sys.modules, "re2", None)
+    config = {"regex_expression": "a"}
+    extractor = {"extract_from": "body", "extract_with": "regex", "extractor_config": config}
+    section = {**AUTH_HOOK, "id_extractor": extractor}
+    reading = read(smallest(custom_middleware=section, custom_plugin_auth_enabled=True))
+    assert reading.verdict == (
+        "not loaded: needs RE2 for regular expressions: pip install 'tykbridge[extractors]' "
+        "($.custom_middleware.id_extractor)"
+    )
 
 
 def test_event_handlers():

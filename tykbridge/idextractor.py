@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tykbridge.regex import MissingEngineError, RegexError, compile_regex
+
 if TYPE_CHECKING:
     from lxml.etree import XMLParser
 
@@ -49,10 +51,6 @@ class ConfigError(Exception):
     def __init__(self, setting: str, expected: str, found: str) -> None:
         super().__init__(f"{setting}: expected {expected}, found {found}")
         self.setting, self.expected, self.found = setting, expected, found
-
-
-class MissingEngineError(Exception):
-    """An optional engine is not installed; the words say which extra has it."""
 
 
 class ExtractionError(Exception):
@@ -130,7 +128,7 @@ def _header_reader(name: str) -> Callable[[Request], bytes]:
             value = next((given for key, given in request.headers.items() if key.lower() == folded), "")
         if not value:
             raise ExtractionError(f"no header {name}")
-        return value.encode("utf-8", "surrogateescape")
+        return _bytes(value)
 
     return read
 
@@ -142,7 +140,7 @@ def _form_reader(name: str) -> Callable[[Request], bytes]:
     def read(request: Request) -> bytes:
         values: list[bytes] = []
         kind = next((value for key, value in request.headers.items() if key.lower() == "content-type"), "")
-        parts = [request.query.encode("utf-8", "surrogateescape")]
+        parts = [_bytes(request.query)]
         if kind.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
             parts.insert(0, request.body)
         for part in parts:
@@ -160,6 +158,13 @@ def _form_reader(name: str) -> Callable[[Request], bytes]:
     return read
 
 
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ExtractionError("a text with a lone surrogate") from None
+
+
 def _read_body(request: Request) -> bytes:
     if not request.body:
         raise ExtractionError("the request has no body")
@@ -171,7 +176,11 @@ def _regex(expression: str, index: int) -> Find:
         raise ConfigError("regex_expression", "a regular expression", "none")
     if index < 0:
         raise ConfigError("regex_match_index", "a whole number, 0 for the first match", str(index))
-    compiled = compile_regex(expression)
+    try:
+        compiled = compile_regex(expression)
+    except RegexError as error:
+        expected = "a regular expression (RE2 syntax)"
+        raise ConfigError("regex_expression", expected, f'"{expression}": {error}') from None
 
     def find(value: bytes) -> bytes:
         for number, match in enumerate(compiled.finditer(value)):
@@ -181,23 +190,6 @@ def _regex(expression: str, index: int) -> Find:
         raise ExtractionError(f"the regular expression has no match {index}")
 
     return find
-
-
-def compile_regex(expression: str) -> Any:
-    """Compile a regular expression in RE2's syntax; `ConfigError` for "regex_expression" when it is none."""
-    try:
-        import re2
-    except ImportError as error:
-        raise MissingEngineError("RE2 for regular expressions: pip install 'tykbridge[extractors]'") from error
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(expression, options)
-    except (re2.error, UnicodeError) as error:
-        reason = error.args[0].decode(errors="replace") if isinstance(error, re2.error) else "not Unicode text"
-        raise ConfigError(
-            "regex_expression", "a regular expression (RE2 syntax)", f'"{expression}": {reason}'
-        ) from None
 
 
 def _xpath(expression: str) -> Find:

@@ -28,6 +28,7 @@ from tykbridge.definition.model import (
     VirtualEndpoint,
 )
 from tykbridge.definition.problems import Report, describe, key
+from tykbridge.regex import MissingEngineError
 
 SUFFIXES = {".py": Driver.PYTHON, ".js": Driver.JAVASCRIPT, ".lua": Driver.LUA, ".so": Driver.GOPLUGIN}
 _DRIVERS = [*Driver, "otto"]
@@ -167,7 +168,7 @@ def extractor(
         return None
     try:
         idextractor.compile_extractor(source[0], method[0], config)
-    except idextractor.MissingEngineError as error:
+    except MissingEngineError as error:
         report.need(where, str(error))
     except idextractor.ConfigError as error:
         report.problem(f"{where}.{names[error.setting]}", error.expected, error.found)

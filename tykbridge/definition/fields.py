@@ -8,7 +8,7 @@ describes an object gives every field a default. JSON null is the default as wel
 from __future__ import annotations
 
 import difflib
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -27,13 +27,15 @@ def fill(report: Report, layout: type[T], value: Any, path: str, *, closed: bool
 
     With `closed`, every key that the layout does not know gets a notice, because a typing error there leaves a hook
     out; otherwise only the keys that look like typing errors, since Tyk has many more keys than are read here.
-    A key that differs from a known one in upper and lower case alone is read as that one, as upstream does.
+    A key that differs from a known one in upper and lower case alone is read as that one, as upstream does. A layout's
+    field `extra` takes the keys that it does not know.
     """
     if not isinstance(value, dict):
         if value is not None:
             report.problem(path, "an object", describe(value))
         return layout()
     fields = {field.encode_name: field for field in msgspec.structs.fields(layout)}
+    collects = fields.pop("extra", None) is not None
     spelled = _spellings(report, set(fields), value, path)
     read: dict[str, Any] = {}
     for name, field in fields.items():
@@ -43,7 +45,10 @@ def fill(report: Report, layout: type[T], value: Any, path: str, *, closed: bool
         item = _read(report, field.type, given, key(path, name), closed)
         if item is not _BROKEN:
             read[field.name] = item
-    _name_strangers(report, set(fields) | set(spelled.values()), list(fields), value, path, closed)
+    known = set(fields) | set(spelled.values())
+    if collects:
+        read["extra"] = {name: item for name, item in value.items() if name not in known}
+    _name_strangers(report, known, list(fields), value, path, closed)
     return layout(**read)
 
 
@@ -76,6 +81,9 @@ def _name_strangers(
 
 
 def _read(report: Report, kind: Any, value: Any, path: str, closed: bool) -> Any:
+    if get_origin(kind) is Annotated:
+        plain = _read(report, get_args(kind)[0], value, path, closed)
+        return plain if plain is _BROKEN else _scalar(report, kind, plain, path)
     origin, arguments = get_origin(kind), get_args(kind)
     if isinstance(kind, type) and origin is None and issubclass(kind, msgspec.Struct):
         return fill(report, kind, value, path, closed=closed)
@@ -95,6 +103,10 @@ def _read(report: Report, kind: Any, value: Any, path: str, closed: bool) -> Any
             if item is not None
         }
         return {name: item for name, item in members.items() if item is not _BROKEN}
+    return _scalar(report, kind, value, path)
+
+
+def _scalar(report: Report, kind: Any, value: Any, path: str) -> Any:
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError:
@@ -107,6 +119,8 @@ def _words(kind: Any, *, many: bool = False) -> str:
         return "strings" if kind is str else "lists" if get_origin(kind) is list else "objects"
     if get_origin(kind) is dict:
         return "an object"
+    if get_origin(kind) is Annotated:
+        return "a whole number of 64 bits"
     if kind in _WORDS:
         return _WORDS[kind]
     return " or ".join(_WORDS[choice] for choice in get_args(kind) if choice is not type(None))

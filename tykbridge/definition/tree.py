@@ -33,8 +33,8 @@ class _Twice(dict[str, Any]):
     names: list[str]
 
 
-def parse(text: bytes | str, report: Report) -> dict[str, Any] | None:
-    """Read `text` as one JSON object; None when it is not, with the reasons in `report`."""
+def parse(text: bytes | str, report: Report, what: str = "the API definition") -> dict[str, Any] | None:
+    """Read `text` as one JSON object, `what` in messages; None when it is not, with the reasons in `report`."""
     if len(text) > MAX_BYTES:
         report.problem("$", f"at most {MAX_BYTES} bytes", f"{len(text)}")
         return None
@@ -62,7 +62,7 @@ def parse(text: bytes | str, report: Report) -> dict[str, Any] | None:
         return None
     if not isinstance(tree, dict):
         kind = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}.get(type(tree), "a number")
-        report.problem("$", "an object, the API definition", kind)
+        report.problem("$", f"an object, {what}", kind)
         return None
     return tree
 

@@ -1,0 +1,77 @@
+"""Counts requests against limits, atomically: the one thing that rate limits and quotas need of a store.
+
+A window begins with its first request and ends `window` seconds later, as upstream's leaky bucket and its quota keys
+do. What is refused is not counted, so that a client which keeps knocking does not keep itself out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+
+class Hit(NamedTuple):
+    """What counting one request came to."""
+
+    allowed: bool
+    passed: int
+    """Requests that passed in this window, this one included when it was allowed."""
+    resets: float
+    """Unix seconds at which the window ends; 0.0 when it never does."""
+
+
+class Counters(Protocol):
+    """A store's atomic counters. Any number of threads and processes may count on one key."""
+
+    def hit(self, key: str, limit: int, window: float) -> Hit:
+        """Count one request on `key`, unless `limit` (1 or more) of them passed in this window.
+
+        `window` is in seconds; 0 or less: it never ends. Raises what the store raises when it cannot count: a request
+        that was not counted must not pass.
+        """
+
+    def reset(self, key: str) -> None:
+        """Forget what was counted on `key`."""
+
+
+class MemoryCounters:
+    """Counters in this process's memory."""
+
+    _ROOM = 10_000
+    """Keys that are kept without looking for those whose window is over."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """Make counters whose time is `clock`, in unix seconds."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: dict[str, tuple[int, float]] = {}
+        self._room = self._ROOM
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def hit(self, key: str, limit: int, window: float) -> Hit:
+        """Count one request; see `Counters.hit`."""
+        now = self._clock()
+        with self._lock:
+            passed, resets = self._windows.get(key, (0, -1.0))
+            # A count that never ended ends when its limit learns to renew.
+            if window > 0 if resets == 0.0 else now >= resets:
+                passed, resets = 0, now + window if window > 0 else 0.0
+            if passed >= limit:
+                return Hit(False, passed, resets)
+            self._windows[key] = passed + 1, resets
+            if len(self._windows) > self._room:
+                self._sweep(now)
+            return Hit(True, passed + 1, resets)
+
+    def reset(self, key: str) -> None:
+        """Forget what was counted on `key`."""
+        with self._lock:
+            self._windows.pop(key, None)
+
+    def _sweep(self, now: float) -> None:
+        self._windows = {key: item for key, item in self._windows.items() if item[1] == 0.0 or now < item[1]}
+        self._room = max(self._ROOM, 2 * len(self._windows))

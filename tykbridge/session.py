@@ -1,0 +1,467 @@
+"""Sessions: what a key may do, as Tyk stores it in JSON and as plugins see it in coprocess.SessionState."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from tykbridge.counters import Counters
+from tykbridge.regex import MissingEngineError, RegexError, compile_regex
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class SessionError(ValueError):
+    """A stored session that cannot be read; the message names the JSON path."""
+
+
+class Origin(enum.StrEnum):
+    """Who made a stored session."""
+
+    KEY = ""
+    """A key, or a plugin's token: good for standard auth."""
+    EXTRACTOR = "extractor"
+    """Stored under an ID extractor's id, for its API alone. Standard auth refuses it: the id can be computed."""
+
+
+class AccessSpec(msgspec.Struct, omit_defaults=True):
+    """A path of an API, as a regular expression, and the methods that are allowed on it."""
+
+    url: str = ""
+    methods: list[str] = []
+
+
+class Limit(msgspec.Struct, omit_defaults=True):
+    """Rate limit and quota of one API. All zero: those of the session count."""
+
+    rate: float = 0
+    per: float = 0
+    throttle_interval: float = 0
+    throttle_retry_limit: Int64 = 0
+    max_query_depth: Int64 = 0
+    quota_max: Int64 = 0
+    quota_renews: Int64 = 0
+    quota_remaining: Int64 = 0
+    quota_renewal_rate: Int64 = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is limited here. What is left of a quota does not count: it is no limit."""
+        return not (
+            self.rate
+            or self.per
+            or self.throttle_interval
+            or self.throttle_retry_limit
+            or self.max_query_depth
+            or self.quota_max
+            or self.quota_renewal_rate
+        )
+
+
+class AccessDefinition(msgspec.Struct, omit_defaults=True):
+    """The right to use one API."""
+
+    api_name: str = ""
+    api_id: str = ""
+    versions: list[str] = []
+    allowed_urls: list[AccessSpec] = []
+    limit: Limit = msgspec.field(default_factory=Limit)
+    allowance_scope: str = ""
+    """Whose counters count: "" the key's own, otherwise those of an API or a policy."""
+    extra: dict[str, Any] = {}
+    """Keys of the JSON that are not known here; they are written back."""
+
+
+class BasicAuthData(msgspec.Struct, omit_defaults=True):
+    """User name and password authentication."""
+
+    password: str = ""
+    hash: str = msgspec.field(default="", name="hash_type")
+
+
+class JWTData(msgspec.Struct, omit_defaults=True):
+    """The secret of a key's own JWTs."""
+
+    secret: str = ""
+
+
+class Monitor(msgspec.Struct, omit_defaults=True):
+    """Quota percentages at which an event fires."""
+
+    trigger_limits: list[float] = []
+
+
+class Session(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A session. Attributes are named as in coprocess.SessionState; JSON has some other names (Tyk's)."""
+
+    last_check: Int64 = 0
+    allowance: float = 0
+    rate: float = 0
+    """Requests that pass in `per` seconds; 0 or less: any number."""
+    per: float = 0
+    expires: Int64 = 0
+    """Unix seconds; 0 or less: never."""
+    quota_max: Int64 = 0
+    """Requests that pass until the quota renews; 0 or less: any number."""
+    quota_renews: Int64 = 0
+    """Unix seconds."""
+    quota_remaining: Int64 = 0
+    quota_renewal_rate: Int64 = 0
+    """Seconds; 0 or less: a quota that is used up stays so."""
+    access_rights: dict[str, AccessDefinition] = {}
+    """By API id; empty: every API."""
+    org_id: str = ""
+    oauth_client_id: str = ""
+    oauth_keys: dict[str, str] = {}
+    basic_auth_data: BasicAuthData = msgspec.field(default_factory=BasicAuthData)
+    jwt_data: JWTData = msgspec.field(default_factory=JWTData)
+    hmac_enabled: bool = False
+    hmac_secret: str = msgspec.field(default="", name="hmac_string")
+    is_inactive: bool = False
+    apply_policy_id: str = ""
+    data_expires: Int64 = 0
+    monitor: Monitor = msgspec.field(default_factory=Monitor)
+    enable_detailed_recording: bool = False
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict, name="meta_data")
+    tags: list[str] = []
+    alias: str = ""
+    last_updated: str = ""
+    id_extractor_deadline: Int64 = 0
+    """Unix seconds until which the session is used instead of calling the auth plugin."""
+    session_lifetime: Int64 = 0
+    apply_policies: list[str] = []
+    certificate: str = ""
+    max_query_depth: Int64 = 0
+    key_id: str = ""
+    """The key itself; never stored, as upstream has it."""
+    post_expiry_action: str = ""
+    post_expiry_grace_period: Int64 = 0
+    origin: Origin = msgspec.field(default=Origin.KEY, name="tykbridge_origin")
+    origin_api: str = msgspec.field(default="", name="tykbridge_api")
+    """The API whose extractor stored the session."""
+    extra: dict[str, Any] = {}
+    """Keys of the JSON that are not known here; they are written back."""
+
+    @property
+    def policy_ids(self) -> list[str]:
+        """The policies that the session is under; the older single one counts when there is no list."""
+        return self.apply_policies or ([self.apply_policy_id] if self.apply_policy_id else [])
+
+
+# What SessionState holds in a message, a map or a list; the rest is scalars.
+_NESTED = frozenset(
+    {
+        "access_rights",
+        "oauth_keys",
+        "basic_auth_data",
+        "jwt_data",
+        "monitor",
+        "metadata",
+        "tags",
+        "apply_policies",
+    }
+)
+_OURS = frozenset({"origin", "origin_api", "extra"})
+_SCALARS = tuple(name for name in Session.__struct_fields__ if name not in _NESTED | _OURS)
+_LISTS = ("tags", "apply_policies")
+
+
+def _json_names(kind: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(kind) if field.name != "extra")
+
+
+_SESSION_KEYS = _json_names(Session)
+_ACCESS_KEYS = _json_names(AccessDefinition)
+
+
+# --- Tyk's JSON -----------------------------------------------------------------------------------------------------
+
+
+def decode(data: bytes | str) -> Session:
+    """Read a session from Tyk's JSON. Unknown keys survive. Raises `SessionError`."""
+    try:
+        tree = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise SessionError(f"a session that is no JSON: {error}") from None
+    if not isinstance(tree, dict):
+        raise SessionError("a session that is no JSON object")
+    rights = tree.get("access_rights")
+    extra = {name: value for name, value in tree.items() if name not in _SESSION_KEYS}
+    known = _without_null(tree, _SESSION_KEYS)
+    if isinstance(rights, dict):
+        known["access_rights"] = {name: _access_tree(item) for name, item in rights.items()}
+    try:
+        session = msgspec.convert(known, Session)
+    except msgspec.ValidationError as error:
+        raise SessionError(f"a session that cannot be read: {error}") from None
+    if extra.get("enable_detail_recording") is True:  # the older name
+        session.enable_detailed_recording = True
+    session.extra = extra
+    return session
+
+
+def encode(session: Session) -> bytes:
+    """Write a session as Tyk's JSON. `key_id` is not stored: it is the key under which this is."""
+    tree: dict[str, Any] = msgspec.to_builtins(session)
+    tree.pop("key_id", None)
+    for access in tree.get("access_rights", {}).values():
+        access.update(access.pop("extra", {}))
+    extra = tree.pop("extra", {})
+    return msgspec.json.encode({**extra, **tree})
+
+
+def _access_tree(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree if tree is not None else {}
+    known = _without_null(tree, _ACCESS_KEYS)
+    if isinstance(known.get("allowed_urls"), list):
+        known["allowed_urls"] = [
+            {name: value for name, value in item.items() if value is not None} if isinstance(item, dict) else item
+            for item in known["allowed_urls"]
+        ]
+    known["extra"] = {name: value for name, value in tree.items() if name not in _ACCESS_KEYS}
+    return known
+
+
+def _without_null(tree: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    # Go writes null for an empty list or map.
+    return {name: value for name, value in tree.items() if name in names and value is not None}
+
+
+# --- coprocess.SessionState -----------------------------------------------------------------------------------------
+
+
+def write_message(session: Session, message: Any) -> None:
+    """Write a session into an empty SessionState, a view of this project's or google.protobuf's.
+
+    Metadata that is no text goes in as its JSON, as upstream does; per-API limits have no place in the message.
+    """
+    for name in _SCALARS:
+        if value := getattr(session, name):
+            setattr(message, name, value)
+    for name in _LISTS:
+        if value := getattr(session, name):
+            getattr(message, name).extend(value)
+    if session.oauth_keys:
+        message.oauth_keys.update(session.oauth_keys)
+    if session.metadata:
+        message.metadata.update({name: _text(value) for name, value in session.metadata.items()})
+    for api_id, access in session.access_rights.items():
+        right = message.access_rights[api_id]
+        right.api_name, right.api_id = access.api_name, access.api_id
+        right.versions.extend(access.versions)
+        for allowed in access.allowed_urls:
+            spec = right.allowed_urls.add()
+            spec.url = allowed.url
+            spec.methods.extend(allowed.methods)
+    if session.basic_auth_data.password or session.basic_auth_data.hash:
+        message.basic_auth_data.password = session.basic_auth_data.password
+        message.basic_auth_data.hash = session.basic_auth_data.hash
+    if session.jwt_data.secret:
+        message.jwt_data.secret = session.jwt_data.secret
+    if session.monitor.trigger_limits:
+        message.monitor.trigger_limits.extend(session.monitor.trigger_limits)
+
+
+def read_message(message: Any, before: Session | None = None) -> Session:
+    """Read a session out of a SessionState.
+
+    `before` is the session that the plugin got: from it comes what the message cannot hold (unknown keys, per-API
+    limits, the type of metadata that the plugin left as it was).
+    """
+    before = before or Session()
+    scalars: dict[str, Any] = {name: getattr(message, name) for name in _SCALARS}
+    session = Session(
+        **scalars,
+        tags=list(message.tags),
+        apply_policies=list(message.apply_policies),
+        oauth_keys=dict(message.oauth_keys),
+        metadata=_read_metadata(message.metadata, before.metadata),
+        access_rights={api_id: _read_access(right) for api_id, right in message.access_rights.items()},
+        basic_auth_data=BasicAuthData(message.basic_auth_data.password, message.basic_auth_data.hash),
+        jwt_data=JWTData(message.jwt_data.secret),
+        monitor=Monitor(list(message.monitor.trigger_limits)),
+        origin=before.origin,
+        origin_api=before.origin_api,
+        extra=dict(before.extra),
+    )
+    for api_id, access in session.access_rights.items():
+        if old := before.access_rights.get(api_id):
+            access.limit, access.allowance_scope, access.extra = old.limit, old.allowance_scope, old.extra
+    return session
+
+
+def _read_access(right: Any) -> AccessDefinition:
+    return AccessDefinition(
+        api_name=right.api_name,
+        api_id=right.api_id,
+        versions=list(right.versions),
+        allowed_urls=[AccessSpec(spec.url, list(spec.methods)) for spec in right.allowed_urls],
+    )
+
+
+def _read_metadata(message: Mapping[str, str], before: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: before[name] if name in before and _text(before[name]) == text else text for name, text in message.items()
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """A request that may not go on: what the client gets, and the event that fires."""
+
+    status: int
+    text: str
+    event: str = ""
+    retry_at: float = 0
+    """Unix seconds at which trying again makes sense; 0: unknown."""
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """What is left after a request was counted; None where nothing is limited."""
+
+    rate_remaining: int | None = None
+    rate_resets: float = 0
+    quota_remaining: int | None = None
+    quota_renews: float = 0
+
+
+def check_state(session: Session, now: float) -> Denied | None:
+    """Refuse a session that is inactive or expired. `now` is in unix seconds."""
+    if session.is_inactive:
+        return Denied(403, "Key is inactive, please renew", "KeyExpired")
+    if 0 < session.expires < now:
+        return Denied(401, "Key has expired, please renew", "KeyExpired")
+    return None
+
+
+def check_access(session: Session, api_id: str) -> Denied | None:
+    """Refuse a session that has rights, but none to this API."""
+    if session.access_rights and api_id not in session.access_rights:
+        return Denied(403, "Access to this API has been disallowed", "AuthFailure")
+    return None
+
+
+def check_path(session: Session, api_id: str, method: str, path: str) -> Denied | None:
+    """Refuse a path that the session's allowed_urls of this API leave out.
+
+    As in upstream an expression may match anywhere in the path, and {name} stands for one segment. One that is broken
+    allows nothing; without the engine nothing can be decided (503).
+    """
+    access = session.access_rights.get(api_id)
+    if access is None or not access.allowed_urls:
+        return None
+    for allowed in access.allowed_urls:
+        if method in allowed.methods:
+            try:
+                if _path_regex(allowed.url).search(path):
+                    return None
+            except RegexError:
+                continue
+            except MissingEngineError:
+                return Denied(503, "Access rights cannot be checked")
+    return Denied(403, "Access to this resource has been disallowed", "AuthFailure")
+
+
+@functools.lru_cache(maxsize=1024)
+def _path_regex(url: str) -> Any:
+    return compile_regex(re.sub(r"\{[^{}/]*[A-Za-z_][^{}/]*\}", "[^/]+", url))
+
+
+def limit_of(session: Session, api_id: str) -> tuple[Limit, str]:
+    """Give the limit that counts for an API, and the scope of its counters."""
+    access = session.access_rights.get(api_id)
+    scope = access.allowance_scope if access is not None else ""
+    if access is not None and not access.limit.empty:
+        return access.limit, scope
+    return (
+        Limit(
+            rate=session.rate,
+            per=session.per,
+            quota_max=session.quota_max,
+            quota_renewal_rate=session.quota_renewal_rate,
+        ),
+        scope,
+    )
+
+
+def count(
+    session: Session, key: str, api_id: str, counters: Counters, *, rate: bool = True, quota: bool = True
+) -> Denied | Allowance:
+    """Count a request against the session's rate limit and quota, in this order.
+
+    `key` names the session in the counters (the stored key, hashed where keys are); `rate` and `quota` are off where
+    the API turned them off. What the store raises goes up: a request that was not counted must not pass.
+    """
+    limit, scope = limit_of(session, api_id)
+    name = f"{scope}-{key}" if scope else key
+    left: int | None = None
+    resets = 0.0
+    if rate and limit.rate > 0 and limit.per > 0:
+        # Less than one request in `per` seconds is one request in a longer window.
+        most, window = (int(limit.rate), limit.per) if limit.rate >= 1 else (1, limit.per / limit.rate)
+        hit = counters.hit(f"rate-limit-{name}", most, window)
+        if not hit.allowed:
+            return Denied(429, "Rate limit exceeded", "RatelimitExceeded", hit.resets)
+        left, resets = most - hit.passed, hit.resets
+    if not quota or limit.quota_max <= 0:
+        return Allowance(left, resets)
+    hit = counters.hit(f"quota-{name}", limit.quota_max, limit.quota_renewal_rate)
+    if not hit.allowed:
+        return Denied(403, "Quota exceeded", "QuotaExceeded", hit.resets)
+    return Allowance(left, resets, limit.quota_max - hit.passed, hit.resets)
+
+
+def note_allowance(session: Session, api_id: str, allowance: Allowance) -> None:
+    """Write what is left of the quota into the session, where plugins and stores see it."""
+    if allowance.quota_remaining is None:
+        return
+    access = session.access_rights.get(api_id)
+    place = access.limit if access is not None and not access.limit.empty else session
+    place.quota_remaining = allowance.quota_remaining
+    place.quota_renews = int(allowance.quota_renews)
+
+
+def keep_quota(session: Session, stored: Session) -> None:
+    """Take quota renewal and remaining over from the stored session: a plugin that answers again is no refill."""
+    session.quota_renews, session.quota_remaining = stored.quota_renews, stored.quota_remaining
+    for api_id, access in session.access_rights.items():
+        if old := stored.access_rights.get(api_id):
+            access.limit.quota_renews = old.limit.quota_renews
+            access.limit.quota_remaining = old.limit.quota_remaining
+
+
+def is_key(session: Session) -> bool:
+    """Tell whether standard auth may use a stored session: not one that an ID extractor stored."""
+    return session.origin is Origin.KEY
+
+
+def is_cached(session: Session, api_id: str, org_id: str, now: float) -> bool:
+    """Tell whether a stored session stands for the auth plugin: stored by this API's extractor, and still fresh."""
+    return (
+        session.origin is Origin.EXTRACTOR
+        and session.origin_api == api_id
+        and session.org_id == org_id
+        and session.id_extractor_deadline > int(now)
+    )
+
+
+def base_identity(name: str, sessions: Mapping[str, Session] | Iterable[tuple[str, Session]]) -> Session:
+    """Choose the session that counts when several methods of authentication passed.
+
+    `sessions` are by method ("custom_auth", "auth_token"), in the order in which they ran; `name` is the definition's
+    base identity. Without one the last counts, as in upstream. Raises `KeyError` when the named method did not run.
+    """
+    passed = dict(sessions)
+    return passed[name] if name else passed[list(passed)[-1]]
