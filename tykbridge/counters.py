@@ -45,7 +45,8 @@ class MemoryCounters:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """Make counters whose time is `clock`, in unix seconds."""
         self._clock = clock
-        self._lock = threading.Lock()
+        # Reentrant: a finalizer that runs while a request is counted may send one on the same thread.
+        self._lock = threading.RLock()
         self._windows: dict[str, tuple[int, float]] = {}
         self._room = self._ROOM
 

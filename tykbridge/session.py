@@ -211,6 +211,11 @@ def encode(session: Session) -> bytes:
     tree.pop("key_id", None)
     for access in tree.get("access_rights", {}).values():
         access.update(access.pop("extra", {}))
+        if not access.get("limit", True):
+            del access["limit"]
+    for name in ("basic_auth_data", "jwt_data", "monitor"):
+        if not tree.get(name, True):
+            del tree[name]
     extra = tree.pop("extra", {})
     return msgspec.json.encode({**extra, **tree})
 
@@ -374,9 +379,12 @@ def check_path(session: Session, api_id: str, method: str, path: str) -> Denied 
     return Denied(403, "Access to this resource has been disallowed", "AuthFailure")
 
 
+_PARAMETER = re.compile(r"(?<!\\[pPx])\{[A-Za-z_][A-Za-z0-9_-]*\}")
+
+
 @functools.lru_cache(maxsize=1024)
 def _path_regex(url: str) -> Any:
-    return compile_regex(re.sub(r"\{[^{}/]*[A-Za-z_][^{}/]*\}", "[^/]+", url))
+    return compile_regex(_PARAMETER.sub("[^/]+", url))
 
 
 def limit_of(session: Session, api_id: str) -> tuple[Limit, str]:
