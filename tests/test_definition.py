@@ -25,6 +25,7 @@ from tykbridge.definition import (
     read_text,
     with_manifests,
 )
+from tykbridge.errors import LoadError
 
 EVERYTHING = Capabilities(drivers=frozenset(Driver), deadlines=frozenset(Driver), bundles=True)
 
@@ -1072,6 +1073,7 @@ def test_require_raises_all_the_reasons():
         read({"name": 1}).require()
     assert [problem.path for problem in caught.value.problems] == ["$.name", "$.api_id", "$.proxy.listen_path"]
     assert str(caught.value).count("\n") == 2
+    assert isinstance(caught.value, LoadError)
 
 
 def test_a_file_that_is_not_there(tmp_path):

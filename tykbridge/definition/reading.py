@@ -11,6 +11,7 @@ import msgspec
 from tykbridge.definition import checks, classic, oas, tree
 from tykbridge.definition.model import Bundle, Capabilities, Definition, Extractor, Hook, Phase, Section
 from tykbridge.definition.problems import Need, Notice, Problem, Report
+from tykbridge.errors import LoadError
 
 TEXT = "<text>"
 """The file name of a definition that came as text."""
@@ -18,7 +19,7 @@ TEXT = "<text>"
 DEFAULT = Capabilities()
 
 
-class DefinitionError(Exception):
+class DefinitionError(LoadError):
     """A definition that cannot be used. `problems` has every reason; the message holds one a line."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
