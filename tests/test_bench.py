@@ -1,0 +1,46 @@
+"""Checks the figures that `make bench` writes for machines: which way they point, and which Python they are of."""
+
+import importlib.util
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def run(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "bench"))
+    spec = importlib.util.spec_from_file_location("bench_run", root / "bench/run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.modules.pop("harness", None)
+
+
+FAST = {"copy": 20.0, "floor": 100.0, "classic": 5000.0, "full": 250.0, "delta": 200.0}
+SLOW = {"copy": 25.0, "floor": 100.0, "classic": 6000.0, "full": 400.0, "delta": 300.0}
+
+
+@pytest.mark.once
+def test_a_key_without_a_python_holds_the_worst_of_them(run):
+    flat = run.flatten({"3.11": {"add_header": FAST}, "3.13": {"add_header": SLOW}})
+    assert flat["py311.dispatch.add_header.vs_classic"] == 20
+    assert flat["dispatch.add_header.vs_classic"] == flat["py313.dispatch.add_header.vs_classic"] == 15
+    assert flat["dispatch.add_header.vs_floor"] == flat["py313.dispatch.add_header.vs_floor"] == 4
+    assert flat["dispatch.add_header.delta.vs_floor"] == 3
+    assert flat["py311.dispatch.add_header.full_ns"] == 250
+
+
+@pytest.mark.once
+def test_bodies_are_compared_with_a_copy_and_with_a_delta_without_one(run):
+    flat = run.flatten({"3.11": {"add_header": FAST, "unread_body": SLOW, "read_body": SLOW}})
+    assert flat["dispatch.read_body.vs_copy"] == 16
+    assert flat["dispatch.unread_body.delta.vs_small"] == 1.5
+    assert "dispatch.add_header.vs_copy" not in flat
+
+
+@pytest.mark.once
+def test_the_table_names_every_scenario(run):
+    text = run.table("3.11.7", {"add_header": FAST, "read_body": SLOW})
+    assert "adds a header" in text
+    assert "reads a 100 KB body" in text
+    assert "20.0" in text
