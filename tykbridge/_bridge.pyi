@@ -1,7 +1,7 @@
 """The module in Cython, as Python code sees it: views of messages, handlers, and what plugins say to the host.
 
-Views behave as google.protobuf's messages, maps and repeated fields do. Fields are attributes, whose types depend on the
-message; stubs/ has them for plugins.
+Views behave as google.protobuf's messages, maps and repeated fields do. Fields are attributes; their types depend on
+the message (stubs/ has them for plugins).
 """
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
