@@ -1,4 +1,4 @@
-"""What the pages say: README's plugin and host run and print what it prints, and links lead somewhere."""
+"""What the pages say: README's plugin and host run and print what it prints; what pages name is there."""
 
 import re
 import subprocess
@@ -53,6 +53,17 @@ def test_links_lead_somewhere(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+@pytest.mark.once
+def test_every_check_of_the_security_model_is_there():
+    text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    checks = re.findall(r"`((?:tests|fuzz)/[\w/.]+)(?:::(\w+))?`", text)
+    assert len(checks) > 20
+    for path, name in checks:
+        assert (ROOT / path).is_file(), f"docs/security.md names {path}, which is not there"
+        found = re.search(rf"\b{name}\(", (ROOT / path).read_text(encoding="utf-8"))
+        assert not name or found, f"docs/security.md names {path}::{name}, which is not there"
 
 
 @pytest.mark.once
