@@ -5,6 +5,7 @@ opens it at run time and exports nothing. Their scenarios check themselves; what
 """
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tykbridge import installation
+from tykbridge import __version__, installation
 
 MIDDLEWARE = """\
 from tyk.decorators import *
@@ -141,6 +142,7 @@ def libpython() -> Path:
         "forked_by_a_hook",
         "exit_with_hooks_running",
         "signals",
+        "signals_at_their_defaults",
         "exported_functions_win",
         "failures_are_told_once",
         "nested_calls",
@@ -197,7 +199,11 @@ def test_libpython_is_loaded_but_not_started(opened):
 @pytest.fixture
 def report_start(opened, hosts, bundles) -> Callable[..., str]:
     """What tykb_init answers, and the Python that runs then."""
-    return lambda library=None, **changes: opened("report_start", library or installation.library(), **changes).stdout
+
+    def run(*words: object, **changes: str | None) -> str:
+        return opened("report_start", *(words or [installation.library()]), **changes).stdout
+
+    return run
 
 
 @pytest.fixture
@@ -314,6 +320,82 @@ def test_what_a_site_prints_at_its_start_is_no_answer(report_start, wrapped):
     assert report_start(TYKBRIDGE_PYTHON=str(wrapped("print('welcome')"))) == f"0 \n{sys.executable}\n"
 
 
+def test_another_libpython_is_loaded(report_start, wrapped):
+    version = "{}.{}.{}".format(*sys.version_info)
+    python = wrapped("import sys; sys.version_info = (3, 99, 0)")
+    out = report_start(installation.library(), libpython(), TYKBRIDGE_PYTHON=str(python))
+    assert out.startswith(f"-3 this process has loaded libpython {version}, but {sys.executable} is Python 3.99: ")
+
+
+def pretend(wrapped: Callable[[str], Path], folder: Path) -> tuple[str, Path]:
+    """A Python whose libpython is what the caller puts there."""
+    python = wrapped(
+        f"import sysconfig; sysconfig.get_config_vars().update(INSTSONAME='libp.so', LIBDIR={str(folder)!r})"
+    )
+    return str(python), folder / "libp.so"
+
+
+def test_a_libpython_that_cannot_be_loaded(report_start, wrapped, tmp_path):
+    python, library = pretend(wrapped, tmp_path)
+    library.write_text("no library")
+    assert report_start(TYKBRIDGE_PYTHON=python).startswith(f"-3 cannot load {library}: ")
+
+
+def test_a_libpython_without_what_is_needed(report_start, wrapped, tmp_path):
+    python, library = pretend(wrapped, tmp_path)
+    (tmp_path / "p.c").write_text("int Py_IsInitialized(void) { return 0; }")
+    compile_c(library, "-shared", "-fPIC", tmp_path / "p.c")
+    out = report_start(TYKBRIDGE_PYTHON=python)
+    assert out == "-3 this process's Python has no Py_GetVersion: tykbridge needs CPython 3.11 or later\n"
+
+
+def test_a_python_that_does_not_start(report_start, wrapped, root, tmp_path):
+    python, library = pretend(wrapped, tmp_path)
+    wanted = set(re.findall(r"^  X\([^,]*, (\w+), ", (root / "csrc/python.c").read_text(), flags=re.MULTILINE))
+    own = {"Py_GetVersion", "Py_IsInitialized", "Py_PreInitialize", "PyConfig_SetBytesArgv", "Py_InitializeFromConfig"}
+    lines = [
+        "typedef struct { int type; const char *function, *message; int code; } status;",
+        f'const char *Py_GetVersion(void) {{ return "{sys.version.split()[0]} (fake)"; }}',
+        "int Py_IsInitialized(void) { return 0; }",
+        "status Py_PreInitialize(void) { return (status){0}; }",
+        "status PyConfig_SetBytesArgv(void) { return (status){0}; }",
+        'status Py_InitializeFromConfig(void) { static int n; return (status){1, "init", n++ ? "2" : "no disk", 0}; }',
+        *(f"void {name}(void) {{}}" for name in sorted(wanted - own)),
+    ]
+    assert own < wanted
+    (tmp_path / "p.c").write_text("\n".join(lines))
+    compile_c(library, "-shared", "-fPIC", tmp_path / "p.c")
+    words = f"-3 Python ({sys.executable}) did not start: init: no disk\n"
+    assert report_start(TYKBRIDGE_PYTHON=python) == words
+
+
+OTHER_RELEASE = """
+import ctypes
+class Table(ctypes.Structure):
+    _fields_ = [("abi", ctypes.c_uint32), ("size", ctypes.c_uint32), ("version", ctypes.c_char_p)]
+class Message(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("length", ctypes.c_int)]
+out = Message()
+table = Table({abi}, {size}, b"9.9.9")
+assert ctypes.CDLL({library!r}).tykb_register(ctypes.byref(table), ctypes.byref(out)) == -13
+raise ImportError(ctypes.string_at(out.data, out.length).decode())
+"""
+
+
+@pytest.mark.parametrize(("abi", "size"), [(2, 1000), (1, 24)])
+def test_a_package_of_another_release(report_start, tmp_path, abi, size):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    [site] = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (site / "tykbridge").mkdir()
+    code = OTHER_RELEASE.format(abi=abi, size=size, library=str(installation.library()))
+    (site / "tykbridge/__init__.py").touch()
+    (site / "tykbridge/_bridge.py").write_text(code)
+    out = report_start(TYKBRIDGE_PYTHON=str(tmp_path / "venv"))
+    assert out.startswith("-13 importing tykbridge in ")
+    assert f"libtykbridge {__version__} (ABI 1, " in out
+    assert f"the package tykbridge 9.9.9 (ABI {abi}, {size} bytes) do not fit: install the same release" in out
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a program away; tests/c/test_locate.c has the rules")
 @pytest.mark.once
 def test_a_set_user_id_process_asks_neither_environment_nor_path(hosts, bundles, tmp_path_factory):
@@ -379,6 +461,10 @@ lib.tykb_set_host(ctypes.byref(Host(ctypes.sizeof(Host), None, None, on_event)))
 def spin(program):
     while dispatch(program) is not None:
         pass
+for _ in range(3):  # threads of Python's own, which end
+    thread = threading.Thread(target=dispatch, args=["result = ''"])
+    thread.start()
+    thread.join()
 for program in ["tyk.trigger_event('inside', '')", "tyk.trigger_event('inside', ''); sum(range(10000))"]:
     threading.Thread(target=spin, args=[program], daemon=True).start()
 for _ in range(20):

@@ -133,7 +133,8 @@ static void start_from_many_threads(void) {
   for (int i = 0; i < 8; i++) spawn(&threads[i], start_and_run, NULL);
   for (int i = 0; i < 8; i++) CHECK(pthread_join(threads[i], NULL) == 0);
   CHECK(Python_Init() == TYKB_OK && Python_LoadDispatcher() == TYKB_OK);
-  CHECK(run(&lib, "import sys; result = ' '.join(sys.argv) + str(sys.stdout.line_buffering)", "True") == TYKB_OK);
+  CHECK(run(&lib, "import sys; result = repr((sys.argv, sys.stdout.line_buffering, sys.flags.utf8_mode))",
+            "([''], True, 1)") == TYKB_OK);
 }
 
 static void search_path(void) {
@@ -321,13 +322,11 @@ static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int number) { interrupted = number; }
 
-static void signals(void) {
-  struct sigaction before[65], now, mine = {.sa_handler = on_interrupt};
-  sigset_t mask_before, mask;
+/* `interrupt` is what the host does at a SIGINT: Python would take the signal where that is the default. */
+static void check_signals(void (*interrupt)(int)) {
+  struct sigaction before[65], now, mine = {.sa_handler = interrupt};
+  sigset_t mask_before, mask, pending;
   sigaction(SIGINT, &mine, NULL);
-  sigemptyset(&mask);
-  sigaddset(&mask, SIGUSR2);
-  pthread_sigmask(SIG_SETMASK, &mask, &mask_before);
   memset(before, 0, sizeof before);
   pthread_sigmask(SIG_SETMASK, NULL, &mask_before);
   for (int number = 1; number < 65; number++) sigaction(number, NULL, &before[number]);
@@ -351,10 +350,23 @@ static void signals(void) {
   }
   pthread_sigmask(SIG_SETMASK, NULL, &mask);
   CHECK(memcmp(&mask, &mask_before, sizeof mask) == 0);
-  raise(SIGINT);
-  CHECK(interrupted == SIGINT);
+
+  /* A signal that only Python's own thread could take waits for the host. */
+  sigaddset(&mask, SIGTERM);
+  pthread_sigmask(SIG_SETMASK, &mask, NULL);
+  kill(getpid(), SIGTERM);
+  sigpending(&pending);
+  CHECK(sigismember(&pending, SIGTERM));
   CHECK(run(&lib, "result = 'on'", "on") == TYKB_OK);
 }
+
+static void signals(void) {
+  check_signals(on_interrupt);
+  raise(SIGINT);
+  CHECK(interrupted == SIGINT);
+}
+
+static void signals_at_their_defaults(void) { check_signals(SIG_DFL); }
 
 /* ---- The host's own functions ---- */
 
@@ -401,7 +413,7 @@ static void nested_calls(void) {
   CHECK(events == 1);
 }
 
-/* Cython's example of the classic documentation, built by the test; `root` is followed by its folder. */
+/* The example of the classic documentation, in Cython; the test builds it. */
 static void classic_cython_module(void) {
   Python_SetEnv(getenv("MODULE_FOLDER"));
   start(&lib, root);
@@ -423,6 +435,7 @@ static const struct {
     {"forked_by_a_hook", forked_by_a_hook},
     {"exit_with_hooks_running", exit_with_hooks_running},
     {"signals", signals},
+    {"signals_at_their_defaults", signals_at_their_defaults},
     {"exported_functions_win", exported_functions_win},
     {"failures_are_told_once", failures_are_told_once},
     {"nested_calls", nested_calls},
