@@ -1,13 +1,7 @@
 """`tyk.session`: the session and its parts."""
 
-from tykbridge.compat.views import message_type
+from tykbridge.compat.tyk.object import AccessDefinition, AccessSpec, BasicAuthData, JWTData, Monitor, SessionState
 
 __all__ = ["AccessDefinition", "AccessSpec", "BasicAuthData", "JWTData", "Monitor", "SessionState", "TykSession"]
 
-AccessDefinition = message_type("AccessDefinition")
-AccessSpec = message_type("AccessSpec")
-BasicAuthData = message_type("BasicAuthData")
-JWTData = message_type("JWTData")
-Monitor = message_type("Monitor")
-SessionState = message_type("SessionState")
 TykSession = SessionState
