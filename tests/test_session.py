@@ -383,7 +383,8 @@ def test_the_limit_of_an_api_counts_before_the_sessions():
     counters = MemoryCounters(Clock())
     assert passing(session, counters, 5, "a") == 1
     assert passing(session, counters, 5, "b") == 3
-    assert limit_of(session, "c") == limit_of(session, "b") == (Limit(quota_max=3), "")
+    assert limit_of(session, "a") == (Limit(quota_max=1), "a")
+    assert limit_of(session, "c") == limit_of(session, "b") == (session, "")
 
 
 def test_apis_of_one_scope_share_their_counters():

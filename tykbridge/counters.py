@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 
-class Hit(NamedTuple):
+class Hit(msgspec.Struct, frozen=True, gc=False):
     """What counting one request came to."""
 
     allowed: bool
@@ -36,6 +38,11 @@ class Counters(Protocol):
         """Forget what was counted on `key`."""
 
 
+class _Window(msgspec.Struct, gc=False):
+    passed: int
+    resets: float
+
+
 class MemoryCounters:
     """Counters in this process's memory."""
 
@@ -47,7 +54,7 @@ class MemoryCounters:
         self._clock = clock
         # Reentrant: a finalizer that runs while a request is counted may send one on the same thread.
         self._lock = threading.RLock()
-        self._windows: dict[str, tuple[int, float]] = {}
+        self._windows: dict[str, _Window] = {}
         self._room = self._ROOM
 
     def __len__(self) -> int:
@@ -57,16 +64,16 @@ class MemoryCounters:
         """Count one request; see `Counters.hit`."""
         now = self._clock()
         with self._lock:
-            passed, resets = self._windows.get(key, (0, -1.0))
-            # A count that never ended ends when its limit learns to renew.
-            if window > 0 if resets == 0.0 else now >= resets:
-                passed, resets = 0, now + window if window > 0 else 0.0
-            if passed >= limit:
-                return Hit(False, passed, resets)
-            self._windows[key] = passed + 1, resets
-            if len(self._windows) > self._room:
-                self._sweep(now)
-            return Hit(True, passed + 1, resets)
+            counted = self._windows.get(key)
+            # A window that never ended ends when its limit learns to renew.
+            if counted is None or (now >= counted.resets if counted.resets else window > 0):
+                counted = self._windows[key] = _Window(0, now + window if window > 0 else 0.0)
+                if len(self._windows) > self._room:
+                    self._sweep(now)
+            if counted.passed >= limit:
+                return Hit(False, counted.passed, counted.resets)
+            counted.passed += 1
+            return Hit(True, counted.passed, counted.resets)
 
     def reset(self, key: str) -> None:
         """Forget what was counted on `key`."""
@@ -74,5 +81,5 @@ class MemoryCounters:
             self._windows.pop(key, None)
 
     def _sweep(self, now: float) -> None:
-        self._windows = {key: item for key, item in self._windows.items() if item[1] == 0.0 or now < item[1]}
+        self._windows = {key: item for key, item in self._windows.items() if not item.resets or now < item.resets}
         self._room = max(self._ROOM, 2 * len(self._windows))

@@ -387,21 +387,12 @@ def _path_regex(url: str) -> Any:
     return compile_regex(_PARAMETER.sub("[^/]+", url))
 
 
-def limit_of(session: Session, api_id: str) -> tuple[Limit, str]:
-    """Give the limit that counts for an API, and the scope of its counters."""
+def limit_of(session: Session, api_id: str) -> tuple[Limit | Session, str]:
+    """Give what limits the use of an API, its own limit or the session, and the scope of its counters."""
     access = session.access_rights.get(api_id)
-    scope = access.allowance_scope if access is not None else ""
-    if access is not None and not access.limit.empty:
-        return access.limit, scope
-    return (
-        Limit(
-            rate=session.rate,
-            per=session.per,
-            quota_max=session.quota_max,
-            quota_renewal_rate=session.quota_renewal_rate,
-        ),
-        scope,
-    )
+    if access is None:
+        return session, ""
+    return session if access.limit.empty else access.limit, access.allowance_scope
 
 
 def count(
@@ -435,8 +426,7 @@ def note_allowance(session: Session, api_id: str, allowance: Allowance) -> None:
     """Write what is left of the quota into the session, where plugins and stores see it."""
     if allowance.quota_remaining is None:
         return
-    access = session.access_rights.get(api_id)
-    place = access.limit if access is not None and not access.limit.empty else session
+    place, _ = limit_of(session, api_id)
     place.quota_remaining = allowance.quota_remaining
     place.quota_renews = int(allowance.quota_renews)
 
