@@ -8,6 +8,7 @@
 #include "api.h"
 #include "mem.h"
 #include "object.h"
+#include "status.h"
 
 #define LEVELS 3            /* numbers in a path */
 #define NUMBER_CLEARED 1000 /* proto/tykbridge_delta.proto */
@@ -101,6 +102,13 @@ static void builder_fault(struct tykb_builder *builder, int status, uint32_t pat
   va_end(arguments);
 }
 
+/* The message, begun when something is added first. NULL: no memory. */
+static struct tykb_node *builder_root(struct tykb_builder *builder) {
+  if (!builder->root)
+    builder->root = tykb_context_root(builder->context, &tykb_type_Object, (struct tykb_span){NULL, 0});
+  return builder->root;
+}
+
 /* The field that `path` names, and in *node the message that holds it. NULL: a fault, now or before. */
 static const struct tykb_field *builder_find(struct tykb_builder *builder, uint32_t path, struct tykb_node **node) {
   const struct tykb_field *fields[LEVELS];
@@ -114,9 +122,7 @@ static const struct tykb_field *builder_find(struct tykb_builder *builder, uint3
                   "no such field; take a name of enum tykb_path, or TYKB_PATH(4, number, 0) for the session's");
     return NULL;
   }
-  if (!builder->root)
-    builder->root = tykb_context_root(builder->context, &tykb_type_Object, (struct tykb_span){NULL, 0});
-  *node = builder->root;
+  *node = builder_root(builder);
   status = *node ? TYKB_OK : TYKB_E_NO_MEMORY;
   for (size_t i = 0; i + 1 < count && status == TYKB_OK; i++) status = tykb_node_child(*node, fields[i], node);
   if (status == TYKB_OK) return fields[count - 1];
@@ -320,6 +326,7 @@ void tykb_builder_pair(tykb_builder *builder, uint32_t path, const char *key, si
 }
 
 int tykb_builder_finish(tykb_builder *builder, struct CoProcessMessage *out) {
+  struct tykb_node *root;
   void *data = NULL;
   size_t size = 0;
   int status;
@@ -327,24 +334,19 @@ int tykb_builder_finish(tykb_builder *builder, struct CoProcessMessage *out) {
   if (!out) return TYKB_E_ARGUMENT;
   *out = (struct CoProcessMessage){NULL, 0};
   if (!builder) return TYKB_E_NO_MEMORY;
-  if (!builder->root && builder->status == TYKB_OK) {
-    builder->root = tykb_context_root(builder->context, &tykb_type_Object, (struct tykb_span){NULL, 0});
-    if (!builder->root) builder->status = TYKB_E_NO_MEMORY;
-  }
   status = builder->status;
   if (status == TYKB_OK) {
-    status = tykb_node_write(builder->root, TYKB_REPLY_FULL, tykb_reply_alloc, &data, &size);
+    root = builder_root(builder);
+    status = root ? tykb_node_write(root, TYKB_REPLY_FULL, tykb_reply_alloc, &data, &size) : TYKB_E_NO_MEMORY;
     if (status == TYKB_E_TOO_LARGE)
       snprintf(builder->words, sizeof builder->words, "the message has more than %d bytes", INT_MAX);
     else
       snprintf(builder->words, sizeof builder->words, "no memory");
   }
-  if (status != TYKB_OK) {
-    size = strlen(builder->words);
-    data = tykb_reply_alloc(size);
-    if (data) memcpy(data, builder->words, size);
-  }
-  if (data) *out = (struct CoProcessMessage){data, (int)size};
+  if (status == TYKB_OK)
+    *out = (struct CoProcessMessage){data, (int)size};
+  else
+    tykb_fail(out, status, "%s", builder->words);
   tykb_context_reset(builder->context);
   *builder = (struct tykb_builder){.context = builder->context};
   return status;

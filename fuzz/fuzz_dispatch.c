@@ -10,17 +10,17 @@
 #include "mem.h"
 #include "object.h"
 
-#define ASSERT(condition)                                                            \
-  do {                                                                               \
-    if (!(condition)) {                                                              \
-      fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
-      abort();                                                                       \
-    }                                                                                \
+#define ASSERT(condition)                                                                                              \
+  do {                                                                                                                 \
+    if (!(condition)) {                                                                                                \
+      fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                                   \
+      abort();                                                                                                         \
+    }                                                                                                                  \
   } while (0)
 
 #define HOOKS 8
-#define SCARCE 0x40    /* in the first byte: memory runs out */
-#define AS_IT_IS 0x80  /* nothing is put behind the message */
+#define SCARCE 0x40   /* in the first byte: memory runs out */
+#define AS_IT_IS 0x80 /* nothing is put behind the message */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -119,7 +119,10 @@ static int dispatch(const struct CoProcessMessage *in, uint32_t flags, long fail
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const char *const hooks[HOOKS] = {"Nothing", "Read", "Write", "Remove", "Merge", "Keep", "Raise", "Wrong"};
-  static const char bundle[] = "\x32\x10\x0a\x0b" "bundle_hash" "\x12\x01" "b"; /* spec["bundle_hash"] = "b" */
+  static const char bundle[] = "\x32\x10\x0a\x0b"
+                               "bundle_hash"
+                               "\x12\x01"
+                               "b"; /* spec["bundle_hash"] = "b" */
   struct CoProcessMessage in;
   uint8_t *message, *p;
   uint8_t choice;
