@@ -10,6 +10,7 @@ from tests.host.fixtures import bundle, host  # noqa: F401
 # Random examples cost most of the time; their number does not tell one Python version from another.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("core", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("soak", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile("default")
 
 
