@@ -185,8 +185,10 @@ static void test_not_utf8(void) {
   CHECK(!is_utf8(BYTES("\xf0\x9f\x90")));
   CHECK(!is_utf8(BYTES("\xc3\x28"))); /* no continuation */
   CHECK(!is_utf8(BYTES("\xe6\x97\x28")));
+  CHECK(!is_utf8(BYTES("\xe6\x97\xc0")));
   CHECK(!is_utf8(BYTES("\xe6\x28\x97")));
   CHECK(!is_utf8(BYTES("\xf0\x9f\x90\x28")));
+  CHECK(!is_utf8(BYTES("\xf0\x9f\x90\xff")));
   CHECK(!is_utf8(BYTES("\xc0\x80"))); /* overlong */
   CHECK(!is_utf8(BYTES("\xc1\xbf")));
   CHECK(!is_utf8(BYTES("\xe0\x9f\xbf")));
