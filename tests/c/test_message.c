@@ -94,6 +94,7 @@ static void test_entries_that_lack_something(void) {
   CHECK(READS(METADATA "\x00", "5 ."));
   CHECK(READS(METADATA "\x06" VALUE S1("v") KEY S1("k"), "5[k]=v ."));
   CHECK(READS(METADATA "\x09" KEY S1("k") VALUE S1("1") VALUE S1("2"), "5[k]=2 ."));
+  CHECK(READS(METADATA "\x05" VALUE S1("v") "\x08\x07", "5=v .")); /* a key that is a number is none */
   CHECK(READS(METADATA "\x09" UNKNOWN KEY S1("k") VALUE S1("v"), "5[k]=v ."));
 }
 
@@ -108,6 +109,8 @@ static void test_pieces_come_in_the_order_of_the_bytes(void) {
 
 static void test_what_is_unknown_is_passed_over(void) {
   CHECK(READS(UNKNOWN UNKNOWN_STRING HOOK_NAME S1("h") UNKNOWN, "2=h ."));
+  CHECK(READS("\x09" ONE HOOK_NAME S1("h"), "2=h ."));
+  CHECK(READS(SESSION "\x05\x18\x07" ORG_ID S1("o"), "4.11=o ."));
   CHECK(READS(REQUEST "\x06" UNKNOWN URL S1("/"), "3.5=/ ."));
   CHECK(READS("\x10\x07\x0a\x01x\x1b\x1c\x2dzzzz" HOOK_NAME S1("h"), "2=h .")); /* known numbers, other wire types */
 }
