@@ -134,6 +134,7 @@ def plot(results: dict[str, Times], path: Path) -> None:
             text = f" {each['classic'] / each['full']:.1f} times as fast"
             axis.text(each["full"], row + 0.1, text, va="center", fontsize=7, color="#1d6fb8")
         axis.set_xscale("log")
+        axis.set_xlim(left=30)
         axis.set_title(f"CPython {version}")
         axis.set_xlabel("nanoseconds per dispatch")
         axis.set_yticks(range(len(times)), [TITLES[scenario] for scenario in times])
@@ -164,7 +165,7 @@ def main() -> int:
     """Entry point; 0, or 1 with the reason on standard error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("python", nargs="*", type=Path, help="interpreters; by default 3.11 and 3.13")
-    parser.add_argument("--rounds", type=int, default=300, help="rounds of 2 ms for each contender (default: 300)")
+    parser.add_argument("--rounds", type=int, default=200, help="rounds of 2 ms for each contender (default: 200)")
     parser.add_argument(
         "--only", nargs="+", choices=TITLES, metavar="SCENARIO", help="these scenarios, no files written"
     )
