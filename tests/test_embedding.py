@@ -110,7 +110,8 @@ def bundles(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def linked(hosts, bundles) -> Callable[..., subprocess.CompletedProcess[str]]:
-    return lambda scenario, **changes: succeed([hosts / "linked", scenario, bundles], **changes)
+    under = shlex.split(os.environ.get("TYKB_UNDER", ""))  # valgrind, from the soak
+    return lambda scenario, **changes: succeed([*under, hosts / "linked", scenario, bundles], **changes)
 
 
 @pytest.fixture
