@@ -80,7 +80,7 @@ struct tykb_builder {
   char words[WORDS_SIZE]; /* of the first fault: no allocation could fail to report one */
 };
 
-/* Keeps the fault when it is the first: "request.method: not UTF-8". */
+/* Keeps the fault, the first: builder_find lets nothing happen after one. "request.method: the text is not UTF-8". */
 static void builder_fault(struct tykb_builder *builder, int status, uint32_t path, const char *format, ...) {
   const struct tykb_field *fields[LEVELS];
   size_t count = path_fields(path, fields);
@@ -88,7 +88,6 @@ static void builder_fault(struct tykb_builder *builder, int status, uint32_t pat
   int length = 0;
   va_list arguments;
 
-  if (builder->status != TYKB_OK) return;
   builder->status = status;
   if (status == TYKB_E_NO_MEMORY) format = "no memory";
   for (size_t i = 0; i < count && length >= 0 && length < NAME_SIZE; i++)
@@ -178,11 +177,11 @@ static void builder_put(struct tykb_builder *builder, uint32_t path, struct tykb
   if (status != TYKB_OK) builder_fault(builder, status, path, "cannot be set");
 }
 
+/* Merges bytes in; also without any, the message is there afterwards. */
 static void builder_merge(struct tykb_builder *builder, uint32_t path, const struct tykb_field *field,
                           struct tykb_node *node, struct tykb_span bytes) {
-  int status = tykb_node_touch(node);
+  int status = tykb_node_merge(node, bytes);
 
-  if (status == TYKB_OK) status = tykb_node_merge(node, bytes);
   if (status != TYKB_OK) builder_fault(builder, status, path, "the bytes are no serialised %s", field->child->name);
 }
 

@@ -31,7 +31,7 @@ static uint64_t load_little(const uint8_t *p, unsigned size) {
   return value;
 }
 
-/* A tag and, unless it opens a group, what follows it. An end tag is given out: what it means is the caller's to say. */
+/* A tag and, unless it opens a group, what follows it. An end tag is given out, for the caller to judge. */
 static const uint8_t *read_flat(const uint8_t *p, const uint8_t *end, struct tykb_wire_field *field) {
   const uint8_t *start = p;
   uint64_t tag, size;
@@ -123,7 +123,7 @@ static const uint8_t *skip_ascii(const uint8_t *p, const uint8_t *end) {
   return p;
 }
 
-/* The length of the sequence at `p`, 0 where it is none: the table of well-formed bytes of the Unicode standard (3-7). */
+/* The length of the sequence at `p`, 0 where it is none: table 3-7 of the Unicode standard. */
 static size_t sequence_size(const uint8_t *p, size_t left) {
   uint8_t lead = p[0], low = 0x80, high = 0xbf;
   size_t size;

@@ -28,7 +28,9 @@ struct tykb_span {
 };
 
 /* What follows the last byte. NULL + 0, which an empty span would give, is undefined in C. */
-static inline const uint8_t *tykb_span_end(struct tykb_span span) { return span.size ? span.data + span.size : span.data; }
+static inline const uint8_t *tykb_span_end(struct tykb_span span) {
+  return span.size ? span.data + span.size : span.data;
+}
 
 /* One field of a message: its number and type, its value, and where it stands. */
 struct tykb_wire_field {

@@ -10,8 +10,9 @@ python=$2
 cd "$(dirname "$0")/.."
 mkdir -p "$out"
 sanitize=address,undefined
-flags=(-std=c11 -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all -Icsrc -DTYKB_TEST_ALLOC '-DTYKB_VERSION="'"$(
-    "$python" -c 'import runpy; print(runpy.run_path("tykbridge/_version.py")["__version__"])')"'"' -include csrc/exports.h
+version=$("$python" -c 'import runpy; print(runpy.run_path("tykbridge/_version.py")["__version__"])')
+flags=(-std=c11 -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all -Icsrc -include csrc/exports.h
+    -DTYKB_TEST_ALLOC "-DTYKB_VERSION=\"$version\""
     "-DFUZZ_PYTHON=\"$("$python" -c 'import sys; print(sys.executable)')\"")
 libraries=(-ldl -lpthread -lm)
 
@@ -30,8 +31,9 @@ mkdir -p "$package"
 cp -r tykbridge "$package/tykbridge"
 cp -r fuzz/bundle "$package/bundle"
 rm -f "$package"/tykbridge/*.so "$package"/tykbridge/*.so.*
-# NULL + 0 is how Cython spells an empty slice; in our own C it is a fault.
 "$python" -m cython -3 -I csrc tykbridge/_bridge.pyx -o "$out/_bridge.c"
-read -r include suffix < <("$python" -c 'import sysconfig as s; print(s.get_path("include"), s.get_config_var("EXT_SUFFIX"))')
+include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+suffix=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
+# NULL + 0, which Cython writes for "no keyword arguments", is a fault in our own C only.
 clang "${flags[@]}" -fsanitize=$sanitize,fuzzer-no-link -fno-sanitize=pointer-overflow -w -fPIC -shared -I"$include" \
     "$out/_bridge.c" -o "$package/tykbridge/_bridge$suffix"

@@ -1,8 +1,9 @@
 /* Fuzzes tykb_dispatch: the input is a message to a hook that reads or writes all of it (bundle/middleware.py).
  *
- * The first byte chooses the hook and whether memory runs out on the way; the rest is the message, behind which the
- * hook's and the bundle's name are put. build.sh puts the package and the bundle beside the program: the module there is
- * without a library of its own, and finds it, instrumented, in this program. README.md lists what is asserted. */
+ * The first byte chooses the hook and whether memory runs out on the way, the second when; the rest is the message,
+ * behind which the hook's and the bundle's name are put. build.sh puts the package and the bundle beside the program: the
+ * module there is without a library of its own, and finds it, instrumented, in this program.
+ * README.md lists what is asserted. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

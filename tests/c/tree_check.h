@@ -6,7 +6,7 @@
 #include "mem.h"
 #include "object.h"
 
-/* Tags, so that a vector reads as it is meant: REQUEST "\x04" URL "\x02" "/a" is an Object whose request.url is "/a". */
+/* Tags, so that a vector reads as it is meant: REQUEST "\x04" URL S2("/a") is an Object whose request.url is "/a". */
 #define HOOK_TYPE "\x08"
 #define HOOK_NAME "\x12"
 #define REQUEST "\x1a"
