@@ -85,11 +85,11 @@ enum tykb_status {
   TYKB_E_NOT_STARTED = -2, /* Python_Init, or Python_LoadDispatcher, has not succeeded yet */
   TYKB_E_NO_PYTHON = -3,   /* no usable Python found, or it did not start, or tykbridge is not installed in it */
   TYKB_E_NO_MEMORY = -4,
-  TYKB_E_MALFORMED = -5, /* the bytes are no coprocess.Object */
-  TYKB_E_NOT_FOUND = -6, /* no such bundle, or no such hook in it, or a path that is not there */
-  TYKB_E_AMBIGUOUS = -7, /* no bundle is named, and several define the hook */
-  TYKB_E_HOOK = -8,      /* the hook raised, or returned what no hook may return */
-  TYKB_E_LOAD = -9,      /* the bundle could not be loaded */
+  TYKB_E_MALFORMED = -5,  /* the bytes are no coprocess.Object */
+  TYKB_E_NOT_FOUND = -6,  /* no such bundle, or no such hook in it, or a path that is not there */
+  TYKB_E_AMBIGUOUS = -7,  /* no bundle is named, and several define the hook */
+  TYKB_E_HOOK = -8,       /* the hook raised, or returned what no hook may return */
+  TYKB_E_LOAD = -9,       /* the bundle could not be loaded */
   TYKB_E_TOO_LARGE = -10, /* more bytes than an int counts */
   TYKB_E_FORKED = -11,    /* the interpreter was started in the parent of this process */
   TYKB_E_GONE = -12,      /* the interpreter has ended */

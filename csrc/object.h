@@ -73,8 +73,7 @@ void tykb_context_free(struct tykb_context *context);
 /* Forgets every node and keeps the first block of memory for the next message. */
 void tykb_context_reset(struct tykb_context *context);
 /* The message that `input` spells, as the root of a tree. Borrows the bytes. NULL: no memory. */
-struct tykb_node *tykb_context_root(struct tykb_context *context, const struct tykb_type *type,
-                                    struct tykb_span input);
+struct tykb_node *tykb_context_root(struct tykb_context *context, const struct tykb_type *type, struct tykb_span input);
 /* Copies what was borrowed, so that the tree outlives the input. */
 int tykb_context_own_input(struct tykb_context *context);
 /* For when that copy cannot be had: whatever still points into the input reads as empty from now on. */

@@ -110,8 +110,8 @@ static size_t plan_list(const struct tykb_slot *slot) {
   for (size_t i = first; i < list->count; i++) {
     struct tykb_element *element = &list->elements[i];
     if (list->field->kind == TYKB_KIND_MESSAGE)
-      size += len_size(list->field->number,
-                       element->node ? plan(element->node, true, false) : element->value.text.size);
+      size +=
+          len_size(list->field->number, element->node ? plan(element->node, true, false) : element->value.text.size);
     else
       size += scalar_size(list->field, element->value);
   }

@@ -136,7 +136,9 @@ def main() -> int:
     text = generate()
     if sys.argv[1:] == ["--check"]:
         if TARGET.read_text() != text:
-            print(f"{TARGET.relative_to(ROOT)} is not what proto/ says: run python tools/gen_fields.py", file=sys.stderr)
+            print(
+                f"{TARGET.relative_to(ROOT)} is not what proto/ says: run python tools/gen_fields.py", file=sys.stderr
+            )
             return 1
         return 0
     TARGET.write_text(text)

@@ -1,4 +1,4 @@
-"""What the module uses of C: the message tree (csrc/object.h), the library (csrc/api.h, csrc/table.h), and its own types."""
+"""What the module uses of C: the message tree (csrc/object.h), the library (api.h, table.h), and its own types."""
 
 from cpython.object cimport PyObject
 from libc.stddef cimport size_t

@@ -13,7 +13,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_AsStringAndSize, PyBytes_F
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject, PyObject_GenericGetAttr
 from cpython.pycapsule cimport PyCapsule_New
-from cpython.ref cimport Py_INCREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
@@ -226,7 +225,7 @@ def publish(handlers):
     del old
 
 
-# ---- Dispatch ---------------------------------------------------------------------------------------------------------
+# ---- Dispatch --------------------------------------------------------------------------------------------------------
 
 @cython.final
 cdef class Frame:
@@ -469,7 +468,6 @@ cdef int call(Frame frame, Handler handler, CoProcessMessage *out) except 1:
 
 cdef bint take_result(Frame frame, int arity, object result) except -1:
     """Takes over what a hook returned; False where no hook may return that."""
-    cdef Message session
     if arity == 5:
         return take_response(frame, result)
     if not isinstance(result, (tuple, list)) or len(result) != arity - 1:
@@ -540,7 +538,7 @@ cdef int take_message(Message place, object value) except -1:
     return 0
 
 
-# ---- The table for the library, and what plugins call -----------------------------------------------------------------
+# ---- The table for the library, and what plugins call ----------------------------------------------------------------
 
 cdef int cold(str name, tuple arguments, CoProcessMessage *out) noexcept:
     """Calls a function of tykbridge.runtime for the library."""

@@ -77,7 +77,6 @@ cdef int failed(int status, str where) except -1:
     raise RuntimeError(f"{where}: {tykb_status_name(status).decode()}")
 
 
-
 cdef inline tykb_span span_of(const char *data, Py_ssize_t size):
     cdef tykb_span span
     span.data = <const uint8_t *>data
