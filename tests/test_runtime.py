@@ -214,6 +214,19 @@ def test_words_for_what_is_missing(host: Watched, root: Path) -> None:
     assert words(lambda: host.run("X", None))[1].endswith("; not loaded because broken: broken")
 
 
+def test_an_empty_hash_names_no_bundle(host: Watched, root: Path) -> None:
+    runtime.load_bundle(str(trees.write(root, {"middleware.py": HOOK.format("1")})), "b")
+    assert host.value("") == "1"
+    assert words(lambda: host.run("X", "")) == ("TYKB_E_NOT_FOUND", 'no bundle defines the hook "X" (bundles: b)')
+    with pytest.raises(LoadError, match="a bundle needs a name"):
+        runtime.load_bundle(str(root), "")
+
+
+def test_a_hook_that_was_loaded_between_the_call_and_its_words(host: Watched, root: Path) -> None:
+    runtime.load_bundle(str(trees.write(root, {"middleware.py": HOOK.format("1")})), "b")
+    assert str(runtime.missing("b", "H")) == 'hook "H" of bundle "b" was not loaded yet when it was called'
+
+
 def test_many_names_are_cut(host: Watched, root: Path) -> None:
     trees.write(root, {f"bundle-{number:02}/middleware.py": HOOK.format("1") for number in range(25)})
     runtime.new_dispatcher(str(root))

@@ -407,14 +407,14 @@ cdef int run(Frame frame, uint32_t flags, CoProcessMessage *out) except 1:
 
 
 cdef Handler find_otherwise(tykb_span bundle, tykb_span name):
-    """For a message without bundle_hash, the one hook of that name; otherwise raises what is missing."""
+    """For a message without bundle_hash, or an empty one, the one hook of that name; otherwise raises what is missing."""
     from tykbridge import runtime
 
-    if bundle.data == NULL:
+    if bundle.size == 0:
         handler = by_name.get(bytes_of(name))
         if handler is not None:
             return <Handler>handler
-    raise runtime.missing(text_of(bundle) if bundle.data != NULL else None, text_of(name))
+    raise runtime.missing(text_of(bundle) if bundle.size else None, text_of(name))
 
 
 cdef int settle(Frame frame) except -1:

@@ -241,6 +241,8 @@ class Registry:
         if hook in version.bundle.events:
             place = version.bundle.events[hook].place
             return NotFoundError(f'"{hook}" of bundle "{bundle}" is no hook: {place} marks it with @Event, not @Hook')
+        if hook in version.bundle.hooks:
+            return NotFoundError(f'hook "{hook}" of bundle "{bundle}" was not loaded yet when it was called')
         there = _list(version.bundle.hooks)
         return NotFoundError(f'bundle "{bundle}" ({version.bundle.root}) has no hook "{hook}" (hooks: {there})')
 

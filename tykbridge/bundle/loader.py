@@ -63,6 +63,8 @@ def load(path: str, name: str) -> Bundle:
         LoadError: it cannot be loaded; the words name file and line.
     """
     refuse_while_loading(f'loading "{name}"')
+    if not name:  # a message without a bundle's hash would mean it
+        raise LoadError(f"a bundle needs a name: {path} was given none")
     root = pathlib.Path(os.path.abspath(path))
     if not root.is_dir():
         raise NotFoundError(f'bundle "{name}": there is no folder {root}')
