@@ -140,6 +140,8 @@ static int load(struct tykb_map *map) {
       p = tykb_wire_next(p, end, &wire);
       if (wire.number != map->field->number || wire.type != TYKB_WIRE_LEN) continue;
       status = tykb_entry_parse(wire.len, &key, &value);
+      if (!status && map->field->kind == TYKB_KIND_MESSAGE)
+        status = tykb_entry_message(map->context, wire.len, &value);
       if (!status) status = place(map, key, &entry);
       if (status) return status;
       entry->base = true;

@@ -188,6 +188,33 @@ int tykb_entry_parse(struct tykb_span payload, struct tykb_span *key, struct tyk
   return TYKB_OK;
 }
 
+int tykb_entry_message(struct tykb_context *context, struct tykb_span payload, struct tykb_span *value) {
+  const uint8_t *p = payload.data, *end = tykb_span_end(payload);
+  struct tykb_wire_field field;
+  struct tykb_span joined = {NULL, 0};
+  uint8_t *to = NULL;
+  int pieces = 0;
+  while (p < end) {
+    p = tykb_wire_next(p, end, &field);
+    if (!p) return TYKB_E_MALFORMED;
+    if (field.type != TYKB_WIRE_LEN || field.number != 2) continue;
+    if (++pieces == 1) {
+      joined = field.len;
+      continue;
+    }
+    if (pieces == 2) { /* all of them fit into the payload */
+      uint8_t *data = to = tykb_context_alloc(context, payload.size);
+      if (!data) return TYKB_E_NO_MEMORY;
+      to = tykb_wire_put_bytes(to, joined.data, joined.size);
+      joined.data = data;
+    }
+    to = tykb_wire_put_bytes(to, field.len.data, field.len.size);
+    joined.size += field.len.size;
+  }
+  *value = joined;
+  return TYKB_OK;
+}
+
 /* The entry of a map at `p`, behind a tag of one byte, if it is short and as every serialiser writes it: the key, the
  * value, and nothing else. It ends where its value ends. */
 static inline bool short_entry(const uint8_t *p, const uint8_t *end, struct tykb_span *key, struct tykb_span *value) {
@@ -588,6 +615,25 @@ int tykb_node_clear(struct tykb_node *node) {
 
 /* ---- Merging ---- */
 
+static int check(const struct tykb_type *type, struct tykb_span bytes);
+
+/* An entry of a map. Every piece counts, also of what is there twice. */
+static int check_entry(const struct tykb_field *field, struct tykb_span payload) {
+  const uint8_t *p = payload.data, *end = tykb_span_end(payload);
+  struct tykb_wire_field wire;
+  while (p < end) {
+    p = tykb_wire_next(p, end, &wire);
+    if (!p) return TYKB_E_MALFORMED;
+    if (wire.type != TYKB_WIRE_LEN || wire.number < 1 || wire.number > 2) continue;
+    if (wire.number == 2 && field->kind == TYKB_KIND_MESSAGE) {
+      if (check(field->child, wire.len)) return TYKB_E_MALFORMED;
+    } else if (!tykb_wire_is_utf8(wire.len.data, wire.len.size)) {
+      return TYKB_E_MALFORMED;
+    }
+  }
+  return TYKB_OK;
+}
+
 /* Checks bytes that are to be merged: the wire format and, as protobuf's parser does, the UTF-8 of strings. The depth is
  * that of the schema. */
 static int check(const struct tykb_type *type, struct tykb_span bytes) {
@@ -600,8 +646,8 @@ static int check(const struct tykb_type *type, struct tykb_span bytes) {
     if (!field || wire.type != TYKB_WIRE_LEN) continue;
     struct tykb_span value = wire.len;
     if (field->shape == TYKB_MAP) {
-      struct tykb_span key;
-      if (tykb_entry_parse(wire.len, &key, &value) || !tykb_wire_is_utf8(key.data, key.size)) return TYKB_E_MALFORMED;
+      if (check_entry(field, value)) return TYKB_E_MALFORMED;
+      continue;
     }
     if (field->kind == TYKB_KIND_STRING && !tykb_wire_is_utf8(value.data, value.size)) return TYKB_E_MALFORMED;
     if (field->kind == TYKB_KIND_MESSAGE && check(field->child, value)) return TYKB_E_MALFORMED;
@@ -617,6 +663,7 @@ static int merge_field(struct tykb_node *node, const struct tykb_field *field, c
     struct tykb_span key, value;
     status = tykb_node_map(node, field, &map);
     if (!status) status = tykb_entry_parse(wire->len, &key, &value);
+    if (!status && field->kind == TYKB_KIND_MESSAGE) status = tykb_entry_message(node->context, wire->len, &value);
     return status ? status : tykb_map_put_owned(map, key, value);
   }
   if (field->shape == TYKB_REPEATED) {

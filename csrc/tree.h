@@ -95,6 +95,8 @@ bool tykb_field_fits(const struct tykb_field *field, uint32_t wire_type);
 union tykb_value tykb_field_value(const struct tykb_field *field, const struct tykb_wire_field *wire);
 /* The key and value of a map's entry. */
 int tykb_entry_parse(struct tykb_span payload, struct tykb_span *key, struct tykb_span *value);
+/* The value of a message map's entry: should there be several pieces, they make one message, as everywhere. */
+int tykb_entry_message(struct tykb_context *context, struct tykb_span payload, struct tykb_span *value);
 
 struct tykb_span tykb_context_copy(struct tykb_context *context, struct tykb_span text, int *status);
 /* A node that no one owns yet. */
