@@ -227,8 +227,6 @@ cdef class List:
             reorder(self, [])
 
     def __eq__(self, other):
-        if self is other:
-            return True
         if not isinstance(other, (list, List)) and type(other).__name__ not in (
             "RepeatedScalarContainer", "RepeatedCompositeContainer"
         ):

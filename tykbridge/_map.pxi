@@ -76,6 +76,21 @@ class MapItems(ItemsView):
         return iterate(self._mapping, 2)
 
 
+class EntryClass:
+    """google.protobuf's class of a message map's entries, which refuses a view as the value; this takes one."""
+
+    def __init__(self, kind):
+        self._kind = kind
+
+    def __call__(self, **fields):
+        if isinstance(fields.get("value"), Message):
+            fields["value"] = pb_class((<Message>fields["value"]).info).FromString(fields["value"].SerializeToString())
+        return self._kind(**fields)
+
+    def __getattr__(self, name):
+        return getattr(self._kind, name)
+
+
 @cython.final
 @cython.no_gc
 @cython.freelist(16)
@@ -256,7 +271,8 @@ cdef class Map:
     def GetEntryClass(self):
         """The class of the map's entries, which text_format makes."""
         name = "".join(word.capitalize() for word in self.field.name.split("_")) + "Entry"
-        return getattr(pb_class(self.field.owner), name)
+        kind = getattr(pb_class(self.field.owner), name)
+        return kind if self.field.child is None else EntryClass(kind)
 
     def __eq__(self, other):
         if self is other:

@@ -357,8 +357,10 @@ cdef class Message:
     def DiscardUnknownFields(self):
         """Drops fields that no coprocess message has."""
         known = pb_class(self.info).FromString(self.SerializeToString())
+        size = known.ByteSize()
         known.DiscardUnknownFields()
-        self.CopyFrom(known)
+        if known.ByteSize() != size:  # otherwise nothing changes, and what was taken out of the message stays part of it
+            self.CopyFrom(known)
 
     def UnknownFields(self):
         """NotImplementedError, as in google.protobuf: use unknown_fields.UnknownFieldSet on a parsed copy."""
