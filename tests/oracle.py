@@ -187,7 +187,7 @@ def value_bytes(field: FieldDescriptor, odd: bool = True) -> st.SearchStrategy[b
 
 
 def _stray_bytes(descriptor: Descriptor) -> st.SearchStrategy[bytes]:
-    """A field that the message does not know: a strange number, or a known number with a wire type that is not its own."""
+    """A field that the message does not know: a strange number, or a known one with a wire type not its own."""
     strange = st.sampled_from([35, 99, 1000, 2**29 - 1])
     fixed32 = st.sampled_from([field.number for field in descriptor.fields] or [1])
     return st.one_of(
