@@ -45,6 +45,9 @@ def module(tmp_path: Path) -> Any:
             raise Odd
         def syntax(): exec("x = (")
         def import_(): import no_such_module
+        def view():
+            from tyk.session import TykSession
+            TykSession().metadata.update({"a": 1})
     """
     namespace = Namespace("b", str(trees.write(tmp_path / "b", {"middleware.py": code})))
     namespace.open()
@@ -88,12 +91,14 @@ def test_where_it_happened_without_a_folder(module: Any) -> None:
 
 
 def test_a_trace_has_the_plugin_s_frames_only(module: Any) -> None:
-    # The import goes through tykbridge's own __import__.
-    text = failures.trace(raised(module.import_))
-    assert "middleware.py" in text
-    assert source.__file__ not in text
-    assert os.path.dirname(failures.__file__) not in text
-    assert "_tykb_" not in text
+    # The import goes through tykbridge's own __import__, the other through compiled code.
+    for function in (module.import_, module.view):
+        text = failures.trace(raised(function))
+        assert "middleware.py" in text
+        assert source.__file__ not in text
+        assert os.path.dirname(failures.__file__) not in text
+        assert "_tykb_" not in text
+        assert "tykbridge/_" not in text
 
 
 def test_a_trace_tells_causes_and_groups(module: Any) -> None:

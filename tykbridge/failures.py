@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 
 from tykbridge.bundle.namespace import plain
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_BRIDGE = "tykbridge/_bridge.pyx"  # how compiled frames call their file
+_COMPILED = re.compile(r"(^|/)tykbridge/_\w+\.px[dix]$")  # how compiled frames call their files
 
 WORDS_LIMIT = 2_000  # characters; a plugin's exception may hold a whole body
 LOG_LIMIT = 32_000
@@ -71,7 +72,7 @@ def trace(error: BaseException) -> str:
 
 
 def _is_ours(frame: traceback.FrameSummary) -> bool:
-    return frame.filename.startswith(_PACKAGE) or frame.filename.endswith(_BRIDGE)
+    return frame.filename.startswith(_PACKAGE) or _COMPILED.search(frame.filename) is not None
 
 
 def _cut(text: str, limit: int) -> str:
