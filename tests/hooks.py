@@ -1,0 +1,23 @@
+"""Lets a test's own function be the hook of a bundle: `from tests import hooks` in the bundle, `hooks.hook = ...` here."""
+
+from collections.abc import Callable
+from typing import Any
+
+hook: Callable[..., Any]
+
+BUNDLE = """
+from tests import hooks
+from tyk.decorators import *
+
+@Hook
+def three(request, session, spec):
+    return hooks.hook(request, session, spec)
+
+@Hook
+def four(request, session, metadata, spec):
+    return hooks.hook(request, session, metadata, spec)
+
+@Hook
+def five(request, response, session, metadata, spec):
+    return hooks.hook(request, response, session, metadata, spec)
+"""
