@@ -10,7 +10,7 @@ enum { HASHED = 8 }; /* up to so many entries, comparing them all is faster than
 
 /* Keyed, so that nobody can send many keys of one hash: the key is unknown outside the process. */
 static uint64_t hash_key(void) {
-  static uint64_t key; /* any thread may set it; a second value would only be seen by maps made later, so it is set once */
+  static uint64_t key; /* any thread may set it; once, because maps made before keep to the first */
   uint64_t have = __atomic_load_n(&key, __ATOMIC_RELAXED);
   if (!have) {
     struct timespec now;
@@ -140,8 +140,7 @@ static int load(struct tykb_map *map) {
       p = tykb_wire_next(p, end, &wire);
       if (wire.number != map->field->number || wire.type != TYKB_WIRE_LEN) continue;
       status = tykb_entry_parse(wire.len, &key, &value);
-      if (!status && map->field->kind == TYKB_KIND_MESSAGE)
-        status = tykb_entry_message(map->context, wire.len, &value);
+      if (!status && map->field->kind == TYKB_KIND_MESSAGE) status = tykb_entry_message(map->context, wire.len, &value);
       if (!status) status = place(map, key, &entry);
       if (status) return status;
       entry->base = true;
@@ -361,7 +360,8 @@ static int load_list(struct tykb_list *list) {
     struct tykb_wire_field wire;
     while (p <= data + last - 1 && !status) {
       p = tykb_wire_next(p, end, &wire);
-      if (wire.number == list->field->number && tykb_field_fits(list->field, wire.type)) status = push_wire(list, &wire);
+      if (wire.number == list->field->number && tykb_field_fits(list->field, wire.type))
+        status = push_wire(list, &wire);
     }
   }
   size_t base = list->count;

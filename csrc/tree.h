@@ -30,19 +30,19 @@ struct tykb_node {
   struct tykb_map *map;
   struct tykb_list *list;
   size_t element;
-  struct tykb_span bytes;  /* what it was read from; the parent's bytes hold them too, unless `own` */
-  uint32_t *index;         /* per row of the type: offset + 1 of its first and of its last occurrence, 0: none; NULL: not scanned */
+  struct tykb_span bytes; /* what it was read from; the parent's bytes hold them too, unless `own` */
+  uint32_t *index;        /* per row: offset + 1 of its first and of its last occurrence, 0: none; NULL: not scanned */
   struct tykb_slot *slots, **last_slot;
   struct tykb_span unknown; /* unknown fields that were merged in */
   size_t unknown_room;
-  struct tykb_node *next;   /* all nodes of the context */
+  struct tykb_node *next; /* all nodes of the context */
   void *view;
-  size_t size;              /* between the two passes of a write: how long it will be */
+  size_t size; /* between the two passes of a write: how long it will be */
   bool present;
-  bool changed; /* something at or below was written: so it is in all above */
-  bool splice;  /* something at or below is gone: bytes cannot be copied whole. So it is in all above */
-  bool own;     /* the parent's bytes do not hold `bytes` */
-  bool whole;   /* between the two passes of a write: bytes and changes, not changes alone */
+  bool changed;  /* something at or below was written: so it is in all above */
+  bool splice;   /* something at or below is gone: bytes cannot be copied whole. So it is in all above */
+  bool own;      /* the parent's bytes do not hold `bytes` */
+  bool whole;    /* between the two passes of a write: bytes and changes, not changes alone */
   uint8_t finds; /* how often its bytes were walked for a key */
 };
 
