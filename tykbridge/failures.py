@@ -9,7 +9,7 @@ import traceback
 from tykbridge.bundle.namespace import plain
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_COMPILED = re.compile(r"(^|/)tykbridge/_\w+\.px[dix]$")  # how compiled frames call their files
+_COMPILED = re.compile(r"(^|/)tykbridge/_\w+\.(pyx|pxi|pxd)$")  # how compiled frames call their files
 
 WORDS_LIMIT = 2_000  # characters; a plugin's exception may hold a whole body
 LOG_LIMIT = 32_000
