@@ -1,4 +1,4 @@
-"""Lets a test's own function be the hook of a bundle: `from tests import hooks` in the bundle, `hooks.hook = ...` here."""
+"""Lets a function of a test be the hook of a bundle that says `from tests import hooks`: `hooks.hook = ...` here."""
 
 from collections.abc import Callable
 from typing import Any
