@@ -181,9 +181,10 @@ cdef long as_long(object value) except? -1:
     return value
 
 
-cdef int64_t enum_number(str label) except? -1:
+cdef int64_t enum_number(object label) except? -1:
     from tykbridge.compat import pb2
 
+    label.encode()  # UnicodeEncodeError for what upb's look-up would make a SystemError of
     known = pb2.message_class("Object").DESCRIPTOR.fields_by_name["hook_type"].enum_type.values_by_name
     if label not in known:
         raise ValueError(f'unknown enum label "{label}"')
