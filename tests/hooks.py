@@ -1,4 +1,4 @@
-"""Lets a function of a test be the hook of a bundle that says `from tests import hooks`: `hooks.hook = ...` here."""
+"""Lets a test's own function be a bundle's hook: the bundle imports this module, the test sets `hook`."""
 
 from collections.abc import Callable
 from typing import Any
