@@ -67,8 +67,8 @@ def check_valgrind(python: Path, program: Path) -> str:
     tests = sorted(path for path in (ROOT / "build/ctests").glob("test_*") if not path.suffix)
     for test in tests:
         output(*VALGRIND, test)
-    # A forked child has lost the stacks of the other threads, and with them the way to what they own. "signals" compares
-    # whole structs of the system's, which have holes.
+    # A forked child has lost the stacks of the other threads, and with them the way to what they own. "signals"
+    # compares whole structs of the system's, which have holes.
     under = shlex.join([*VALGRIND, "--leak-check=no"])
     scenarios = ("-k", "test_linked_host and not signals")
     env = os.environ | {"TYKB_UNDER": under}
@@ -81,8 +81,9 @@ def check_valgrind(python: Path, program: Path) -> str:
     load += "sys.exit(ctypes.CDLL(sys.argv[1]).main(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None)))"
     run(python, [*VALGRIND, python, "-c", load, library], "mixed", 3000, PYTHONMALLOC="malloc")
     return (
-        f"{len(tests)} C test programs; embedding scenarios: {embedding.splitlines()[-1].split(',')[0]}; 3,000 mixed "
-        "dispatches of a native host, and as many inside a Python process with PYTHONMALLOC=malloc: no error, nothing lost"
+        f"{len(tests)} C test programs; embedding scenarios: {embedding.splitlines()[-1].split(',')[0]}; 3,000 "
+        "mixed dispatches of a native host, and as many inside a Python process with PYTHONMALLOC=malloc: no error, "
+        "nothing lost"
     )
 
 
