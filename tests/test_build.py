@@ -106,6 +106,7 @@ def test_the_installed_header_is_the_projects(root):
     assert (installation.include() / "tykbridge/api.h").read_bytes() == (root / "csrc/api.h").read_bytes()
 
 
+@pytest.mark.plain
 def test_a_host_builds_with_what_it_is_told(tmp_path):
     (tmp_path / "host.c").write_text(HOST)
     words = run(sys.executable, "-m", "tykbridge", "--cflags", "--libs").split()

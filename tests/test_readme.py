@@ -25,6 +25,7 @@ def blocks(page: Path) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.plain
 def test_readmes_host_runs_readmes_plugin(tmp_path):
     found = blocks(ROOT / "README.md")
     [plugin], [host], shell, printed = found["python"], found["c"], found["sh"][-1], found["text"][0]

@@ -4,6 +4,10 @@ import re
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.plain
+
 
 def soak(root, *arguments):
     command = [sys.executable, root / "bench/soak.py", *arguments]

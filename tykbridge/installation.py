@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).absolute().parent
 _SONAME = "libtykbridge.so.1"
 
 
