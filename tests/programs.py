@@ -480,8 +480,9 @@ class World:
         if isinstance(theirs, BaseException):
             # google.protobuf makes a message present before it finds out that a value is wrong; nobody relies on it.
             owner = target.owner or target
-            owner.mine.SetInParent()
-            owner.theirs.SetInParent()
+            if owner is not self.root:
+                owner.mine.SetInParent()
+                owner.theirs.SetInParent()
 
     def _forget_empty(self) -> None:
         """What holds nothing when its message is emptied or replaced may or may not belong to it afterwards.
