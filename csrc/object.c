@@ -144,12 +144,14 @@ static bool is_text(const struct tykb_field *field) {
   return field->kind == TYKB_KIND_STRING || field->kind == TYKB_KIND_BYTES;
 }
 
-bool tykb_field_fits(const struct tykb_field *field, uint32_t wire_type) {
+static inline bool fits(const struct tykb_field *field, uint32_t wire_type) {
   bool length = field->kind >= TYKB_KIND_STRING; /* the kinds stand in that order; a map has no others */
   if (wire_type == TYKB_WIRE_LEN) return length || field->shape == TYKB_REPEATED;
   if (length) return false;
   return wire_type == (field->kind == TYKB_KIND_DOUBLE ? TYKB_WIRE_I64 : TYKB_WIRE_VARINT);
 }
+
+bool tykb_field_fits(const struct tykb_field *field, uint32_t wire_type) { return fits(field, wire_type); }
 
 union tykb_value tykb_field_value(const struct tykb_field *field, const struct tykb_wire_field *wire) {
   union tykb_value value;
@@ -232,7 +234,7 @@ static inline bool short_entry(const uint8_t *p, const uint8_t *end, struct tykb
 static const struct tykb_field *field_of(const struct tykb_type *type, const struct tykb_wire_field *wire) {
   if (wire->number > type->max_number || type->by_number[wire->number] < 0) return NULL;
   const struct tykb_field *field = &type->fields[type->by_number[wire->number]];
-  return tykb_field_fits(field, wire->type) ? field : NULL;
+  return fits(field, wire->type) ? field : NULL;
 }
 
 /* ---- Nodes ---- */
@@ -269,34 +271,52 @@ void **tykb_node_view(struct tykb_node *node) { return &node->view; }
 
 bool tykb_node_changed(const struct tykb_node *node) { return node->changed; }
 
+/* Passes over the field at `p`, as tykb_wire_next does, and tells only what a scan needs: its number and wire type. */
+static inline const uint8_t *skip(const uint8_t *p, const uint8_t *end, uint32_t *number, uint32_t *type) {
+  struct tykb_wire_field wire;
+  if (end - p >= 3 && *p >= 8 && *p < 0x80) {
+    *number = *p >> 3;
+    *type = *p & 7;
+    if (*type == TYKB_WIRE_LEN && (p[1] & p[2]) < 0x80) {
+      bool two = p[1] >= 0x80;
+      size_t size = two ? (size_t)(p[1] & 0x7f) | (size_t)p[2] << 7 : p[1];
+      p += 2 + two;
+      if ((size_t)(end - p) >= size) return p + size;
+      return NULL;
+    }
+    if (*type == TYKB_WIRE_VARINT && p[1] < 0x80) return p + 2;
+  }
+  p = tykb_wire_next_long(p, end, &wire);
+  *number = wire.number;
+  *type = wire.type;
+  return p;
+}
+
 int tykb_node_scan(struct tykb_node *node) {
   if (node->index) return TYKB_OK;
-  if (node->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* protobuf's limit; offsets are 32 bits wide */
   const struct tykb_type *type = node->type;
   const uint8_t *start = node->bytes.data, *p = start, *end = tykb_span_end(node->bytes);
   size_t size = (type->count ? type->count : 1) * 2 * sizeof(uint32_t);
-  uint32_t *index = tykb_context_alloc(node->context, size);
-  struct tykb_wire_field wire;
+  uint32_t *index = tykb_context_alloc(node->context, size), number, wire_type;
   if (!index) return TYKB_E_NO_MEMORY;
-  memset(index, 0, size);
-  uint32_t *entry = NULL; /* of the field before: entries of a map come in runs */
-  int tag = -1;
+  for (uint32_t i = 0; i < 2 * type->count; i++) index[i] = 0;
   while (p < end) {
     uint32_t at = (uint32_t)(p - start) + 1;
-    if (*p == tag && end - p >= 2 && p[1] < 0x80 && (size_t)(end - p) - 2 >= p[1]) {
-      entry[1] = at;
-      p += 2 + p[1];
-      continue;
-    }
-    uint8_t first = *p;
-    p = tykb_wire_next(p, end, &wire);
+    uint8_t tag = *p;
+    p = skip(p, end, &number, &wire_type);
     if (!p) return TYKB_E_MALFORMED;
-    const struct tykb_field *field = field_of(type, &wire);
-    if (!field) continue;
-    entry = index + 2 * field->index;
+    if (number > type->max_number || type->by_number[number] < 0) continue;
+    const struct tykb_field *field = &type->fields[type->by_number[number]];
+    if (!fits(field, wire_type)) continue;
+    uint32_t *entry = index + 2 * field->index;
     if (!entry[0]) entry[0] = at;
     entry[1] = at;
-    tag = wire.type == TYKB_WIRE_LEN && first < 0x80 ? first : -1;
+    if (wire_type != TYKB_WIRE_LEN || tag >= 0x80) continue;
+    /* The entries of a map come in runs: pass over short ones at once. */
+    while (end - p >= 2 && *p == tag && p[1] < 0x80 && (size_t)(end - p) - 2 >= p[1]) {
+      entry[1] = (uint32_t)(p - start) + 1;
+      p += 2 + p[1];
+    }
   }
   node->index = index;
   return TYKB_OK;

@@ -247,6 +247,7 @@ cdef class Handler:
 
 cdef class Frame:
     """The views of one dispatch. Kept for the next one, unless the hook kept any of them."""
+    cdef Frame next
     cdef Context context
     cdef tykb_node *root
     cdef Request request

@@ -22,7 +22,7 @@ from tykbridge._version import __version__
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     object PyObject_Vectorcall(object function, PyObject **arguments, size_t count, PyObject *names)
-    Py_ssize_t Py_REFCNT(object thing)
+    Py_ssize_t Py_REFCNT(PyObject *thing)  # an `object` argument would count itself
     bint PyTuple_CheckExact(object thing)
     Py_ssize_t PyTuple_GET_SIZE(object thing)
     PyObject *PyTuple_GET_ITEM(object thing, Py_ssize_t at)
@@ -232,7 +232,7 @@ cdef class Frame:
     pass
 
 
-cdef list frames = []  # ready for a dispatch; as many as ever ran at once
+cdef Frame idle = None  # ready for a dispatch, linked by `next`; as many as ever ran at once
 
 
 cdef Frame new_frame():
@@ -284,17 +284,20 @@ cdef inline int start_frame(Frame frame, const void *data, size_t size) except -
 
 cdef inline void end_frame(Frame frame) noexcept:
     """Makes the frame ready for the next dispatch or, when a hook kept a view, gives that one its own memory."""
+    global idle
     frame.session_metadata = None
-    if (Py_REFCNT(frame.context) == FRAME_VIEWS and Py_REFCNT(frame.request) == 1 and Py_REFCNT(frame.session) == 1
-            and Py_REFCNT(frame.spec) == 1 and Py_REFCNT(frame.metadata) == 1 and Py_REFCNT(frame.response) == 1
-            and Py_REFCNT(frame.request.message) == 1):
+    if (Py_REFCNT(<PyObject *>frame.context) == FRAME_VIEWS and Py_REFCNT(<PyObject *>frame.request) == 1
+            and Py_REFCNT(<PyObject *>frame.request.message) == 1 and Py_REFCNT(<PyObject *>frame.session) == 1
+            and Py_REFCNT(<PyObject *>frame.spec) == 1 and Py_REFCNT(<PyObject *>frame.metadata) == 1
+            and Py_REFCNT(<PyObject *>frame.response) == 1):
         frame.request.message.node = NULL
         frame.response.node = NULL
         frame.session.node = NULL
         frame.metadata.map = NULL
         frame.spec.map = NULL
         tykb_context_reset(frame.context.tree)
-        frames.append(frame)
+        frame.next = idle
+        idle = frame
     else:
         keep_frame(frame)
 
@@ -348,18 +351,23 @@ cdef str text_of(tykb_span text):
 
 cdef int dispatch(const void *data, size_t size, uint32_t flags, CoProcessMessage *out) noexcept:
     """struct tykb_table.dispatch: runs the hook that a message names."""
-    cdef Frame frame
+    global idle
+    cdef Frame frame = None
     cdef int status
     try:
-        frame = <Frame>frames.pop() if frames else new_frame()
-        status = start_frame(frame, data, size)
-        try:
-            status = run(frame, flags, out)
-        finally:
-            end_frame(frame)
-        return status
+        if idle is None:
+            frame = new_frame()
+        else:
+            frame = idle
+            idle = frame.next
+            frame.next = None
+        start_frame(frame, data, size)
+        status = run(frame, flags, out)
     except BaseException as error:
-        return explain(error, out)
+        status = explain(error, out)
+    if frame is not None:
+        end_frame(frame)
+    return status
 
 
 cdef int run(Frame frame, uint32_t flags, CoProcessMessage *out) except 1:
