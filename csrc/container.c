@@ -62,7 +62,7 @@ static void table_add(struct tykb_map *map, size_t slot) {
 
 static int table_grow(struct tykb_map *map) {
   size_t size = map->table_size ? map->table_size * 2 : (size_t)HASHED * 8;
-  uint32_t *table = tykb_context_alloc(map->context, size * sizeof *table);
+  uint32_t *table = tykb_alloc(map->context, size * sizeof *table);
   if (!table) return TYKB_E_NO_MEMORY;
   memset(table, 0, size * sizeof *table);
   bool first = !map->table;
@@ -96,7 +96,7 @@ static int place(struct tykb_map *map, struct tykb_span key, struct tykb_entry *
   if (*entry) return TYKB_OK;
   if (map->slots == map->room) {
     size_t room = map->room ? map->room * 2 : 4;
-    struct tykb_entry *entries = tykb_context_alloc(map->context, room * sizeof *entries);
+    struct tykb_entry *entries = tykb_alloc(map->context, room * sizeof *entries);
     if (!entries) return TYKB_E_NO_MEMORY;
     if (map->slots) memcpy(entries, map->entries, map->slots * sizeof *entries);
     map->entries = entries;
@@ -311,7 +311,7 @@ static int reserve(struct tykb_list *list, size_t more) {
   if (list->room - list->count >= more) return TYKB_OK;
   size_t room = list->room ? list->room * 2 : 4;
   while (room - list->count < more) room *= 2;
-  struct tykb_element *elements = tykb_context_alloc(list->context, room * sizeof *elements);
+  struct tykb_element *elements = tykb_alloc(list->context, room * sizeof *elements);
   if (!elements) return TYKB_E_NO_MEMORY;
   if (list->count) memcpy(elements, list->elements, list->count * sizeof *elements);
   list->elements = elements;
@@ -456,7 +456,7 @@ int tykb_list_reorder(struct tykb_list *list, const size_t *order, size_t count)
   if (status) return status;
   struct tykb_element *old = list->elements;
   size_t had = list->count;
-  struct tykb_element *elements = tykb_context_alloc(list->context, (count ? count : 1) * sizeof *elements);
+  struct tykb_element *elements = tykb_alloc(list->context, (count ? count : 1) * sizeof *elements);
   if (!elements) return TYKB_E_NO_MEMORY;
   for (size_t i = 0; i < count; i++) {
     if (order[i] >= had) return TYKB_E_ARGUMENT;

@@ -15,8 +15,6 @@ enum { FIRST_BLOCK = 4096 - 64, LATER_BLOCK = 16384 };
 
 /* ---- Context ---- */
 
-static void *block_data(struct tykb_block *block) { return block + 1; }
-
 struct tykb_context *tykb_context_new(void) {
   struct tykb_context *context = tykb_mem_alloc(sizeof *context + sizeof(struct tykb_block) + FIRST_BLOCK);
   if (!context) return NULL;
@@ -49,7 +47,7 @@ void tykb_context_free(struct tykb_context *context) {
   tykb_mem_free(context);
 }
 
-static void *alloc_block(struct tykb_context *context, size_t size) {
+void *tykb_alloc_block(struct tykb_context *context, size_t size) {
   size_t room = size > LATER_BLOCK / 4 ? size : LATER_BLOCK;
   struct tykb_block *block;
   if (room > SIZE_MAX - sizeof *block) return NULL;
@@ -59,24 +57,16 @@ static void *alloc_block(struct tykb_context *context, size_t size) {
   block->used = size;
   block->next = context->block;
   context->block = block;
-  return block_data(block);
+  return block + 1;
 }
 
-void *tykb_context_alloc(struct tykb_context *context, size_t size) {
-  struct tykb_block *block = context->block;
-  if (size > SIZE_MAX - 8) return NULL;
-  size = (size + 7) & ~(size_t)7;
-  if (block->size - block->used < size) return alloc_block(context, size);
-  void *data = (uint8_t *)block_data(block) + block->used;
-  block->used += size;
-  return data;
-}
+void *tykb_context_alloc(struct tykb_context *context, size_t size) { return tykb_alloc(context, size); }
 
 struct tykb_span tykb_context_copy(struct tykb_context *context, struct tykb_span text, int *status) {
   struct tykb_span copy = {NULL, 0};
   *status = TYKB_OK;
   if (text.size == 0) return copy;
-  uint8_t *data = tykb_context_alloc(context, text.size);
+  uint8_t *data = tykb_alloc(context, text.size);
   if (!data) {
     *status = TYKB_E_NO_MEMORY;
     return copy;
@@ -240,7 +230,7 @@ static const struct tykb_field *field_of(const struct tykb_type *type, const str
 /* ---- Nodes ---- */
 
 struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_type *type, struct tykb_span bytes) {
-  struct tykb_node *node = tykb_context_alloc(context, sizeof *node);
+  struct tykb_node *node = tykb_alloc(context, sizeof *node);
   if (!node) return NULL;
   /* One by one: for a memset of this size compilers take "rep stos", which costs more than all else here. */
   node->context = context;
@@ -297,9 +287,9 @@ int tykb_node_scan(struct tykb_node *node) {
   const struct tykb_type *type = node->type;
   const uint8_t *start = node->bytes.data, *p = start, *end = tykb_span_end(node->bytes);
   size_t size = (type->count ? type->count : 1) * 2 * sizeof(uint32_t);
-  uint32_t *index = tykb_context_alloc(node->context, size), number, wire_type;
+  uint32_t *index = tykb_alloc(node->context, size), number, wire_type;
   if (!index) return TYKB_E_NO_MEMORY;
-  for (uint32_t i = 0; i < 2 * type->count; i++) index[i] = 0;
+  memset(index, 0, size);
   while (p < end) {
     uint32_t at = (uint32_t)(p - start) + 1;
     uint8_t tag = *p;
@@ -329,7 +319,7 @@ struct tykb_slot *tykb_node_slot(const struct tykb_node *node, const struct tykb
 }
 
 static struct tykb_slot *add_slot(struct tykb_node *node, const struct tykb_field *field) {
-  struct tykb_slot *slot = tykb_context_alloc(node->context, sizeof *slot);
+  struct tykb_slot *slot = tykb_alloc(node->context, sizeof *slot);
   if (!slot) return NULL;
   memset(slot, 0, sizeof *slot);
   slot->field = field;
@@ -452,7 +442,7 @@ static int gather(struct tykb_node *node, const struct tykb_field *field, struct
     p = tykb_wire_next(p, end, &wire);
     if (field_of(node->type, &wire) == field) size += wire.len.size;
   }
-  uint8_t *joined = tykb_context_alloc(node->context, size), *to = joined;
+  uint8_t *joined = tykb_alloc(node->context, size), *to = joined;
   if (!joined) return TYKB_E_NO_MEMORY;
   for (const uint8_t *p = data + first - 1; p && p <= data + last - 1;) {
     p = tykb_wire_next(p, end, &wire);
@@ -493,7 +483,7 @@ int tykb_node_map(struct tykb_node *node, const struct tykb_field *field, struct
   struct tykb_slot *slot = tykb_node_slot(node, field);
   *map = NULL;
   if (!slot || !slot->map) {
-    struct tykb_map *made = tykb_context_alloc(node->context, sizeof *made);
+    struct tykb_map *made = tykb_alloc(node->context, sizeof *made);
     if (!slot) slot = add_slot(node, field);
     if (!made || !slot) return TYKB_E_NO_MEMORY;
     memset(made, 0, sizeof *made);
@@ -522,17 +512,23 @@ int tykb_node_find(struct tykb_node *node, const struct tykb_field *field, struc
   return status ? status : tykb_map_text(map, key, value);
 }
 
+static bool same(struct tykb_span a, struct tykb_span b) {
+  if (a.size != b.size) return false;
+  return a.size == 0 || (*a.data == *b.data && memcmp(a.data, b.data, a.size) == 0);
+}
+
 int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
                          struct tykb_span *value) {
   struct tykb_wire_field wire;
+  struct tykb_span name, text;
   int status = tykb_node_scan(node), found = TYKB_E_NOT_FOUND;
   if (status) return status;
   uint32_t first = node->index[2 * field->index], last = node->index[2 * field->index + 1];
   if (!first) return found;
   const uint8_t *data = node->bytes.data, *end = data + node->bytes.size, *p = data + first - 1;
+  const uint8_t *stop = data + last;
   int tag = field->number < 16 ? (int)tykb_wire_tag(field->number, TYKB_WIRE_LEN) : -1; /* -1: takes more bytes */
-  while (p && p <= data + last - 1) {
-    struct tykb_span name, text;
+  while (p < stop) {
     if (*p == tag && short_entry(p, end, &name, &text)) {
       p = text.data + text.size;
     } else {
@@ -541,18 +537,58 @@ int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field,
       status = tykb_entry_parse(wire.len, &name, &text);
       if (status) return status;
     }
-    if (name.size != key.size || (key.size && memcmp(name.data, key.data, key.size))) continue;
+    if (!same(name, key)) continue;
     *value = text; /* the last one counts */
     found = TYKB_OK;
   }
   return found;
 }
 
+int tykb_object_identify(struct tykb_node *root, struct tykb_span *hook, struct tykb_span *bundle) {
+  const uint8_t *start = root->bytes.data, *p = start, *end = start + root->bytes.size;
+  struct tykb_wire_field wire;
+  uint32_t *index = tykb_alloc(root->context, sizeof(uint32_t[2 * 8]));
+  *hook = *bundle = (struct tykb_span){NULL, 0};
+  if (!index) return TYKB_E_NO_MEMORY;
+  for (int i = 0; i < 2 * 8; i++) index[i] = 0;
+  /* Rows and numbers go together in Object: 1 is an enum, 2 to 7 are length-delimited. Every dispatch comes through here, so
+   * the usual tags, of one byte with a length of one or two, are read in place. */
+  while (p < end) {
+    uint32_t at = (uint32_t)(p - start) + 1, number = *p >> 3;
+    const uint8_t *field = p;
+    if (end - p >= 3 && (*p & 0xc7) == TYKB_WIRE_LEN && number >= 2 && (p[1] & p[2]) < 0x80) {
+      bool two = p[1] >= 0x80;
+      wire.len.size = two ? (size_t)(p[1] & 0x7f) | (size_t)p[2] << 7 : p[1];
+      wire.len.data = p + 2 + two;
+      if ((size_t)(end - wire.len.data) < wire.len.size) return TYKB_E_MALFORMED;
+      p = wire.len.data + wire.len.size;
+    } else {
+      p = tykb_wire_next(p, end, &wire);
+      if (!p) return TYKB_E_MALFORMED;
+      number = wire.number;
+      if (number > 7 || wire.type != (number == 1 ? TYKB_WIRE_VARINT : TYKB_WIRE_LEN)) continue;
+    }
+    uint32_t *entry = index + 2 * (number - 1);
+    entry[0] = entry[0] ? entry[0] : at;
+    entry[1] = at;
+    if (number == 2) *hook = wire.len;
+    if (number != 6) continue;
+    struct tykb_span key, value;
+    if (*field != 0x32 || !short_entry(field, end, &key, &value)) {
+      int status = tykb_entry_parse(wire.len, &key, &value);
+      if (status) return status;
+    }
+    if (key.size == 11 && memcmp(key.data, "bundle_hash", 11) == 0) *bundle = value;
+  }
+  root->index = index;
+  return TYKB_OK;
+}
+
 int tykb_node_list(struct tykb_node *node, const struct tykb_field *field, struct tykb_list **list) {
   struct tykb_slot *slot = tykb_node_slot(node, field);
   *list = NULL;
   if (!slot || !slot->list) {
-    struct tykb_list *made = tykb_context_alloc(node->context, sizeof *made);
+    struct tykb_list *made = tykb_alloc(node->context, sizeof *made);
     if (!slot) slot = add_slot(node, field);
     if (!made || !slot) return TYKB_E_NO_MEMORY;
     memset(made, 0, sizeof *made);
@@ -716,7 +752,7 @@ static int keep_unknown(struct tykb_node *node, struct tykb_span more) {
   size_t size = node->unknown.size + more.size;
   uint8_t *kept = (uint8_t *)(uintptr_t)node->unknown.data;
   if (size > node->unknown_room) {
-    kept = tykb_context_alloc(node->context, 2 * size);
+    kept = tykb_alloc(node->context, 2 * size);
     if (!kept) return TYKB_E_NO_MEMORY;
     tykb_wire_put_bytes(kept, node->unknown.data, node->unknown.size);
     node->unknown_room = 2 * size;

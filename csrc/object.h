@@ -100,6 +100,9 @@ int tykb_node_list(struct tykb_node *node, const struct tykb_field *field, struc
 /* tykb_map_text of a field, at first without even making the map. */
 int tykb_node_find(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
                    struct tykb_span *value);
+/* What a dispatch must know of an Object first: the hook's name and the spec's bundle_hash, in one pass that is the scan
+ * as well. An empty span where there is none. */
+int tykb_object_identify(struct tykb_node *root, struct tykb_span *hook, struct tykb_span *bundle);
 /* Makes the message present in its parent, as SetInParent does. */
 int tykb_node_touch(struct tykb_node *node);
 int tykb_node_clear_field(struct tykb_node *node, const struct tykb_field *field);

@@ -89,6 +89,19 @@ struct tykb_context {
   struct tykb_block *block; /* the newest; the oldest is part of the context's own allocation */
 };
 
+void *tykb_alloc_block(struct tykb_context *context, size_t size);
+
+/* tykb_context_alloc, inline. */
+static inline void *tykb_alloc(struct tykb_context *context, size_t size) {
+  struct tykb_block *block = context->block;
+  if (size > SIZE_MAX - 8) return NULL;
+  size = (size + 7) & ~(size_t)7;
+  if (block->size - block->used < size) return tykb_alloc_block(context, size);
+  void *data = (uint8_t *)(block + 1) + block->used;
+  block->used += size;
+  return data;
+}
+
 /* Whether a field's value may come with this wire type (numbers of a list also packed). */
 bool tykb_field_fits(const struct tykb_field *field, uint32_t wire_type);
 /* A scalar as the wire has it. */

@@ -261,6 +261,14 @@ int tykb_node_write(struct tykb_node *node, uint32_t flags, void *(*alloc)(size_
   uint8_t *none = NULL, *block, *p;
   *data = NULL;
   *size = 0;
+  if (!node->changed && !delta) { /* most hooks that only look */
+    block = alloc(node->bytes.size ? node->bytes.size : 1);
+    if (!block) return TYKB_E_NO_MEMORY;
+    tykb_wire_put_bytes(block, node->bytes.data, node->bytes.size);
+    *data = block;
+    *size = node->bytes.size;
+    return TYKB_OK;
+  }
   size_t front = delta ? cleared(node, NULL, &none) : 0;
   size_t total = front + plan(node, !delta, delta);
   if (total > INT_MAX) return TYKB_E_TOO_LARGE;

@@ -340,8 +340,8 @@ cdef int explain(object error, CoProcessMessage *out) noexcept:
         return TYKB_E_INTERNAL
 
 
-cdef int malformed(CoProcessMessage *out, str what) except 1:
-    set_words(out, f"the message is not a serialised coprocess.Object: {what}")
+cdef int malformed(CoProcessMessage *out) except 1:
+    set_words(out, "the message is not a serialised coprocess.Object: its fields cannot be read")
     return TYKB_E_MALFORMED
 
 
@@ -371,47 +371,39 @@ cdef int dispatch(const void *data, size_t size, uint32_t flags, CoProcessMessag
 
 
 cdef int run(Frame frame, uint32_t flags, CoProcessMessage *out) except 1:
-    cdef tykb_span bundle
-    cdef tykb_value name
+    cdef tykb_span bundle, name
     cdef PyObject *found
     cdef Handler handler
     cdef void *reply
     cdef size_t size
-    cdef int status = tykb_node_find(frame.root, OBJECT_SPEC, span_of("bundle_hash", 11), &bundle)
-    if status == TYKB_E_NOT_FOUND:
-        bundle = span_of(NULL, 0)
-        status = TYKB_OK
-    if status == TYKB_OK:
-        status = tykb_node_get(frame.root, OBJECT_HOOK_NAME, &name)
-    if status == TYKB_E_MALFORMED:
-        return malformed(out, "its fields cannot be read")
+    cdef int status = tykb_object_identify(frame.root, &name, &bundle)
     if status != TYKB_OK:
+        if status == TYKB_E_MALFORMED:
+            return malformed(out)
         failed(status, "Object")
-    found = find(bundle, name.text)
+    found = find(bundle, name)
     if found == NULL:
-        handler = find_otherwise(bundle, name.text)
+        handler = find_otherwise(bundle, name)
     else:
         handler = <Handler>found
     handler.generation.users += 1
-    try:
-        status = call(frame, handler, out)
-    finally:
-        handler.generation.users -= 1
-        if handler.generation.retired and handler.generation.users == 0:
-            handler.generation.drained()
+    status = call(frame, handler, out)
+    handler.generation.users -= 1
+    if handler.generation.retired and handler.generation.users == 0:
+        handler.generation.drained()
     if status != TYKB_OK:
         return status
     if tykb_node_changed(frame.root):
         settle(frame)
     status = tykb_node_write(frame.root, flags, tykb_reply_alloc, &reply, &size)
-    if status == TYKB_E_TOO_LARGE:
+    if status == TYKB_OK:
+        out.p_data = reply
+        out.length = <int>size
+    elif status == TYKB_E_TOO_LARGE:
         set_words(out, f'hook "{handler.name}" of bundle "{handler.bundle}": its reply has more than 2 GiB')
-        return status
-    if status != TYKB_OK:
+    else:
         failed(status, "the reply")
-    out.p_data = reply
-    out.length = <int>size
-    return TYKB_OK
+    return status
 
 
 cdef Handler find_otherwise(tykb_span bundle, tykb_span name):
@@ -436,42 +428,45 @@ cdef int settle(Frame frame) except -1:
     return 0
 
 
-cdef int call(Frame frame, Handler handler, CoProcessMessage *out) except 1:
+cdef int call(Frame frame, Handler handler, CoProcessMessage *out) noexcept:
     """Calls the hook and takes over what it returned."""
     cdef PyObject *arguments[5]
     cdef object result
     cdef int arity = handler.arity
-    arguments[0] = <PyObject *>frame.request
-    arguments[1] = <PyObject *>frame.session
     try:
         if arity == 3:
+            arguments[0] = <PyObject *>frame.request
+            arguments[1] = <PyObject *>frame.session
             arguments[2] = <PyObject *>frame.spec
+            result = PyObject_Vectorcall(handler.function, arguments, 3, NULL)
+            if (PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2
+                    and PyTuple_GET_ITEM(result, 0) == arguments[0] and PyTuple_GET_ITEM(result, 1) == arguments[1]):
+                return TYKB_OK
         elif arity == 4:
             frame.session_metadata = read_field(frame.session, SESSION_METADATA)
-            arguments[2] = <PyObject *>frame.session_metadata
-            arguments[3] = <PyObject *>frame.spec
+            result = handler.function(frame.request, frame.session, frame.session_metadata, frame.spec)
         else:
-            arguments[1] = <PyObject *>frame.response
-            arguments[2] = <PyObject *>frame.session
-            arguments[3] = <PyObject *>frame.metadata
-            arguments[4] = <PyObject *>frame.spec
-        result = PyObject_Vectorcall(handler.function, arguments, <size_t>arity, NULL)
-        if (arity == 3 and PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2
-                and PyTuple_GET_ITEM(result, 0) == arguments[0] and PyTuple_GET_ITEM(result, 1) == arguments[1]):
-            return TYKB_OK
+            result = handler.function(frame.request, frame.response, frame.session, frame.metadata, frame.spec)
         if take_result(frame, arity, result):
             return TYKB_OK
+        from tykbridge import runtime
+
+        return explain(runtime.bad_return(handler.bundle, handler.name, handler.function, arity, result), out)
     except BaseException as error:
+        return hook_failed(handler, error, out)
+
+
+cdef int hook_failed(Handler handler, object error, CoProcessMessage *out) noexcept:
+    try:
         from tykbridge import runtime
 
         words = runtime.hook_failed(handler.bundle, handler.name, handler.function, error)
         # The traceback's frames hold the views: let them go before the frame is looked at.
         error.__traceback__ = None
         set_words(out, words)
-        return TYKB_E_HOOK
-    from tykbridge import runtime
-
-    raise runtime.bad_return(handler.bundle, handler.name, handler.function, arity, result)
+    except BaseException as second:
+        explain(second, out)
+    return TYKB_E_HOOK
 
 
 cdef bint take_result(Frame frame, int arity, object result) except -1:
