@@ -124,9 +124,57 @@ static void take_value(struct tykb_entry *entry, struct tykb_span value) {
   entry->value = value;
 }
 
+/* Turns the tail into entries. */
+static int unfold(struct tykb_map *map) {
+  const uint8_t *p = map->tail, *end = p + map->tail_size;
+  struct tykb_wire_field wire;
+  struct tykb_span key, value;
+  while (p < end) {
+    struct tykb_entry *entry;
+    p = tykb_wire_next(p, end, &wire);
+    tykb_entry_parse(wire.len, &key, &value);
+    int status = place(map, key, &entry);
+    if (status) return status;
+    map->count += !entry->live;
+    entry->live = entry->changed = true;
+    entry->value = value;
+  }
+  map->tail_size = 0;
+  return TYKB_OK;
+}
+
+enum { TAIL = 16 };
+
+/* Adds to the tail: tag, length, key, value. */
+static int put_tail(struct tykb_map *map, struct tykb_span key, struct tykb_span value) {
+  uint32_t number = map->field->number;
+  size_t inner = 2 + tykb_wire_varint_size(key.size) + key.size + tykb_wire_varint_size(value.size) + value.size;
+  size_t size = tykb_wire_varint_size(number << 3) + tykb_wire_varint_size(inner) + inner;
+  if (map->tail_room - map->tail_size < size) {
+    size_t room = (map->tail_size + size) * 2;
+    uint8_t *tail = tykb_alloc(map->context, room);
+    if (!tail) return TYKB_E_NO_MEMORY;
+    map->tail = memcpy(tail, map->tail ? map->tail : tail, map->tail_size);
+    map->tail_room = room;
+  }
+  uint8_t *p = tykb_wire_put_varint(map->tail + map->tail_size, tykb_wire_tag(number, TYKB_WIRE_LEN));
+  p = tykb_wire_put_varint(p, inner);
+  *p++ = 0x0a;
+  p = tykb_wire_put_bytes(tykb_wire_put_varint(p, key.size), key.data, key.size);
+  *p++ = 0x12;
+  tykb_wire_put_bytes(tykb_wire_put_varint(p, value.size), value.data, value.size);
+  map->tail_size += size;
+  map->tail_count++;
+  return TYKB_OK;
+}
+
 /* Reads what the owner's bytes hold. What was put before stays on top. */
 static int load(struct tykb_map *map) {
   if (map->loaded) return TYKB_OK;
+  if (map->tail_size) {
+    int status = unfold(map);
+    if (status) return status;
+  }
   struct tykb_node *owner = map->owner;
   int status = tykb_node_scan(owner);
   if (status) return status;
@@ -168,7 +216,7 @@ enum { FINDS = 16 };
 
 int tykb_map_text(struct tykb_map *map, struct tykb_span key, struct tykb_span *value) {
   struct tykb_entry *entry;
-  if (!map->loaded && !map->slots && map->owner->finds < FINDS) {
+  if (!map->loaded && !map->slots && !map->tail_size && map->owner->finds < FINDS) {
     map->owner->finds++;
     return tykb_node_find_bytes(map->owner, map->field, key, value);
   }
@@ -191,7 +239,8 @@ static void mark_drop(struct tykb_map *map) {
 
 int tykb_map_put_owned(struct tykb_map *map, struct tykb_span key, struct tykb_span value) {
   struct tykb_entry *entry;
-  int status = place(map, key, &entry);
+  int status = map->tail_size ? unfold(map) : TYKB_OK;
+  if (!status) status = place(map, key, &entry);
   if (status) return status;
   if (!entry->live) {
     map->count++;
@@ -205,6 +254,12 @@ int tykb_map_put_owned(struct tykb_map *map, struct tykb_span key, struct tykb_s
 
 int tykb_map_put(struct tykb_map *map, struct tykb_span key, struct tykb_span value) {
   int status;
+  if (!map->loaded && !map->slots && map->tail_count < TAIL) {
+    status = put_tail(map, key, value);
+    if (!status) mark(map);
+    return status;
+  }
+  if (map->tail_size && (status = unfold(map)) != TYKB_OK) return status;
   struct tykb_entry *entry = lookup(map, key);
   if (entry)
     key = entry->key; /* saves the copy, too */

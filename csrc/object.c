@@ -321,8 +321,7 @@ struct tykb_slot *tykb_node_slot(const struct tykb_node *node, const struct tykb
 static struct tykb_slot *add_slot(struct tykb_node *node, const struct tykb_field *field) {
   struct tykb_slot *slot = tykb_alloc(node->context, sizeof *slot);
   if (!slot) return NULL;
-  memset(slot, 0, sizeof *slot);
-  slot->field = field;
+  *slot = (struct tykb_slot){.field = field};
   *node->last_slot = slot;
   node->last_slot = &slot->next;
   return slot;
@@ -486,13 +485,20 @@ int tykb_node_map(struct tykb_node *node, const struct tykb_field *field, struct
     struct tykb_map *made = tykb_alloc(node->context, sizeof *made);
     if (!slot) slot = add_slot(node, field);
     if (!made || !slot) return TYKB_E_NO_MEMORY;
-    memset(made, 0, sizeof *made);
     made->owner = node;
     made->slot = slot;
     made->field = field;
     made->context = node->context;
-    made->loaded = slot->drop;
     made->next = node->context->maps;
+    made->view = NULL;
+    made->tail = NULL;
+    made->tail_size = made->tail_room = 0;
+    made->entries = NULL;
+    made->slots = made->room = made->count = 0;
+    made->table = NULL;
+    made->table_size = 0;
+    made->version = made->tail_count = 0;
+    made->loaded = slot->drop;
     node->context->maps = made;
     slot->map = made;
   }
@@ -544,41 +550,53 @@ int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field,
   return found;
 }
 
+/* A field that is not as tykb_object_identify expects nearly all of them. Returns what follows it, or NULL. */
+static const uint8_t *identify_other(const uint8_t *p, const uint8_t *end, struct tykb_wire_field *wire) {
+  p = tykb_wire_next(p, end, wire);
+  /* Of a known number, but not as Object has it: unknown. */
+  if (p && wire->number <= 7 && wire->type != (wire->number == 1 ? TYKB_WIRE_VARINT : TYKB_WIRE_LEN)) wire->number = 0;
+  return p;
+}
+
 int tykb_object_identify(struct tykb_node *root, struct tykb_span *hook, struct tykb_span *bundle) {
   const uint8_t *start = root->bytes.data, *p = start, *end = start + root->bytes.size;
   struct tykb_wire_field wire;
+  struct tykb_span key, value;
+  /* Rows and numbers go together in Object: 1 is an enum, 2 to 7 are length-delimited. Number n stands at 2n - 2. */
   uint32_t *index = tykb_alloc(root->context, sizeof(uint32_t[2 * 8]));
   *hook = *bundle = (struct tykb_span){NULL, 0};
   if (!index) return TYKB_E_NO_MEMORY;
   for (int i = 0; i < 2 * 8; i++) index[i] = 0;
-  /* Rows and numbers go together in Object: 1 is an enum, 2 to 7 are length-delimited. Every dispatch comes through here, so
-   * the usual tags, of one byte with a length of one or two, are read in place. */
   while (p < end) {
-    uint32_t at = (uint32_t)(p - start) + 1, number = *p >> 3;
-    const uint8_t *field = p;
-    if (end - p >= 3 && (*p & 0xc7) == TYKB_WIRE_LEN && number >= 2 && (p[1] & p[2]) < 0x80) {
-      bool two = p[1] >= 0x80;
-      wire.len.size = two ? (size_t)(p[1] & 0x7f) | (size_t)p[2] << 7 : p[1];
-      wire.len.data = p + 2 + two;
-      if ((size_t)(end - wire.len.data) < wire.len.size) return TYKB_E_MALFORMED;
-      p = wire.len.data + wire.len.size;
+    const uint8_t *field = p, *data;
+    uint32_t number = *p >> 3, *entry;
+    size_t size;
+    /* Every dispatch comes through here: the usual tags, of one byte with a length of one or two, are read in place. */
+    if (end - p >= 3 && (*p & 0xc7) == TYKB_WIRE_LEN && *p >= 0x12 && (size = p[1], data = p + 2, true) &&
+        (size < 0x80 || p[2] < 0x80)) {
+      if (size >= 0x80) size = (size & 0x7f) | (size_t)*data++ << 7;
+      if ((size_t)(end - data) < size) return TYKB_E_MALFORMED;
+      p = data + size;
     } else {
-      p = tykb_wire_next(p, end, &wire);
+      p = identify_other(p, end, &wire);
       if (!p) return TYKB_E_MALFORMED;
       number = wire.number;
-      if (number > 7 || wire.type != (number == 1 ? TYKB_WIRE_VARINT : TYKB_WIRE_LEN)) continue;
+      data = wire.len.data;
+      size = wire.len.size;
+      if (number == 0 || number > 7) continue;
     }
-    uint32_t *entry = index + 2 * (number - 1);
-    entry[0] = entry[0] ? entry[0] : at;
-    entry[1] = at;
-    if (number == 2) *hook = wire.len;
-    if (number != 6) continue;
-    struct tykb_span key, value;
-    if (*field != 0x32 || !short_entry(field, end, &key, &value)) {
-      int status = tykb_entry_parse(wire.len, &key, &value);
-      if (status) return status;
+    entry = index + 2 * number - 2;
+    entry[1] = (uint32_t)(field - start) + 1;
+    if (!entry[0]) entry[0] = entry[1];
+    if (number == 6) {
+      if (*field != 0x32 || !short_entry(field, end, &key, &value)) {
+        int status = tykb_entry_parse((struct tykb_span){data, size}, &key, &value);
+        if (status) return status;
+      }
+      if (key.size == 11 && memcmp(key.data, "bundle_hash", 11) == 0) *bundle = value;
+    } else if (number == 2) {
+      *hook = (struct tykb_span){data, size};
     }
-    if (key.size == 11 && memcmp(key.data, "bundle_hash", 11) == 0) *bundle = value;
   }
   root->index = index;
   return TYKB_OK;

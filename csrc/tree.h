@@ -53,11 +53,16 @@ struct tykb_map {
   struct tykb_context *context;
   struct tykb_map *next; /* all maps of the context */
   void *view;
+  /* Until the map is read, what is put into a map of text is kept as the reply will have it: entries behind each other, of
+   * which a later one wins. Few of them, or a loop over one key would fill memory. */
+  uint8_t *tail;
+  size_t tail_size, tail_room;
   struct tykb_entry *entries;
   size_t slots, room, count;
   uint32_t *table; /* hash table of slot + 1, once there are many; 0: free */
   size_t table_size;
   uint32_t version;
+  uint32_t tail_count;
   bool loaded; /* the entries of the owner's bytes are among `entries` */
 };
 

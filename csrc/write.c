@@ -89,8 +89,8 @@ static size_t entry_size(const struct tykb_entry *entry) {
 
 static size_t plan_map(const struct tykb_slot *slot) {
   const struct tykb_map *map = slot->map;
-  size_t size = 0;
   if (!map) return 0;
+  size_t size = map->tail_size;
   for (size_t i = 0; i < map->slots; i++) {
     struct tykb_entry *entry = &map->entries[i];
     if (!entry->live || !(slot->drop || entry->changed)) continue;
@@ -161,6 +161,7 @@ static uint8_t *put_scalar(uint8_t *p, const struct tykb_field *field, union tyk
 static uint8_t *put_map(const struct tykb_slot *slot, uint8_t *p) {
   const struct tykb_map *map = slot->map;
   if (!map) return p;
+  p = tykb_wire_put_bytes(p, map->tail, map->tail_size);
   for (size_t i = 0; i < map->slots; i++) {
     const struct tykb_entry *entry = &map->entries[i];
     if (!entry->live || !(slot->drop || entry->changed)) continue;
