@@ -525,22 +525,24 @@ static bool same(struct tykb_span a, struct tykb_span b) {
 
 int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
                          struct tykb_span *value) {
+  const uint8_t *p = node->bytes.data, *end = p + node->bytes.size, *stop = end;
+  uint32_t tag = tykb_wire_tag(field->number, TYKB_WIRE_LEN); /* of 0x80 or more: no byte is, so the long way is taken */
+  int found = TYKB_E_NOT_FOUND;
   struct tykb_wire_field wire;
-  struct tykb_span name, text;
-  int status = tykb_node_scan(node), found = TYKB_E_NOT_FOUND;
-  if (status) return status;
-  uint32_t first = node->index[2 * field->index], last = node->index[2 * field->index + 1];
-  if (!first) return found;
-  const uint8_t *data = node->bytes.data, *end = data + node->bytes.size, *p = data + first - 1;
-  const uint8_t *stop = data + last;
-  int tag = field->number < 16 ? (int)tykb_wire_tag(field->number, TYKB_WIRE_LEN) : -1; /* -1: takes more bytes */
+  if (node->index) { /* scanned already: from the first entry to the last */
+    if (!node->index[2 * field->index]) return found;
+    stop = p + node->index[2 * field->index + 1];
+    p += node->index[2 * field->index] - 1;
+  }
   while (p < stop) {
+    struct tykb_span name, text;
     if (*p == tag && short_entry(p, end, &name, &text)) {
       p = text.data + text.size;
     } else {
       p = tykb_wire_next(p, end, &wire);
+      if (!p) return TYKB_E_MALFORMED;
       if (wire.number != field->number || wire.type != TYKB_WIRE_LEN) continue;
-      status = tykb_entry_parse(wire.len, &name, &text);
+      int status = tykb_entry_parse(wire.len, &name, &text);
       if (status) return status;
     }
     if (!same(name, key)) continue;
@@ -550,44 +552,40 @@ int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field,
   return found;
 }
 
-/* A field that is not as tykb_object_identify expects nearly all of them. Returns what follows it, or NULL. */
-static const uint8_t *identify_other(const uint8_t *p, const uint8_t *end, struct tykb_wire_field *wire) {
-  p = tykb_wire_next(p, end, wire);
-  /* Of a known number, but not as Object has it: unknown. */
-  if (p && wire->number <= 7 && wire->type != (wire->number == 1 ? TYKB_WIRE_VARINT : TYKB_WIRE_LEN)) wire->number = 0;
-  return p;
-}
+/* The fields of Object by the byte that nearly always introduces them; 0: any other. Rows and numbers go together: number n
+ * stands at 2n - 2 of the index. */
+static const uint8_t usual[256] = {[0x12] = 2, [0x1a] = 3, [0x22] = 4, [0x2a] = 5, [0x32] = 6, [0x3a] = 7};
 
 int tykb_object_identify(struct tykb_node *root, struct tykb_span *hook, struct tykb_span *bundle) {
   const uint8_t *start = root->bytes.data, *p = start, *end = start + root->bytes.size;
   struct tykb_wire_field wire;
   struct tykb_span key, value;
-  /* Rows and numbers go together in Object: 1 is an enum, 2 to 7 are length-delimited. Number n stands at 2n - 2. */
   uint32_t *index = tykb_alloc(root->context, sizeof(uint32_t[2 * 8]));
   *hook = *bundle = (struct tykb_span){NULL, 0};
   if (!index) return TYKB_E_NO_MEMORY;
   for (int i = 0; i < 2 * 8; i++) index[i] = 0;
   while (p < end) {
     const uint8_t *field = p, *data;
-    uint32_t number = *p >> 3, *entry;
+    uint32_t number = usual[*p];
     size_t size;
-    /* Every dispatch comes through here: the usual tags, of one byte with a length of one or two, are read in place. */
-    if (end - p >= 3 && (*p & 0xc7) == TYKB_WIRE_LEN && *p >= 0x12 && (size = p[1], data = p + 2, true) &&
-        (size < 0x80 || p[2] < 0x80)) {
+    /* Every dispatch comes through here, so what is usual is read in place: a length of one byte or two. */
+    if (number && end - p >= 3 && (p[1] & p[2]) < 0x80) {
+      size = p[1];
+      data = p + 2;
       if (size >= 0x80) size = (size & 0x7f) | (size_t)*data++ << 7;
       if ((size_t)(end - data) < size) return TYKB_E_MALFORMED;
       p = data + size;
     } else {
-      p = identify_other(p, end, &wire);
+      p = tykb_wire_next(p, end, &wire);
       if (!p) return TYKB_E_MALFORMED;
       number = wire.number;
       data = wire.len.data;
       size = wire.len.size;
-      if (number == 0 || number > 7) continue;
+      if (number > 7 || wire.type != (number == 1 ? TYKB_WIRE_VARINT : TYKB_WIRE_LEN)) continue;
     }
-    entry = index + 2 * number - 2;
-    entry[1] = (uint32_t)(field - start) + 1;
-    if (!entry[0]) entry[0] = entry[1];
+    uint32_t at = (uint32_t)(field - start) + 1, *entry = index + 2 * number - 2;
+    if (!entry[0]) entry[0] = at;
+    entry[1] = at;
     if (number == 6) {
       if (*field != 0x32 || !short_entry(field, end, &key, &value)) {
         int status = tykb_entry_parse((struct tykb_span){data, size}, &key, &value);

@@ -2,7 +2,7 @@
 
 from cpython.object cimport PyObject
 from libc.stddef cimport size_t
-from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef extern from "api.h":
@@ -248,12 +248,11 @@ cdef class Handler:
 
 cdef class Frame:
     """The views of one dispatch. Kept for the next one, unless the hook kept any of them."""
-    cdef Frame next
+    cdef PyObject *next
     cdef Context context
     cdef tykb_node *root
     cdef Request request
     cdef Message response
     cdef Message session
-    cdef Map session_metadata
     cdef Map metadata
     cdef Map spec

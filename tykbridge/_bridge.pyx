@@ -21,11 +21,17 @@ from tykbridge._version import __version__
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
-    object PyObject_Vectorcall(object function, PyObject **arguments, size_t count, PyObject *names)
+    PyObject *PyObject_Vectorcall(PyObject *function, PyObject **arguments, size_t count, PyObject *names)
+    void Py_INCREF(PyObject *thing)
+    void Py_DECREF(PyObject *thing)
+    bint PyUnicode_Check(object thing)
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    void *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
     Py_ssize_t Py_REFCNT(PyObject *thing)  # an `object` argument would count itself
-    bint PyTuple_CheckExact(object thing)
-    Py_ssize_t PyTuple_GET_SIZE(object thing)
-    PyObject *PyTuple_GET_ITEM(object thing, Py_ssize_t at)
+    bint PyTuple_CheckExact(PyObject *thing)
+    Py_ssize_t PyTuple_GET_SIZE(PyObject *thing)
+    PyObject *PyTuple_GET_ITEM(PyObject *thing, Py_ssize_t at)
 
 
 # One compilation unit, so that a view reaches the tree without a call between modules. In the order of use:
@@ -149,17 +155,20 @@ cdef object published = ()
 cdef dict by_name = {}  # hooks of messages that name no bundle: the handler, or None where several bundles have it
 
 
+cdef inline uint64_t ends(tykb_span text) noexcept:
+    """Up to eight bytes from each end: names differ there, and no hostile ones are in the table, which is the host's own."""
+    cdef uint64_t head = 0, tail = 0
+    if text.size >= 8:
+        memcpy(&head, text.data, 8)
+        memcpy(&tail, text.data + text.size - 8, 8)
+    elif text.size:
+        memcpy(&head, text.data, text.size)
+    return (head ^ text.size) * <uint64_t>0x9E3779B97F4A7C15 + tail
+
+
 cdef inline uint32_t row_hash(tykb_span bundle, tykb_span name) noexcept:
-    cdef uint32_t code = 2166136261u
-    cdef size_t i
-    # The ends tell names apart best, and both are short. No hostile keys: these are the host's own.
-    for i in range(name.size):
-        code = (code ^ name.data[i]) * 16777619u
-    i = bundle.size - 8 if bundle.size > 8 else 0
-    while i < bundle.size:
-        code = (code ^ bundle.data[i]) * 16777619u
-        i += 1
-    return code ^ code >> 15
+    cdef uint64_t code = (ends(name) ^ ends(bundle) >> 7) * <uint64_t>0xE7037ED1A0B428DB
+    return <uint32_t>(code >> 32)
 
 
 cdef inline bint same_bytes(const uint8_t *a, const uint8_t *b, size_t size) noexcept:
@@ -232,7 +241,7 @@ cdef class Frame:
     pass
 
 
-cdef Frame idle = None  # ready for a dispatch, linked by `next`; as many as ever ran at once
+cdef PyObject *idle = NULL  # frames ready for a dispatch, each with a reference, linked by `next`
 
 
 cdef Frame new_frame():
@@ -267,25 +276,34 @@ cdef Map bare_map(Context context, Field field):
     return view
 
 
-cdef inline int start_frame(Frame frame, const void *data, size_t size) except -1:
+cdef PyObject *another_frame(CoProcessMessage *out, int *status) noexcept:
+    """A frame where none is idle: there are as many as dispatches ever ran at once."""
+    cdef Frame frame
+    try:
+        frame = new_frame()
+    except BaseException as error:
+        status[0] = explain(error, out)
+        return NULL
+    Py_INCREF(<PyObject *>frame)
+    return <PyObject *>frame
+
+
+cdef inline tykb_node *start_frame(Frame frame, const void *data, size_t size) noexcept:
     cdef tykb_node *root = tykb_context_root(
         frame.context.tree, &tykb_type_Object, span_of(<const char *>data, <Py_ssize_t>size)
     )
-    if root == NULL:
-        raise MemoryError()
     frame.root = root
     frame.request.message.parent = root
     frame.response.parent = root
     frame.session.parent = root
     frame.metadata.parent = root
     frame.spec.parent = root
-    return 0
+    return root
 
 
 cdef inline void end_frame(Frame frame) noexcept:
     """Makes the frame ready for the next dispatch or, when a hook kept a view, gives that one its own memory."""
     global idle
-    frame.session_metadata = None
     if (Py_REFCNT(<PyObject *>frame.context) == FRAME_VIEWS and Py_REFCNT(<PyObject *>frame.request) == 1
             and Py_REFCNT(<PyObject *>frame.request.message) == 1 and Py_REFCNT(<PyObject *>frame.session) == 1
             and Py_REFCNT(<PyObject *>frame.spec) == 1 and Py_REFCNT(<PyObject *>frame.metadata) == 1
@@ -297,9 +315,10 @@ cdef inline void end_frame(Frame frame) noexcept:
         frame.spec.map = NULL
         tykb_context_reset(frame.context.tree)
         frame.next = idle
-        idle = frame
+        idle = <PyObject *>frame
     else:
         keep_frame(frame)
+        Py_DECREF(<PyObject *>frame)
 
 
 cdef void keep_frame(Frame frame) noexcept:
@@ -340,118 +359,118 @@ cdef int explain(object error, CoProcessMessage *out) noexcept:
         return TYKB_E_INTERNAL
 
 
-cdef int malformed(CoProcessMessage *out) except 1:
-    set_words(out, "the message is not a serialised coprocess.Object: its fields cannot be read")
-    return TYKB_E_MALFORMED
-
-
 cdef str text_of(tykb_span text):
     return bytes_of(text).decode("utf-8", "backslashreplace")
 
 
 cdef int dispatch(const void *data, size_t size, uint32_t flags, CoProcessMessage *out) noexcept:
-    """struct tykb_table.dispatch: runs the hook that a message names."""
+    """struct tykb_table.dispatch: runs the hook that a message names.
+
+    What can raise is in functions of its own, so that the usual way sets up no handler for it.
+    """
     global idle
-    cdef Frame frame = None
-    cdef int status
-    try:
-        if idle is None:
-            frame = new_frame()
-        else:
-            frame = idle
-            idle = frame.next
-            frame.next = None
-        start_frame(frame, data, size)
-        status = run(frame, flags, out)
-    except BaseException as error:
-        status = explain(error, out)
-    if frame is not None:
-        end_frame(frame)
+    cdef tykb_span bundle, name
+    cdef PyObject *frame = idle
+    cdef PyObject *handler = NULL
+    cdef int status = TYKB_E_NO_MEMORY
+    if frame != NULL:
+        idle = (<Frame>frame).next
+    else:
+        frame = another_frame(out, &status)
+        if frame == NULL:
+            return status
+    if start_frame(<Frame>frame, data, size) != NULL:
+        status = tykb_object_identify((<Frame>frame).root, &name, &bundle)
+    if status != TYKB_OK:
+        refuse(status, out)
+    else:
+        handler = find(bundle, name)
+        if handler == NULL:
+            handler = find_otherwise(bundle, name, out, &status)
+    if handler != NULL:
+        Py_INCREF(handler)
+        status = call(<Frame>frame, <Handler>handler, out)
+        if status == TYKB_OK:
+            status = reply(<Frame>frame, <Handler>handler, flags, out)
+        Py_DECREF(handler)
+    end_frame(<Frame>frame)
     return status
 
 
-cdef int run(Frame frame, uint32_t flags, CoProcessMessage *out) except 1:
-    cdef tykb_span bundle, name
-    cdef PyObject *found
-    cdef Handler handler
-    cdef void *reply
-    cdef size_t size
-    cdef int status = tykb_object_identify(frame.root, &name, &bundle)
-    if status != TYKB_OK:
+cdef void refuse(int status, CoProcessMessage *out) noexcept:
+    """The words for a message that is none, or that there is no memory for."""
+    try:
         if status == TYKB_E_MALFORMED:
-            return malformed(out)
-        failed(status, "Object")
-    found = find(bundle, name)
-    if found == NULL:
-        handler = find_otherwise(bundle, name)
-    else:
-        handler = <Handler>found
+            set_words(out, "the message is not a serialised coprocess.Object: its fields cannot be read")
+    except BaseException as error:
+        explain(error, out)
+
+
+cdef PyObject *find_otherwise(tykb_span bundle, tykb_span name, CoProcessMessage *out, int *status) noexcept:
+    """For a message without bundle_hash, or an empty one, the one hook of that name; otherwise NULL and what is missing."""
+    try:
+        from tykbridge import runtime
+
+        if bundle.size == 0:
+            handler = by_name.get(bytes_of(name))
+            if handler is not None:
+                return <PyObject *>handler  # `by_name` holds it
+        error = runtime.missing(text_of(bundle) if bundle.size else None, text_of(name))
+        status[0] = explain(error, out)
+    except BaseException as failure:
+        status[0] = explain(failure, out)
+    return NULL
+
+
+cdef inline int call(Frame frame, Handler handler, CoProcessMessage *out) noexcept:
+    """Calls the hook and takes over what it returned."""
+    cdef PyObject *arguments[3]
+    cdef PyObject *result
+    cdef int status
     handler.generation.users += 1
-    status = call(frame, handler, out)
+    if handler.arity == 3:
+        arguments[0] = <PyObject *>frame.request
+        arguments[1] = <PyObject *>frame.session
+        arguments[2] = <PyObject *>frame.spec
+        result = PyObject_Vectorcall(<PyObject *>handler.function, arguments, 3, NULL)
+        if (result != NULL and PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2
+                and PyTuple_GET_ITEM(result, 0) == arguments[0] and PyTuple_GET_ITEM(result, 1) == arguments[1]):
+            status = TYKB_OK
+        else:
+            status = take_three(frame, handler, result, out)
+        if result != NULL:
+            Py_DECREF(result)
+    else:
+        status = call_more(frame, handler, out)
     handler.generation.users -= 1
     if handler.generation.retired and handler.generation.users == 0:
         handler.generation.drained()
-    if status != TYKB_OK:
-        return status
-    if tykb_node_changed(frame.root):
-        settle(frame)
-    status = tykb_node_write(frame.root, flags, tykb_reply_alloc, &reply, &size)
-    if status == TYKB_OK:
-        out.p_data = reply
-        out.length = <int>size
-    elif status == TYKB_E_TOO_LARGE:
-        set_words(out, f'hook "{handler.name}" of bundle "{handler.bundle}": its reply has more than 2 GiB')
-    else:
-        failed(status, "the reply")
     return status
 
 
-cdef Handler find_otherwise(tykb_span bundle, tykb_span name):
-    """For a message without bundle_hash, or an empty one, the one hook of that name; otherwise raises what is missing."""
-    from tykbridge import runtime
-
-    if bundle.size == 0:
-        handler = by_name.get(bytes_of(name))
-        if handler is not None:
-            return <Handler>handler
-    raise runtime.missing(text_of(bundle) if bundle.size else None, text_of(name))
-
-
-cdef int settle(Frame frame) except -1:
-    cdef int status = TYKB_OK
-    if frame.request.message.node != NULL:
-        status = tykb_node_settle_body(frame.request.message.node)
-    if status == TYKB_OK and frame.response.node != NULL:
-        status = tykb_node_settle_body(frame.response.node)
-    if status != TYKB_OK:
-        failed(status, "the body")
-    return 0
-
-
-cdef int call(Frame frame, Handler handler, CoProcessMessage *out) noexcept:
-    """Calls the hook and takes over what it returned."""
-    cdef PyObject *arguments[5]
-    cdef object result
-    cdef int arity = handler.arity
+cdef int take_three(Frame frame, Handler handler, PyObject *result, CoProcessMessage *out) noexcept:
+    """What a hook with three arguments returned, other than what it got; NULL where it raised."""
     try:
-        if arity == 3:
-            arguments[0] = <PyObject *>frame.request
-            arguments[1] = <PyObject *>frame.session
-            arguments[2] = <PyObject *>frame.spec
-            result = PyObject_Vectorcall(handler.function, arguments, 3, NULL)
-            if (PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2
-                    and PyTuple_GET_ITEM(result, 0) == arguments[0] and PyTuple_GET_ITEM(result, 1) == arguments[1]):
-                return TYKB_OK
-        elif arity == 4:
-            frame.session_metadata = read_field(frame.session, SESSION_METADATA)
-            result = handler.function(frame.request, frame.session, frame.session_metadata, frame.spec)
+        if result == NULL:
+            pending_error()
+        return take_result(frame, handler, <object>result, out)
+    except BaseException as error:
+        return hook_failed(handler, error, out)
+
+
+cdef int pending_error() except -1:
+    """Lets an error that C left pending go on as an exception."""
+    return -1
+
+
+cdef int call_more(Frame frame, Handler handler, CoProcessMessage *out) noexcept:
+    try:
+        if handler.arity == 4:
+            metadata = read_field(frame.session, SESSION_METADATA)
+            result = handler.function(frame.request, frame.session, metadata, frame.spec)
         else:
             result = handler.function(frame.request, frame.response, frame.session, frame.metadata, frame.spec)
-        if take_result(frame, arity, result):
-            return TYKB_OK
-        from tykbridge import runtime
-
-        return explain(runtime.bad_return(handler.bundle, handler.name, handler.function, arity, result), out)
+        return take_result(frame, handler, result, out)
     except BaseException as error:
         return hook_failed(handler, error, out)
 
@@ -469,7 +488,42 @@ cdef int hook_failed(Handler handler, object error, CoProcessMessage *out) noexc
     return TYKB_E_HOOK
 
 
-cdef bint take_result(Frame frame, int arity, object result) except -1:
+cdef inline int reply(Frame frame, Handler handler, uint32_t flags, CoProcessMessage *out) noexcept:
+    cdef void *data
+    cdef size_t size
+    cdef int status = TYKB_OK
+    if frame.request.message.node != NULL:
+        status = tykb_node_settle_body(frame.request.message.node)
+    if status == TYKB_OK and frame.response.node != NULL:
+        status = tykb_node_settle_body(frame.response.node)
+    if status == TYKB_OK:
+        status = tykb_node_write(frame.root, flags, tykb_reply_alloc, &data, &size)
+    if status == TYKB_OK:
+        out.p_data = data
+        out.length = <int>size
+    else:
+        no_reply(handler, status, out)
+    return status
+
+
+cdef void no_reply(Handler handler, int status, CoProcessMessage *out) noexcept:
+    try:
+        why = "it has more than 2 GiB" if status == TYKB_E_TOO_LARGE else tykb_status_name(status).decode()
+        set_words(out, f'the reply of hook "{handler.name}" of bundle "{handler.bundle}" cannot be written: {why}')
+    except BaseException as error:
+        explain(error, out)
+
+
+cdef int take_result(Frame frame, Handler handler, object result, CoProcessMessage *out) except 1:
+    """Takes over what a hook returned, or says what it must return."""
+    if take(frame, handler.arity, result):
+        return TYKB_OK
+    from tykbridge import runtime
+
+    return explain(runtime.bad_return(handler.bundle, handler.name, handler.function, handler.arity, result), out)
+
+
+cdef bint take(Frame frame, int arity, object result) except -1:
     """Takes over what a hook returned; False where no hook may return that."""
     if arity == 5:
         return take_response(frame, result)

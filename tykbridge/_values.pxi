@@ -117,11 +117,14 @@ cdef object to_python(const tykb_field *row, tykb_value value):
     return value.number
 
 
-cdef int text_from_python(object value, tykb_span *text) except -1:
+cdef inline int text_from_python(object value, tykb_span *text) except -1:
     """str, or bytes that are UTF-8, as protobuf accepts. Borrows from the object."""
     cdef Py_ssize_t size
     cdef char *data
-    if isinstance(value, str):
+    if PyUnicode_Check(value):
+        if PyUnicode_IS_COMPACT_ASCII(value):
+            text[0] = span_of(<const char *>PyUnicode_DATA(value), PyUnicode_GET_LENGTH(value))
+            return 0
         text.data = <const uint8_t *>PyUnicode_AsUTF8AndSize(value, &size)
         text.size = <size_t>size
         return 0
