@@ -518,11 +518,6 @@ int tykb_node_find(struct tykb_node *node, const struct tykb_field *field, struc
   return status ? status : tykb_map_text(map, key, value);
 }
 
-static bool same(struct tykb_span a, struct tykb_span b) {
-  if (a.size != b.size) return false;
-  return a.size == 0 || (*a.data == *b.data && memcmp(a.data, b.data, a.size) == 0);
-}
-
 int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
                          struct tykb_span *value) {
   const uint8_t *p = node->bytes.data, *end = p + node->bytes.size, *stop = end;
@@ -535,18 +530,27 @@ int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field,
     p += node->index[2 * field->index] - 1;
   }
   while (p < stop) {
+    size_t left = (size_t)(end - p), size;
     struct tykb_span name, text;
-    if (*p == tag && short_entry(p, end, &name, &text)) {
-      p = text.data + text.size;
-    } else {
-      p = tykb_wire_next(p, end, &wire);
-      if (!p) return TYKB_E_MALFORMED;
-      if (wire.number != field->number || wire.type != TYKB_WIRE_LEN) continue;
-      int status = tykb_entry_parse(wire.len, &name, &text);
-      if (status) return status;
+    if (left >= 6 && (size = p[1]) < 0x80 && left - 2 >= size && *p == tag && size >= 4 && p[2] == 0x0a) {
+      size_t key_size = p[3];
+      const uint8_t *behind = p + 4 + key_size;
+      if (key_size <= size - 4 && behind[0] == 0x12 && behind[1] == size - 4 - key_size) { /* as short_entry */
+        if (key_size == key.size && memcmp(p + 4, key.data, key_size) == 0) {
+          *value = (struct tykb_span){behind + 2, behind[1]};
+          found = TYKB_OK; /* the last one counts */
+        }
+        p += 2 + size;
+        continue;
+      }
     }
-    if (!same(name, key)) continue;
-    *value = text; /* the last one counts */
+    p = tykb_wire_next(p, end, &wire);
+    if (!p) return TYKB_E_MALFORMED;
+    if (wire.number != field->number || wire.type != TYKB_WIRE_LEN) continue;
+    int status = tykb_entry_parse(wire.len, &name, &text);
+    if (status) return status;
+    if (name.size != key.size || (key.size && memcmp(name.data, key.data, key.size))) continue;
+    *value = text;
     found = TYKB_OK;
   }
   return found;
@@ -823,7 +827,7 @@ int tykb_node_check(struct tykb_node *node) { return check(node->type, node->byt
 /* ---- Bodies ---- */
 
 int tykb_node_settle_body(struct tykb_node *node) {
-  if (!node->changed || node->type->body < 0) return TYKB_OK;
+  if (!node->context->clock || node->type->body < 0) return TYKB_OK; /* no scalar of the tree was written */
   const struct tykb_field *text = &node->type->fields[node->type->body];
   const struct tykb_field *raw = &node->type->fields[node->type->raw_body];
   struct tykb_slot *text_slot = tykb_node_slot(node, text), *raw_slot = tykb_node_slot(node, raw);

@@ -25,6 +25,7 @@ cdef extern from "Python.h":
     void Py_INCREF(PyObject *thing)
     void Py_DECREF(PyObject *thing)
     bint PyUnicode_Check(object thing)
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 highest)
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     void *PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)

@@ -96,7 +96,31 @@ cdef inline bytes bytes_of(tykb_span text):
     return PyBytes_FromStringAndSize(start_of(text), <Py_ssize_t>text.size)
 
 
-cdef object text_to_python(tykb_span text, const tykb_field *row):
+cdef inline bint is_ascii(tykb_span text) noexcept:
+    cdef uint64_t word, all = 0
+    cdef size_t at = 0
+    while at + 8 <= text.size:
+        memcpy(&word, text.data + at, 8)
+        all |= word
+        at += 8
+    while at < text.size:
+        all |= text.data[at]
+        at += 1
+    return all & <uint64_t>0x8080808080808080 == 0
+
+
+cdef inline object text_to_python(tykb_span text, const tykb_field *row):
+    """A str. Nearly all texts of a message are short and ASCII: those are made without a decoder."""
+    cdef object made
+    if is_ascii(text):
+        made = PyUnicode_New(<Py_ssize_t>text.size, 127)
+        if text.size:
+            memcpy(PyUnicode_DATA(made), text.data, text.size)
+        return made
+    return decode(text, row)
+
+
+cdef object decode(tykb_span text, const tykb_field *row):
     try:
         return PyUnicode_DecodeUTF8(start_of(text), <Py_ssize_t>text.size, NULL)
     except UnicodeDecodeError as error:
