@@ -59,6 +59,11 @@ def link_flags() -> list[str]:
     return ["-Wl,-z,now", *([f"-fsanitize={SANITIZERS}"] if SANITIZERS else [])]
 
 
+def module_flags() -> list[str]:
+    """What the module gets beside: its copies of the tree and what Cython made are optimised as one program."""
+    return [] if DEBUG or SANITIZERS else ["-flto=auto"]
+
+
 def without_symbolic(words: list[str]) -> list[str]:
     """The linker's words without those that Python was built with and that would break a host's callbacks.
 
@@ -189,8 +194,9 @@ setup(
             ["tykbridge/_bridge.pyx", *SHARED],
             include_dirs=["csrc"],
             depends=[*headers, *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "tykbridge").glob("*.px[di]"))],
-            extra_compile_args=compile_flags(),
-            extra_link_args=[f"-l:{SONAME}", "-Wl,-rpath,$ORIGIN", "-Wl,--disable-new-dtags", *link_flags()],
+            extra_compile_args=[*compile_flags(), *module_flags()],
+            extra_link_args=[f"-l:{SONAME}", "-Wl,-rpath,$ORIGIN", "-Wl,--disable-new-dtags", *link_flags()]
+            + module_flags(),
         ),
     ],
     cmdclass={"build": Build, "build_ext": BuildExtensions},

@@ -145,6 +145,19 @@ static int unfold(struct tykb_map *map) {
 
 enum { TAIL = 16 };
 
+/* Whether the tail has a key already. */
+static bool in_tail(const struct tykb_map *map, struct tykb_span key) {
+  const uint8_t *p = map->tail, *end = p + map->tail_size;
+  struct tykb_wire_field wire;
+  struct tykb_span name, value;
+  while (p < end) {
+    p = tykb_wire_next(p, end, &wire);
+    tykb_entry_parse(wire.len, &name, &value);
+    if (same(name, key)) return true;
+  }
+  return false;
+}
+
 /* Adds to the tail: tag, length, key, value. */
 static int put_tail(struct tykb_map *map, struct tykb_span key, struct tykb_span value) {
   uint32_t number = map->field->number;
@@ -254,7 +267,7 @@ int tykb_map_put_owned(struct tykb_map *map, struct tykb_span key, struct tykb_s
 
 int tykb_map_put(struct tykb_map *map, struct tykb_span key, struct tykb_span value) {
   int status;
-  if (!map->loaded && !map->slots && map->tail_count < TAIL) {
+  if (!map->loaded && !map->slots && map->tail_count < TAIL && !in_tail(map, key)) {
     status = put_tail(map, key, value);
     if (!status) mark(map);
     return status;

@@ -53,8 +53,8 @@ struct tykb_map {
   struct tykb_context *context;
   struct tykb_map *next; /* all maps of the context */
   void *view;
-  /* Until the map is read, what is put into a map of text is kept as the reply will have it: entries behind each other, of
-   * which a later one wins. Few of them, or a loop over one key would fill memory. */
+  /* Until the map is read, what is put into a map of text is kept as the reply will have it: entries behind each other.
+   * Few of them, since a key is looked for by walking. */
   uint8_t *tail;
   size_t tail_size, tail_room;
   struct tykb_entry *entries;
