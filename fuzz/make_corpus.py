@@ -51,12 +51,15 @@ def messages() -> dict[str, Message]:
     right.allowed_urls.add(url="/a", methods=["GET", "POST"])
     post.metadata.update(session.metadata)
 
+    merge = new(hook_type=1, request=pre.request, session=session)
+    merge.request.raw_body = session.SerializeToString(deterministic=True)
+
     response = new(hook_type=5, hook_name="MyResponse", request=pre.request, session=session, spec=pre.spec)
     response.response.status_code, response.response.raw_body, response.response.body = 200, b"ok", "ok"
     response.response.headers.update({"Content-Type": "text/plain", "Set-Cookie": "a=1"})
     response.response.multivalue_headers.add(key="Set-Cookie", values=["a=1", "b=2"])
     response.response.multivalue_headers.add(key="Content-Type", values=["text/plain"])
-    return {"empty": new(), "pre": pre, "auth": auth, "post_key_auth": post, "response": response}
+    return {"empty": new(), "pre": pre, "auth": auth, "post_key_auth": post, "merge": merge, "response": response}
 
 
 def inputs() -> dict[str, bytes]:
@@ -81,7 +84,7 @@ def main() -> None:
         for script in range(SCRIPTS):
             head = bytes([0]) + len(data).to_bytes(2, "big")
             (CORPUS / "fuzz_object" / f"{name}-{script}").write_bytes(head + data + chance.randbytes(SCRIPT_SIZE))
-        for hook in chance.sample(range(HOOKS), 3):
+        for hook in {4, *chance.sample(range(HOOKS), 3)} if name == "merge" else chance.sample(range(HOOKS), 3):
             (CORPUS / "fuzz_dispatch" / f"{name}-{hook}").write_bytes(bytes([hook, 0]) + data)
     scarce = bytes([0x40 | 2, 40])  # memory runs out in the hook Write
     (CORPUS / "fuzz_dispatch" / "scarce").write_bytes(scarce + inputs()["response"])

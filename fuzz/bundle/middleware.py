@@ -1,5 +1,7 @@
 """Hooks that read and write whatever a message has, whatever is in it."""
 
+import contextlib
+
 from tyk.decorators import Hook
 
 
@@ -19,7 +21,7 @@ def read(message):
     return seen
 
 
-def write(message, depth=0):
+def write(message):
     """Writes every field, all the way down."""
     for field in message.DESCRIPTOR.fields:
         value = getattr(message, field.name)
@@ -27,11 +29,11 @@ def write(message, depth=0):
             try:
                 value["key"] = "value"
             except (TypeError, ValueError):
-                write(value["key"], depth + 1)
+                write(value["key"])
         elif hasattr(value, "DESCRIPTOR"):
-            write(value, depth + 1)
-        elif hasattr(value, "add"):
-            write(value.add(), depth + 1)
+            write(value)
+        elif field.message_type is not None:
+            write(value.add())
         elif hasattr(value, "append"):
             value.append(1.5 if field.name == "trigger_limits" else "value")
         else:
@@ -91,8 +93,11 @@ def Remove(request, response, session, metadata, spec):
 @Hook
 def Merge(request, session, spec):
     """Merges a client's bytes, and messages into themselves."""
-    session.MergeFromString(request.object.raw_body)
-    session.MergeFrom(session)
+    with contextlib.suppress(Exception):  # a message only now and then
+        session.MergeFromString(request.object.raw_body)
+    other = type(session)()
+    other.CopyFrom(session)
+    session.MergeFrom(other)
     request.object.MergeFromString(request.object.SerializeToString())
     request.object.return_overrides.CopyFrom(request.object.return_overrides)
     return request, session
