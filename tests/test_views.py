@@ -579,6 +579,20 @@ def test_unknown_types_are_key_errors() -> None:
 # ---- Lives ----
 
 
+def test_regression_a_view_made_by_calling_its_type_crashed() -> None:
+    o = filled(view)
+    things = [o, o.metadata, o.session.tags, iter(o.metadata)]
+    for kind in [*map(type, things), _bridge.Request]:
+        with pytest.raises(TypeError, match="cannot create"):
+            kind()
+        with pytest.raises(TypeError, match="is not safe"):
+            kind.__new__(kind)
+    with pytest.raises(TypeError, match="needs a map"):
+        iter(type(o.metadata.items())(None))
+    entry = o.session.access_rights.GetEntryClass()
+    assert copy.copy(entry)(key="a").key == "a"
+
+
 def test_parts_outlive_their_message() -> None:
     o = filled(view)
     parts = o.metadata, o.session.tags, o.session.access_rights["api"], o.response.multivalue_headers[0].values

@@ -34,6 +34,21 @@ cdef extern from "Python.h":
     Py_ssize_t PyTuple_GET_SIZE(PyObject *thing)
     PyObject *PyTuple_GET_ITEM(PyObject *thing, Py_ssize_t at)
 
+cdef extern from *:
+    """
+    /* Only the module itself makes them, through the C function that was tp_new. */
+    static int refuse_calls(PyTypeObject *type) {
+      type->tp_new = NULL;
+      type->tp_vectorcall = NULL; /* Cython's short cut to it */
+      type->tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
+      if (PyDict_DelItemString(type->tp_dict, "__new__") < 0) return -1;
+      PyType_Modified(type);
+      return 0;
+    }
+    """
+    int refuse_calls(PyTypeObject *type) except -1
+    ctypedef struct PyTypeObject
+
 
 # One compilation unit, so that a view reaches the tree without a call between modules. In the order of use:
 include "_values.pxi"
@@ -756,6 +771,11 @@ def trigger_event(str name not None, str payload not None):
     with nogil:
         TykTriggerEvent(c_event, c_payload)
 
+
+# `type(session)()` would be a view of nothing, and its first use a crash.
+for made_here in (List, Map, MapIterator, Message, Request):
+    refuse_calls(<PyTypeObject *>made_here)
+del made_here
 
 cdef bytes version = __version__.encode()
 cdef tykb_table exported

@@ -1,5 +1,6 @@
 # Views of maps.
 
+@cython.final
 cdef class MapIterator:
     """Walks a map's entries; a changed set of keys ends it, as in protobuf."""
 
@@ -46,7 +47,10 @@ cdef object entry_to_python(Map view, tykb_map *map, tykb_entry *entry, size_t s
 
 
 cdef MapIterator iterate(Map view, int what):
-    cdef MapIterator iterator = MapIterator.__new__(MapIterator)
+    cdef MapIterator iterator
+    if view is None:
+        raise TypeError("a view of a map's items needs a map")
+    iterator = MapIterator.__new__(MapIterator)
     cdef tykb_entry *entries
     cdef size_t slots, count
     cdef int status = tykb_map_entries(view.get_map(), &entries, &slots, &count)
@@ -88,6 +92,8 @@ class EntryClass:
         return self._kind(**fields)
 
     def __getattr__(self, name):
+        if name == "_kind":
+            raise AttributeError(name)  # a copy in the making has none yet
         return getattr(self._kind, name)
 
 

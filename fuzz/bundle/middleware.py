@@ -1,6 +1,7 @@
 """Hooks that read and write whatever a message has, whatever is in it."""
 
 import contextlib
+import copy
 
 from tyk.decorators import Hook
 
@@ -95,9 +96,7 @@ def Merge(request, session, spec):
     """Merges a client's bytes, and messages into themselves."""
     with contextlib.suppress(Exception):  # a message only now and then
         session.MergeFromString(request.object.raw_body)
-    other = type(session)()
-    other.CopyFrom(session)
-    session.MergeFrom(other)
+    session.MergeFrom(copy.copy(session))
     request.object.MergeFromString(request.object.SerializeToString())
     request.object.return_overrides.CopyFrom(request.object.return_overrides)
     return request, session
