@@ -818,6 +818,7 @@ int tykb_node_replace(struct tykb_node *node, const struct tykb_field *field, st
   if (status) return status;
   child->bytes = copy;
   child->own = true;
+  node->context->clock++; /* its bodies are to be settled */
   tykb_node_mark(child);
   return TYKB_OK;
 }
@@ -826,12 +827,24 @@ int tykb_node_check(struct tykb_node *node) { return check(node->type, node->byt
 
 /* ---- Bodies ---- */
 
+/* A message that the hook put in place of its own says nothing of an order: the bytes count, or the text alone. */
+static int settle_replaced(struct tykb_node *node, const struct tykb_field *text, const struct tykb_field *raw) {
+  union tykb_value value;
+  int status = tykb_node_get(node, raw, &value);
+  const struct tykb_field *winner = raw;
+  if (!status && value.text.size == 0) status = tykb_node_get(node, winner = text, &value);
+  if (status || value.text.size == 0) return status;
+  status = set_owned(node, winner, value);
+  return status ? status : tykb_node_settle_body(node);
+}
+
 int tykb_node_settle_body(struct tykb_node *node) {
   if (!node->context->clock || node->type->body < 0) return TYKB_OK; /* no scalar of the tree was written */
   const struct tykb_field *text = &node->type->fields[node->type->body];
   const struct tykb_field *raw = &node->type->fields[node->type->raw_body];
   struct tykb_slot *text_slot = tykb_node_slot(node, text), *raw_slot = tykb_node_slot(node, raw);
   bool text_set = text_slot && text_slot->set, raw_set = raw_slot && raw_slot->set;
+  if (!text_set && !raw_set && node->own) return settle_replaced(node, text, raw);
   if (!text_set && !raw_set) return TYKB_OK;
   bool text_wins = text_set && (!raw_set || text_slot->order > raw_slot->order);
   union tykb_value winner = text_wins ? text_slot->value : raw_slot->value, readable = winner;

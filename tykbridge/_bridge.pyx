@@ -600,6 +600,10 @@ cdef int take_message(Message place, object value) except -1:
     if value is place or (isinstance(value, Message) and (<Message>value).node == place.node
                           and (<Message>value).context is place.context and place.node != NULL):
         return 0
+    if isinstance(value, Message):  # it knows which body was written last; its bytes do not
+        status = tykb_node_settle_body((<Message>value).get_node())
+        if status != TYKB_OK:
+            failed(status, place.info.name)
     data = serialised(value, place.info, "CopyFrom")
     status = tykb_node_replace(place.parent, place.field, span_of(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)))
     if status != TYKB_OK:
