@@ -23,7 +23,7 @@ SANITIZERS = os.environ.get("TYKB_SANITIZE", "")
 LIBRARY_SOURCES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob("*.c"))
 # The module has its own copies of these, hidden: a dispatch then calls no function through a PLT, and a library of
 # another release cannot lend the module its object.c.
-SHARED = [f"csrc/{noun}.c" for noun in ("mem", "wire", "object", "container", "write", "fields")]
+SHARED = [f"csrc/{noun}.c" for noun in ("mem", "wire", "context", "object", "container", "write", "fields")]
 
 PKG_CONFIG = f"""\
 prefix=${{pcfiledir}}/..
