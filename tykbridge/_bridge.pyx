@@ -172,7 +172,7 @@ cdef dict by_name = {}  # hooks of messages that name no bundle: the handler, or
 
 
 cdef inline uint64_t ends(tykb_span text) noexcept:
-    """Up to eight bytes from each end: names differ there, and no hostile ones are in the table, which is the host's own."""
+    """Up to eight bytes from each end: names differ there, and the table, which is the host's own, has no hostile ones."""
     cdef uint64_t head = 0, tail = 0
     if text.size >= 8:
         memcpy(&head, text.data, 8)
@@ -423,7 +423,7 @@ cdef void refuse(int status, CoProcessMessage *out) noexcept:
 
 
 cdef PyObject *find_otherwise(tykb_span bundle, tykb_span name, CoProcessMessage *out, int *status) noexcept:
-    """For a message without bundle_hash, or an empty one, the one hook of that name; otherwise NULL and what is missing."""
+    """For a message without bundle_hash, or an empty one, the one hook of that name; else NULL and what is missing."""
     try:
         from tykbridge import runtime
 

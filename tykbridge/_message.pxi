@@ -359,7 +359,7 @@ cdef class Message:
         known = pb_class(self.info).FromString(self.SerializeToString())
         size = known.ByteSize()
         known.DiscardUnknownFields()
-        if known.ByteSize() != size:  # otherwise nothing changes, and what was taken out of the message stays part of it
+        if known.ByteSize() != size:  # else nothing changes, and what was taken out of the message stays part of it
             self.CopyFrom(known)
 
     def UnknownFields(self):
