@@ -172,7 +172,7 @@ cdef dict by_name = {}  # hooks of messages that name no bundle: the handler, or
 
 
 cdef inline uint64_t ends(tykb_span text) noexcept:
-    """Up to eight bytes from each end: names differ there, and the table, which is the host's own, has no hostile ones."""
+    """Up to eight bytes from each end: names differ there, and none is hostile, since the table is the host's own."""
     cdef uint64_t head = 0, tail = 0
     if text.size >= 8:
         memcpy(&head, text.data, 8)
