@@ -195,8 +195,13 @@ setup(
             include_dirs=["csrc"],
             depends=[*headers, *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "tykbridge").glob("*.px[di]"))],
             extra_compile_args=[*compile_flags(), *module_flags()],
-            extra_link_args=[f"-l:{SONAME}", "-Wl,-rpath,$ORIGIN", "-Wl,--disable-new-dtags", *link_flags()]
-            + module_flags(),
+            extra_link_args=[
+                f"-l:{SONAME}",
+                "-Wl,-rpath,$ORIGIN",
+                "-Wl,--disable-new-dtags",
+                *link_flags(),
+                *module_flags(),
+            ],
         ),
     ],
     cmdclass={"build": Build, "build_ext": BuildExtensions},

@@ -394,7 +394,8 @@ int tykb_node_find(struct tykb_node *node, const struct tykb_field *field, struc
 int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
                          struct tykb_span *value) {
   const uint8_t *p = node->bytes.data, *end = p + node->bytes.size, *stop = end;
-  uint32_t tag = tykb_wire_tag(field->number, TYKB_WIRE_LEN); /* of 0x80 or more: no byte is, so the long way is taken */
+  /* 0x80 or more is no byte's value: such a field is found the long way. */
+  uint32_t tag = tykb_wire_tag(field->number, TYKB_WIRE_LEN);
   int found = TYKB_E_NOT_FOUND;
   struct tykb_wire_field wire;
   if (node->index) { /* scanned already: from the first entry to the last */
