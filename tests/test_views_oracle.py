@@ -69,6 +69,20 @@ def test_long_programs_on_one_message(data: Any) -> None:
 
 @given(st.data())
 @profile(4)
+def test_writing_to_what_was_not_read_yet(data: Any) -> None:
+    """Lazily decoded maps and lists, written to as the first thing that happens to them."""
+    name = data.draw(st.sampled_from(["ReturnOverrides", "AccessSpec", "Monitor", "AccessDefinition", "SessionState"]))
+    kinds = ("text map", "scalar list", "message map")
+    world = programs.World.of(_bridge.message, name, data.draw(oracle.wire(name)))
+    more = data.draw(st.just(b"") | oracle.wire(name))
+    world.root.mine.MergeFromString(more)
+    world.root.theirs.MergeFromString(more)
+    world.run(data.draw(programs.programs(name, kinds=kinds, most=4)))
+    world.check()
+
+
+@given(st.data())
+@profile(4)
 def test_malformed_bytes_read_as_in_the_oracle_or_raise(data: Any) -> None:
     """Lazy reading may find less wrong than a parser that reads everything; it never makes anything up or crashes."""
     name = data.draw(st.sampled_from(NAMES))
