@@ -126,7 +126,8 @@ static void take_value(struct tykb_entry *entry, struct tykb_span value) {
 
 /* Turns the tail into entries. */
 static int unfold(struct tykb_map *map) {
-  const uint8_t *p = map->tail, *end = p + map->tail_size;
+  struct tykb_span tail = {map->tail, map->tail_size};
+  const uint8_t *p = tail.data, *end = tykb_span_end(tail);
   struct tykb_wire_field wire;
   struct tykb_span key, value;
   while (p < end) {
@@ -147,7 +148,8 @@ enum { TAIL = 16 };
 
 /* Whether the tail has a key already. */
 static bool in_tail(const struct tykb_map *map, struct tykb_span key) {
-  const uint8_t *p = map->tail, *end = p + map->tail_size;
+  struct tykb_span tail = {map->tail, map->tail_size};
+  const uint8_t *p = tail.data, *end = tykb_span_end(tail);
   struct tykb_wire_field wire;
   struct tykb_span name, value;
   while (p < end) {

@@ -393,7 +393,7 @@ int tykb_node_find(struct tykb_node *node, const struct tykb_field *field, struc
 
 int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
                          struct tykb_span *value) {
-  const uint8_t *p = node->bytes.data, *end = p + node->bytes.size, *stop = end;
+  const uint8_t *p = node->bytes.data, *end = tykb_span_end(node->bytes), *stop = end;
   /* 0x80 or more is no byte's value: such a field is found the long way. */
   uint32_t tag = tykb_wire_tag(field->number, TYKB_WIRE_LEN);
   int found = TYKB_E_NOT_FOUND;
@@ -410,7 +410,7 @@ int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field,
       size_t key_size = p[3];
       const uint8_t *behind = p + 4 + key_size;
       if (key_size <= size - 4 && behind[0] == 0x12 && behind[1] == size - 4 - key_size) { /* as short_entry */
-        if (key_size == key.size && memcmp(p + 4, key.data, key_size) == 0) {
+        if (key_size == key.size && (!key_size || memcmp(p + 4, key.data, key_size) == 0)) {
           *value = (struct tykb_span){behind + 2, behind[1]};
           found = TYKB_OK; /* the last one counts */
         }
@@ -435,7 +435,7 @@ int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field,
 static const uint8_t usual[256] = {[0x12] = 2, [0x1a] = 3, [0x22] = 4, [0x2a] = 5, [0x32] = 6, [0x3a] = 7};
 
 int tykb_object_identify(struct tykb_node *root, struct tykb_span *hook, struct tykb_span *bundle) {
-  const uint8_t *start = root->bytes.data, *p = start, *end = start + root->bytes.size;
+  const uint8_t *start = root->bytes.data, *p = start, *end = tykb_span_end(root->bytes);
   struct tykb_wire_field wire;
   struct tykb_span key, value;
   uint32_t *index = tykb_alloc(root->context, sizeof(uint32_t[2 * 8]));
