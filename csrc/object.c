@@ -1,4 +1,6 @@
 /* The tree of messages: reads and writes fields. Memory: context.c; maps and lists: container.c; replies: write.c. */
+#include <limits.h>
+
 #include "tree.h"
 
 /* ---- Fields on the wire ---- */
@@ -157,6 +159,7 @@ static inline const uint8_t *skip(const uint8_t *p, const uint8_t *end, uint32_t
 
 int tykb_node_scan(struct tykb_node *node) {
   if (node->index) return TYKB_OK;
+  if (node->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* protobuf's limit; offsets are 32 bits wide */
   const struct tykb_type *type = node->type;
   const uint8_t *start = node->bytes.data, *p = start, *end = tykb_span_end(node->bytes);
   size_t size = (type->count ? type->count : 1) * 2 * sizeof(uint32_t);
@@ -440,6 +443,7 @@ int tykb_object_identify(struct tykb_node *root, struct tykb_span *hook, struct 
   struct tykb_span key, value;
   uint32_t *index = tykb_alloc(root->context, sizeof(uint32_t[2 * 8]));
   *hook = *bundle = (struct tykb_span){NULL, 0};
+  if (root->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* as in tykb_node_scan */
   if (!index) return TYKB_E_NO_MEMORY;
   for (int i = 0; i < 2 * 8; i++) index[i] = 0;
   while (p < end) {

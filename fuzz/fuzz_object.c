@@ -364,6 +364,27 @@ static void write_replies(struct run *run) {
   free(delta);
 }
 
+/* What a dispatch asks first, against the usual ways of asking. */
+static void identify(struct run *run) {
+  struct tykb_span hook, bundle, key = {(const uint8_t *)"bundle_hash", 11}, found = {NULL, 0};
+  struct tykb_context *context = tykb_context_new();
+  struct tykb_node *root = tykb_context_root(context, &tykb_type_Object, run->original);
+  struct tykb_map *spec;
+  union tykb_value name;
+  int status = tykb_object_identify(run->nodes[0], &hook, &bundle);
+
+  ASSERT(status == TYKB_OK || (status == TYKB_E_MALFORMED && !run->sound));
+  if (run->sound) {
+    ASSERT(tykb_node_get(root, &tykb_type_Object.fields[1], &name) == TYKB_OK);
+    ASSERT(hook.size == name.text.size && (!hook.size || !memcmp(hook.data, name.text.data, hook.size)));
+    ASSERT(tykb_node_map(root, &tykb_type_Object.fields[5], &spec) == TYKB_OK);
+    status = tykb_map_text(spec, key, &found);
+    ASSERT(status == TYKB_OK || status == TYKB_E_NOT_FOUND);
+    ASSERT(bundle.size == found.size && (!bundle.size || !memcmp(bundle.data, found.data, bundle.size)));
+  }
+  tykb_context_free(context);
+}
+
 /* ---- Operations ---- */
 
 static void use_map(struct run *run, struct tykb_map *map) {
@@ -595,6 +616,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int status = walk(run.original);
 
     if (run.sound) ASSERT(status == 0);
+    if (choice & 0x40) identify(&run);
   }
   while (run.script.p < run.script.end) step(&run);
   run.scarce = false;

@@ -15,6 +15,7 @@
 #define S4(string) "\x04" string
 #define S7(string) "\x07" string
 #define S8(string) "\x08" string
+#define S11(string) "\x0b" string
 #define S16(string) "\x10" string
 #define S21(string) "\x15" string
 #define S22(string) "\x16" string

@@ -119,6 +119,44 @@ static void test_what_is_no_message_is_malformed_when_it_is_read(void) {
   tree_close(&t);
 }
 
+static void test_identify_finds_what_a_dispatch_asks_first(void) {
+  struct tree t = object(BYTES(SPEC "\x10" KEY S11("bundle_hash") VALUE S1("b") HOOK_NAME S1("g") SPEC PAIR("k", "v")
+                                   UNKNOWN HOOK_NAME S1("h") REQUEST "\x03" URL S1("/") HOOK_TYPE "\x02"));
+  struct tykb_span hook, bundle;
+
+  CHECK(tykb_type_Object.count == 7); /* tykb_object_identify indexes these and no other */
+  CHECK(tykb_object_identify(t.root, &hook, &bundle) == TYKB_OK);
+  CHECK(check_same(hook, text("h")) && check_same(bundle, text("b")));
+  CHECK(has_text(t.root, "hook_name", "h") && has_number(t.root, "hook_type", 2));
+  CHECK(has_text(child(t.root, "request"), "url", "/") && count_of(map_of(t.root, "spec")) == 2);
+  CHECK(tykb_node_has(t.root, field(t.root, "session")) == 0 && tykb_node_has(t.root, field(t.root, "response")) == 0);
+  tree_close(&t);
+  t = object(BYTES(HOOK_NAME "\x05wxyz"));
+  CHECK(tykb_object_identify(t.root, &hook, &bundle) == TYKB_E_MALFORMED);
+  tree_close(&t);
+  t = object(BYTES(""));
+  CHECK(tykb_object_identify(t.root, &hook, &bundle) == TYKB_OK && !hook.size && !bundle.size);
+  tree_close(&t);
+}
+
+static void test_short_ways_to_a_key_find_what_the_long_one_finds(void) {
+  struct tree t = object(BYTES(METADATA PAIR("k", "1") METADATA "\x06" VALUE S1("2") KEY S1("l") METADATA
+                               "\x03" KEY S1("m") METADATA PAIR("k", "3") METADATA "\x05" KEY "\x00" VALUE S1("4")));
+  struct tykb_span value;
+  const struct {
+    const char *key, *value;
+  } pairs[] = {{"k", "3"}, {"l", "2"}, {"m", ""}, {"", "4"}, {"n", NULL}};
+
+  for (int round = 0; round < 8; round++) /* the way changes with the number of questions */
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+      int status = tykb_node_find(t.root, field(t.root, "metadata"), text(pairs[i].key), &value);
+
+      CHECK(status == (pairs[i].value ? TYKB_OK : TYKB_E_NOT_FOUND));
+      CHECK(!pairs[i].value || check_same(value, text(pairs[i].value)));
+    }
+  tree_close(&t);
+}
+
 /* ---- Writing ---- */
 
 static void test_a_scalar_is_appended(void) {
@@ -536,11 +574,12 @@ static void test_a_reply_that_no_int_counts_is_too_large(void) {
 
 static void test_regression_offsets_of_a_message_past_4_gb_wrapped(void) {
   struct tree t = object(BYTES(""));
-  struct tykb_span huge = {t.input.data, (size_t)INT_MAX + 1};
+  struct tykb_span huge = {t.input.data, (size_t)INT_MAX + 1}, hook, bundle;
   union tykb_value value;
 
   t.root = tykb_context_root(t.context, &tykb_type_Object, huge);
   CHECK(tykb_node_get(t.root, field(t.root, "hook_type"), &value) == TYKB_E_MALFORMED);
+  CHECK(tykb_object_identify(t.root, &hook, &bundle) == TYKB_E_MALFORMED);
   tree_close(&t);
 }
 
@@ -656,6 +695,8 @@ int main(void) {
   RUN(test_entries_read_as_protobuf_reads_them);
   RUN(test_doubles_are_read_packed_and_one_by_one);
   RUN(test_what_is_no_message_is_malformed_when_it_is_read);
+  RUN(test_identify_finds_what_a_dispatch_asks_first);
+  RUN(test_short_ways_to_a_key_find_what_the_long_one_finds);
   RUN(test_a_scalar_is_appended);
   RUN(test_a_default_is_written_where_it_hides_a_value);
   RUN(test_a_touched_message_is_present);
