@@ -397,10 +397,10 @@ int tykb_node_find(struct tykb_node *node, const struct tykb_field *field, struc
 int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
                          struct tykb_span *value) {
   const uint8_t *p = node->bytes.data, *end = tykb_span_end(node->bytes), *stop = end;
-  /* 0x80 or more is no byte's value: such a field is found the long way. */
   uint32_t tag = tykb_wire_tag(field->number, TYKB_WIRE_LEN);
   int found = TYKB_E_NOT_FOUND;
   struct tykb_wire_field wire;
+  if (tag >= 0x80) tag = 0x100; /* it takes two bytes, and the first alone says nothing: never the short way */
   if (node->index) { /* scanned already: from the first entry to the last */
     if (!node->index[2 * field->index]) return found;
     stop = p + node->index[2 * field->index + 1];

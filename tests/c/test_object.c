@@ -583,6 +583,18 @@ static void test_regression_offsets_of_a_message_past_4_gb_wrapped(void) {
   tree_close(&t);
 }
 
+/* Field 183 begins with the byte that field 23 begins with, and its content looks like an entry. */
+static void test_regression_an_unknown_field_was_taken_for_an_entry_of_a_map(void) {
+  struct tree t = object(BYTES(SESSION "\x0d\xba\x0b" KEY "\x05token" VALUE S2("AB")));
+  struct tykb_node *session = child(t.root, "session");
+  struct tykb_span value;
+
+  CHECK(tykb_node_find(session, field(session, "metadata"), text("token"), &value) == TYKB_E_NOT_FOUND);
+  CHECK(tykb_map_text(map_of(session, "metadata"), text("token"), &value) == TYKB_E_NOT_FOUND);
+  CHECK(count_of(map_of(session, "metadata")) == 0);
+  tree_close(&t);
+}
+
 static void test_regression_unknown_fields_between_known_ones_cost_their_square(void) {
   const size_t pairs = 200000; /* by the square: 60 GB */
   uint8_t *bytes = malloc(pairs * 5), *p = bytes;
@@ -726,6 +738,7 @@ int main(void) {
   RUN(test_a_context_serves_one_message_after_the_other);
   RUN(test_a_reply_that_no_int_counts_is_too_large);
   RUN(test_regression_offsets_of_a_message_past_4_gb_wrapped);
+  RUN(test_regression_an_unknown_field_was_taken_for_an_entry_of_a_map);
   RUN(test_regression_unknown_fields_between_known_ones_cost_their_square);
   RUN(test_each_allocation_fails_in_turn);
   return check_report();
