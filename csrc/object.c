@@ -1,6 +1,8 @@
 /* The tree of messages: reads and writes fields. Memory: context.c; maps and lists: container.c; replies: write.c. */
 #include <limits.h>
 
+#include <limits.h>
+
 #include "tree.h"
 
 /* ---- Fields on the wire ---- */
@@ -159,6 +161,7 @@ static inline const uint8_t *skip(const uint8_t *p, const uint8_t *end, uint32_t
 
 int tykb_node_scan(struct tykb_node *node) {
   if (node->index) return TYKB_OK;
+  if (node->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* protobuf's limit; offsets are 32 bits wide */
   if (node->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* protobuf's limit; offsets are 32 bits wide */
   const struct tykb_type *type = node->type;
   const uint8_t *start = node->bytes.data, *p = start, *end = tykb_span_end(node->bytes);
