@@ -526,20 +526,42 @@ int tykb_list_reorder(struct tykb_list *list, const size_t *order, size_t count)
   if (status) return status;
   struct tykb_element *old = list->elements;
   size_t had = list->count;
-  struct tykb_element *elements = tykb_alloc(list->context, (count ? count : 1) * sizeof *elements);
-  if (!elements) return TYKB_E_NO_MEMORY;
+  if (count > had) return TYKB_E_ARGUMENT;
+  /* Not of the context's memory, which would keep a copy for each of many moves. */
+  struct tykb_element *moved = tykb_mem_alloc(count * sizeof *moved);
+  if (!moved) return TYKB_E_NO_MEMORY;
   for (size_t i = 0; i < count; i++) {
-    if (order[i] >= had) return TYKB_E_ARGUMENT;
-    elements[i] = old[order[i]];
+    if (order[i] >= had) {
+      status = TYKB_E_ARGUMENT;
+      goto done;
+    }
+    moved[i] = old[order[i]];
   }
   /* Who is not taken over loses its list, who is gets it back. */
   for (size_t i = 0; i < had; i++)
     if (old[i].node) old[i].node->list = NULL;
   for (size_t i = 0; i < count; i++)
-    if (elements[i].node) elements[i].node->list = list;
+    if (moved[i].node) moved[i].node->list = list;
   mark_list_drop(list);
-  list->elements = elements;
-  list->count = list->room = count;
+  if (count) memcpy(list->elements, moved, count * sizeof *moved);
+  list->count = count;
+done:
+  tykb_mem_free(moved);
+  return status;
+}
+
+int tykb_list_remove(struct tykb_list *list, size_t at) {
+  int status = load_list(list);
+  if (status) return status;
+  if (at >= list->count) return TYKB_E_ARGUMENT;
+  struct tykb_element *gone = &list->elements[at];
+  if (gone->node) gone->node->list = NULL;
+  if (at < list->base)
+    mark_list_drop(list);
+  else
+    mark_list(list);
+  list->count--;
+  memmove(gone, gone + 1, (list->count - at) * sizeof *gone);
   return TYKB_OK;
 }
 

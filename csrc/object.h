@@ -181,6 +181,7 @@ int tykb_list_set(struct tykb_list *list, size_t at, union tykb_value value);
 /* Moves: element i becomes the one that stood at order[i]; `count` of them stay. No index twice. Removal, insertion of what
  * was appended, sorting and reversing are all this. */
 int tykb_list_reorder(struct tykb_list *list, const size_t *order, size_t count);
+int tykb_list_remove(struct tykb_list *list, size_t at);
 int tykb_list_clear(struct tykb_list *list);
 int tykb_list_touch(struct tykb_list *list);
 

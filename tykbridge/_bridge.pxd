@@ -172,6 +172,7 @@ cdef extern from "object.h":
     int tykb_list_node(tykb_list *list, size_t at, tykb_node **node)
     int tykb_list_set(tykb_list *list, size_t at, tykb_value value)
     int tykb_list_reorder(tykb_list *list, const size_t *order, size_t count)
+    int tykb_list_remove(tykb_list *list, size_t at)
     int tykb_list_clear(tykb_list *list)
 
 

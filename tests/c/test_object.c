@@ -283,6 +283,52 @@ static void test_a_list_that_is_changed_inside_is_written_anew(void) {
   CHECK(FULL(t.root, REQUEST "\x06" URL S1("/") DELETE_HEADERS S1("z")));
   order[0] = 1;
   CHECK(tykb_list_reorder(list, order, 1) == TYKB_E_ARGUMENT && has_texts(list, "z,"));
+  CHECK(tykb_list_reorder(list, order, 2) == TYKB_E_ARGUMENT && has_texts(list, "z,"));
+  tree_close(&t);
+}
+
+static void test_one_element_is_removed(void) {
+  struct tree t = object(BYTES(REQUEST "\x06" DELETE_HEADERS S1("a") DELETE_HEADERS S1("b")));
+  struct tykb_list *list = list_of(child(t.root, "request"), "delete_headers");
+
+  CHECK(append_text(list, "c") == TYKB_OK && append_text(list, "d") == TYKB_OK);
+  CHECK(tykb_list_remove(list, 4) == TYKB_E_ARGUMENT);
+  CHECK(tykb_list_remove(list, 2) == TYKB_OK && has_texts(list, "a,b,d,"));
+  CHECK(DELTA(t.root, REQUEST "\x03" DELETE_HEADERS S1("d")));
+  CHECK(tykb_list_remove(list, 0) == TYKB_OK && has_texts(list, "b,d,"));
+  CHECK(tykb_list_remove(list, 1) == TYKB_OK && has_texts(list, "b,"));
+  CHECK(DELTA(t.root, CLEARED S22("request.delete_headers") REQUEST "\x03" DELETE_HEADERS S1("b")));
+  CHECK(tykb_list_remove(list, 0) == TYKB_OK && tykb_list_remove(list, 0) == TYKB_E_ARGUMENT);
+  CHECK(FULL(t.root, REQUEST "\x00"));
+  tree_close(&t);
+}
+
+static void test_a_removed_message_belongs_to_nobody(void) {
+  struct tree t = object(BYTES(RESPONSE "\x0a" MULTIVALUE S3(KEY S1("a")) MULTIVALUE S3(KEY S1("b"))));
+  struct tykb_list *list = list_of(child(t.root, "response"), "multivalue_headers");
+  struct tykb_element *elements;
+  struct tykb_node *gone, *kept;
+  size_t count;
+
+  CHECK(tykb_list_elements(list, &elements, &count) == TYKB_OK && count == 2);
+  CHECK(tykb_list_node(list, 0, &gone) == TYKB_OK && tykb_list_node(list, 1, &kept) == TYKB_OK);
+  CHECK(tykb_list_remove(list, 0) == TYKB_OK);
+  CHECK(put_text(gone, "key", "x") == TYKB_OK && put_text(kept, "key", "y") == TYKB_OK);
+  CHECK(FULL(t.root, RESPONSE "\x08" MULTIVALUE "\x06" KEY S1("b") KEY S1("y")));
+  tree_close(&t);
+}
+
+static void test_regression_each_move_in_a_list_kept_a_copy_of_it(void) {
+  struct tree t = object(BYTES(""));
+  struct tykb_list *list = list_of(child(t.root, "request"), "delete_headers");
+  struct tykb_element *before, *after;
+  size_t order[] = {1, 0}, count;
+
+  CHECK(append_text(list, "a") == TYKB_OK && append_text(list, "b") == TYKB_OK);
+  CHECK(tykb_list_elements(list, &before, &count) == TYKB_OK);
+  CHECK(tykb_list_reorder(list, order, 2) == TYKB_OK && has_texts(list, "b,a,"));
+  CHECK(tykb_list_remove(list, 0) == TYKB_OK && has_texts(list, "a,"));
+  CHECK(tykb_list_elements(list, &after, &count) == TYKB_OK && before == after);
   tree_close(&t);
 }
 
@@ -719,6 +765,9 @@ int main(void) {
   RUN(test_many_keys);
   RUN(test_a_list_takes_elements_undecoded);
   RUN(test_a_list_that_is_changed_inside_is_written_anew);
+  RUN(test_one_element_is_removed);
+  RUN(test_a_removed_message_belongs_to_nobody);
+  RUN(test_regression_each_move_in_a_list_kept_a_copy_of_it);
   RUN(test_doubles_are_written_packed);
   RUN(test_a_changed_value_of_a_message_map_travels_whole);
   RUN(test_a_list_of_messages);
