@@ -15,6 +15,7 @@ import pytest
 
 from tests import trees
 from tykbridge import _bridge, errors, runtime
+from tykbridge.bundle import loader
 from tykbridge.cli.host import CallError, Host
 from tykbridge.compat import pb2
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, MalformedError, NotFoundError
@@ -515,3 +516,81 @@ def test_the_embedded_store(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtime.get_data("a") == b""
     runtime.store_data("a", b"1", 0)
     assert runtime.get_data("a") == b"1"
+
+
+def test_regression_a_bundle_that_could_not_be_closed_hid_the_failure_of_its_hook(
+    host: Watched, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+    from tyk.decorators import *
+    from tykbridge import runtime
+    @Hook
+    def H(request, session, spec):
+        runtime.load_bundle({!r}, "a")
+        raise ValueError("refused")
+    """
+    trees.write(root, {"a/middleware.py": source.format(str(root / "a"))})
+    runtime.load_bundle(str(root / "a"), "a")
+    told: list[Any] = []
+    close = loader.Bundle.close
+
+    def interrupted(bundle: loader.Bundle) -> None:
+        close(bundle)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda failure: told.append(failure.exc_type))
+        patch.setattr(loader.Bundle, "close", interrupted)
+        status, text = words(lambda: host.run("H", "a"))
+    assert (status, told) == ("TYKB_E_HOOK", [KeyboardInterrupt])
+    assert "ValueError: refused" in text
+
+
+def test_long_names_are_cut_in_words(host: Watched, root: Path) -> None:
+    status, text = words(lambda: host.run("H" * 100_000, "b" * 100_000))
+    assert status == "TYKB_E_NOT_FOUND"
+    assert text == f'there is no bundle "{"b" * 256}..." (bundles: none)'
+
+
+BROKEN_TREES: dict[str, dict[str, str]] = {
+    "a number of 5000 digits": {"manifest.json": '{"checksum": ' + "1" * 5000 + "}", "middleware.py": ""},
+    "a hook without a name": {"middleware.py": HOOK + "globals()[1] = H\n"},
+    "a hook whose name is no text": {"middleware.py": HOOK + "globals()['\\ud800'] = H\n"},
+}
+
+
+@pytest.mark.parametrize("files", BROKEN_TREES.values(), ids=list(BROKEN_TREES))
+def test_regression_a_broken_bundle_kept_a_root_from_loading(host: Watched, root: Path, files: dict[str, str]) -> None:
+    trees.write(root, {"good/middleware.py": HOOK.format("1")})
+    trees.write(root / "bad", files)
+    runtime.new_dispatcher(str(root))
+    assert host.value("good") == "1"
+    assert words(lambda: host.run("H", "bad"))[0] == "TYKB_E_LOAD"
+    assert [line.partition(": ")[0] for line, _ in host.lines] == ['bundle "bad" cannot be loaded']
+
+
+def test_regression_a_folder_with_a_name_that_is_no_text_kept_a_root_from_loading(host: Watched, root: Path) -> None:
+    trees.write(root, {"good/middleware.py": HOOK.format("1")})
+    trees.write(root / os.fsdecode(b"\xff"), {"middleware.py": HOOK.format("1")})
+    (root / "loop").symlink_to("loop")
+    runtime.new_dispatcher(str(root))
+    assert host.value("good") == "1"
+    assert len(host.lines) == 1
+    assert "is not UTF-8" in host.lines[0][0]
+
+
+def test_regression_a_vendor_folder_that_cannot_be_read_kept_a_root_from_loading(
+    host: Watched, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.write(root, {"good/middleware.py": HOOK.format("1"), "bad/middleware.py": "", "bad/vendor/x": ""})
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:
+        if str(path).endswith("vendor"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    runtime.new_dispatcher(str(root))
+    assert host.value("good") == "1"
+    assert [line.partition(": ")[0] for line, _ in host.lines] == ['bundle "bad" cannot be loaded']

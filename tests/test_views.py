@@ -625,3 +625,38 @@ def test_many_threads_on_one_message() -> None:
         thread.join()
     assert len(o.metadata) == 1200
     assert sorted(o.session.tags) == sorted("abcd" * 300)
+
+
+def test_regression_an_index_that_empties_the_list_was_checked_before() -> None:
+    tags = view("SessionState").tags
+    tags.extend(["a"] * 100)
+
+    class Emptying:
+        def __index__(self) -> int:
+            tags.clear()
+            return 99
+
+    with pytest.raises(IndexError):
+        tags[Emptying()]
+    tags.extend(["a"] * 100)
+    with pytest.raises(IndexError):
+        del tags[Emptying()]
+
+
+def test_regression_what_only_claims_to_be_a_message_was_taken_for_bytes() -> None:
+    class Claiming:
+        DESCRIPTOR = PB["Header"].DESCRIPTOR
+
+        def SerializePartialToString(self) -> str:
+            return "text"
+
+    values = view("ResponseObject").multivalue_headers
+    with pytest.raises(TypeError, match="expected bytes, str found"):
+        values.append(Claiming())
+    assert len(values) == 0
+
+
+def test_regression_an_idle_frame_could_be_had_from_the_collector(host: Any, bundle: Any) -> None:
+    loaded = bundle("from tyk.decorators import *\n@Hook\ndef H(request, session, spec): return request, session\n")
+    loaded.run("H")
+    assert not [kind for kind in map(type, gc.get_objects()) if kind.__name__ == "Frame"]

@@ -252,7 +252,10 @@ def publish(handlers):
 
 # ---- Dispatch --------------------------------------------------------------------------------------------------------
 
+# Hidden from the collector: it could hand an idle frame's views to a plugin, and they would reach freed memory. A frame
+# is in no cycle.
 @cython.final
+@cython.no_gc
 cdef class Frame:
     pass
 
@@ -349,12 +352,17 @@ cdef void forget_input(Frame frame) noexcept:
     tykb_context_lose_input(frame.context.tree)
 
 
+cdef enum:
+    NAME_LIMIT = 256  # bytes of a name in an error's words
+    WORDS_LIMIT = 65536  # characters of an error's words
+
+
 cdef int set_words(CoProcessMessage *out, object words) except -1:
     """Puts a failure's words into `out`: UTF-8 without a NUL."""
     cdef bytes text
     if out == NULL:
         return 0
-    text = str(words).replace("\0", "\\0").encode("utf-8", "backslashreplace")
+    text = str(words)[:WORDS_LIMIT].replace("\0", "\\0").encode("utf-8", "backslashreplace")
     out.p_data = tykb_reply_alloc(<size_t>PyBytes_GET_SIZE(text) or 1)
     if out.p_data == NULL:
         return 0
@@ -376,7 +384,11 @@ cdef int explain(object error, CoProcessMessage *out) noexcept:
 
 
 cdef str text_of(tykb_span text):
-    return bytes_of(text).decode("utf-8", "backslashreplace")
+    """What a message says, for the words of an error: as much of it as a name can be long."""
+    cut = text.size > NAME_LIMIT
+    if cut:
+        text.size = NAME_LIMIT
+    return bytes_of(text).decode("utf-8", "backslashreplace") + ("..." if cut else "")
 
 
 cdef int dispatch(const void *data, size_t size, uint32_t flags, CoProcessMessage *out) noexcept:
@@ -460,8 +472,13 @@ cdef inline int call(Frame frame, Handler handler, CoProcessMessage *out) noexce
         status = call_more(frame, handler, out)
     handler.generation.users -= 1
     if handler.generation.retired and handler.generation.users == 0:
-        handler.generation.drained()
+        end_generation(handler.generation)
     return status
+
+
+cdef void end_generation(Generation generation) noexcept:
+    """What fails here is told to sys.unraisablehook: it is not the hook's failure, nor may it hide one."""
+    generation.drained()
 
 
 cdef int take_three(Frame frame, Handler handler, PyObject *result, CoProcessMessage *out) noexcept:

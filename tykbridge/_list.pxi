@@ -98,8 +98,8 @@ cdef class List:
         return <Py_ssize_t>count
 
     cdef size_t place(self, object key) except? 0:
+        at = as_index(key)  # first: it may run code that changes the list
         size = len(self)
-        at = as_index(key)
         if at < 0:
             at += size
         if not 0 <= at < size:
@@ -135,13 +135,15 @@ cdef class List:
         reorder(self, order)
 
     def __delitem__(self, key):
-        order = list(range(len(self)))
+        cdef int status
         if isinstance(key, slice):
+            order = list(range(len(self)))
             del order[key]
-        else:
-            at = self.place(key)
-            del order[at]
-        reorder(self, order)
+            reorder(self, order)
+            return
+        status = tykb_list_remove(self.list, self.place(key))
+        if status != TYKB_OK:
+            failed(status, self.field.name)
 
     def __iter__(self):
         cdef Py_ssize_t at = 0

@@ -84,7 +84,7 @@ cdef object serialised(object other, TypeInfo info, str method):
         if view.info is info:
             return view.SerializeToString()
     elif getattr(getattr(other, "DESCRIPTOR", None), "full_name", "") == f"coprocess.{info.name}":
-        return other.SerializePartialToString()
+        return buffer_bytes(other.SerializePartialToString())  # anything may have such a descriptor
     if other is None and method == "append":
         raise TypeError("Expected a message object, but got None.")
     name = "MergeFrom" if method == "append" else method

@@ -56,7 +56,18 @@ def place(function: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
 
 
+def is_text(name: str) -> bool:
+    """Whether a message can hold `name`, which is to be UTF-8: a str may have half of a surrogate pair."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check(name: str, marked: Marked[..., Any]) -> Marker:
+    if type(name) is not str or not is_text(name):  # put into globals() by hand
+        raise LoadError(f"{place(marked)}: {ascii(name)} cannot be the name of a hook or handler: no message can hold it")
     is_event = isinstance(marked, Event)
     kind, forms = ("event handler", EVENT_FORMS) if is_event else ("hook", HOOK_FORMS)
     function: Callable[..., Any] = marked

@@ -256,7 +256,7 @@ def _folders(root: str) -> dict[str, str]:
     """Returns the sub-folders of `root` that are bundles, by name."""
     try:
         with os.scandir(root) as entries:
-            found = sorted(entry.name for entry in entries if entry.is_dir())
+            found = sorted(entry.name for entry in entries if os.path.isdir(entry.path))
     except OSError as error:
         raise NotFoundError(f"the bundles' folder {root} cannot be read: {error.strerror}") from error
     return {name: os.path.join(root, name) for name in found if not name.startswith(".") and name != "__pycache__"}

@@ -13,7 +13,7 @@ from tykbridge.bundle import manifest
 from tykbridge.bundle.manifest import Manifest
 from tykbridge.bundle.namespace import Namespace
 from tykbridge.errors import LoadError, NotFoundError
-from tykbridge.handlers import Marker
+from tykbridge.handlers import Marker, is_text
 
 _loading = threading.local()  # .name: the bundle whose code runs on this thread for the first time
 
@@ -65,6 +65,8 @@ def load(path: str, name: str) -> Bundle:
     refuse_while_loading(f'loading "{name}"')
     if not name:  # a message without a bundle's hash would mean it
         raise LoadError(f"a bundle needs a name: {path} was given none")
+    if not is_text(name):
+        raise LoadError(f"a bundle's name must be text that a message can hold, and {ascii(name)} is not UTF-8")
     root = pathlib.Path(os.path.abspath(path))
     if not root.is_dir():
         raise NotFoundError(f'bundle "{name}": there is no folder {root}')
@@ -72,11 +74,11 @@ def load(path: str, name: str) -> Bundle:
         file = root / manifest.FILE_NAME
         described = manifest.read(file) if file.exists() else None
         entries = _entries(root, described)
+        namespace = Namespace(name, str(root))
     except LoadError as error:
         raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
     except OSError as error:
         raise LoadError(f'bundle "{name}" cannot be loaded: {root} cannot be read: {error}') from error
-    namespace = Namespace(name, str(root))
     namespace.open()
     _loading.name = name
     try:

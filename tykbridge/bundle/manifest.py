@@ -64,7 +64,7 @@ def read(file: pathlib.Path) -> Manifest:
         raise LoadError(f"{file}: cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
         raise LoadError(f"{file}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, or a number of thousands of digits
         raise LoadError(f"{file}: not JSON: {error}") from error
     reader = _Reader(file)
     manifest = reader.expect(top, dict, "the manifest")
