@@ -168,6 +168,8 @@ def _grow_while_iterating(target: Any) -> int:
 def _rewrite_while_iterating(target: Any, value: Any) -> None:
     for key in target:
         target[key] = value
+    for key in list(target):  # google.protobuf's walk may have passed over some
+        target[key] = value
 
 
 def _extend(target: Any, values: Any) -> Any:

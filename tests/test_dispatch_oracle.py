@@ -105,11 +105,8 @@ def is_text(data: bytes) -> bool:
 in_hook = programs.programs("Object").map(lambda steps: [step for step in steps if step.path != ()])
 
 
-@given(st.data())
-@profile(6)
-def test_replies_hold_what_a_random_hook_left(dispatch: Any, data: Any) -> None:
-    sent = named(data.draw(oracle.wire("Object")), "five")
-    program = data.draw(in_hook)
+def check_hook(dispatch: Any, sent: bytes, program: list[programs.Step]) -> None:
+    """Lets a hook run the program: full reply, delta and the views that it kept must be as in google.protobuf."""
     worlds = []
 
     def hook(request: Any, response: Any, session: Any, metadata: Any, spec: Any) -> Any:
@@ -132,6 +129,50 @@ def test_replies_hold_what_a_random_hook_left(dispatch: Any, data: Any) -> None:
         for name in ("request", "response"):
             settle_kept(world, name)
         world.check()
+
+
+@given(st.data())
+@profile(6)
+def test_replies_hold_what_a_random_hook_left(dispatch: Any, data: Any) -> None:
+    sent = named(data.draw(oracle.wire("Object")), "five")
+    check_hook(dispatch, sent, data.draw(in_hook))
+
+
+# Few targets, each of which the message holds, and few steps: most of them meet bytes that nobody has read yet.
+TARGETS = [
+    ("request", "headers"),
+    ("request", "delete_headers"),
+    ("session", "metadata"),
+    ("session", "tags"),
+    ("session", "access_rights"),
+    ("session", "monitor", "trigger_limits"),
+    ("response", "multivalue_headers"),
+    ("metadata",),
+]
+
+
+def occurrences(path: tuple[str, ...]) -> st.SearchStrategy[bytes]:
+    """Some occurrences of the field at the path, each in a piece of its own of the messages above."""
+    fields, descriptor = [], PB["Object"].DESCRIPTOR
+    for name in path:
+        fields.append(descriptor.fields_by_name[name])
+        descriptor = fields[-1].message_type
+
+    def wrapped(payload: bytes) -> bytes:
+        for field in reversed(fields[:-1]):
+            payload = oracle.delimited(field.number, payload)
+        return payload
+
+    return st.lists(oracle.value_bytes(fields[-1]).map(wrapped), min_size=1, max_size=4).map(b"".join)
+
+
+few_steps = programs.programs("Object", most=40).map(lambda steps: [s for s in steps if s.path in TARGETS][:4])
+
+
+@given(wire=st.tuples(*map(occurrences, TARGETS)).map(b"".join), program=few_steps)
+@profile(5)
+def test_first_touches_of_what_came_with_the_message(dispatch: Any, wire: bytes, program: Any) -> None:
+    check_hook(dispatch, named(wire, "five"), program)
 
 
 def settle_kept(world: programs.World, name: str) -> None:
