@@ -17,7 +17,9 @@
  * Threads  Any function may be called from any thread, at any time: also before start-up, from several threads at
  *          once, from inside a hook, after the interpreter is gone and in a forked child. What cannot be done then
  *          answers a status. A thread that calls keeps one Python thread state until it ends.
- * Signals  None is installed, none is changed. Nothing here ends the process.
+ * Signals  None is installed, none is changed. Nothing here ends the process. A native host that serves sockets
+ *          ignores or handles SIGPIPE itself: plugins write to sockets too, and Python's own code relies on SIG_IGN,
+ *          which the python3 program sets and this library leaves to its host.
  * Errors   0 is success, a negative number one of enum tykb_status. There is no "last error" (a goroutine changes
  *          threads between two calls): a tykb_ call that fails puts its words, UTF-8 text without a NUL, into `out`;
  *          a classic call sends them to CoProcessLog.
