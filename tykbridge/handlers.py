@@ -67,7 +67,7 @@ def is_text(name: str) -> bool:
 
 def _check(name: str, marked: Marked[..., Any]) -> Marker:
     if type(name) is not str or not is_text(name):  # put into globals() by hand
-        raise LoadError(f"{place(marked)}: {ascii(name)} cannot be the name of a hook or handler: no message can hold it")
+        raise LoadError(f"{place(marked)}: {name!a} cannot be a hook's or handler's name: no message can hold it")
     is_event = isinstance(marked, Event)
     kind, forms = ("event handler", EVENT_FORMS) if is_event else ("hook", HOOK_FORMS)
     function: Callable[..., Any] = marked

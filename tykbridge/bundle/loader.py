@@ -66,7 +66,7 @@ def load(path: str, name: str) -> Bundle:
     if not name:  # a message without a bundle's hash would mean it
         raise LoadError(f"a bundle needs a name: {path} was given none")
     if not is_text(name):
-        raise LoadError(f"a bundle's name must be text that a message can hold, and {ascii(name)} is not UTF-8")
+        raise LoadError(f"a bundle's name must be text that a message can hold, and {name!a} is not UTF-8")
     root = pathlib.Path(os.path.abspath(path))
     if not root.is_dir():
         raise NotFoundError(f'bundle "{name}": there is no folder {root}')
