@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +85,24 @@ def test_protobuf_is_imported_at_first_need() -> None:
         "sys.exit(any(name.startswith('google') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_regression_threads_that_came_first_at_once_made_a_pool_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    both = threading.Barrier(2)
+    pool = descriptor_pool.DescriptorPool
+
+    def counted() -> Any:
+        made.append(None)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)  # passed only when two threads are here
+        return pool()
+
+    monkeypatch.setattr(pb2, "_only_pool", functools.cache(pb2._only_pool.__wrapped__))
+    monkeypatch.setattr(descriptor_pool, "DescriptorPool", counted)
+    threads = [threading.Thread(target=pb2._pool) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1

@@ -6,12 +6,13 @@ do. What is refused is not counted, so that a client which keeps knocking does n
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
+
+from tykbridge import locks
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
@@ -53,7 +54,7 @@ class MemoryCounters:
         """Make counters whose time is `clock`, in unix seconds."""
         self._clock = clock
         # Reentrant: a finalizer that runs while a request is counted may send one on the same thread.
-        self._lock = threading.RLock()
+        self._lock = locks.reentrant()
         self._windows: dict[str, _Window] = {}
         self._room = self._ROOM
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tykbridge import _bridge, events, failures, handlers
+from tykbridge import _bridge, events, failures, handlers, locks
 from tykbridge.bundle import loader
 from tykbridge.bundle.loader import Bundle
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError
@@ -40,7 +40,7 @@ class _Version:
             for marker in bundle.hooks.values()
         ]
         # Reentrant: a finalizer that runs on this thread while it is held may end up here as well.
-        self._lock = threading.RLock()
+        self._lock = locks.reentrant()
         self._hooks_over = False
         self._events = 0  # event handlers at work, which the generation does not count
         self._closed = False
@@ -98,7 +98,7 @@ class Registry:
         self._root: _Root | None = None
         self._named: dict[str, int] = {}  # bundles that load_bundle has brought, with the number of the call
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
+        self._lock = locks.lock()
         self._lock_owner: int | None = None
 
     def new_dispatcher(self, root: str) -> None:
@@ -173,9 +173,9 @@ class Registry:
                 # A finalizer, run by the collector in the middle of a swap on this very thread, would wait for itself.
                 raise LoadError("bundles cannot be loaded while others are being put in place by the same thread")
             with self._lock:
-                self._lock_owner = me
-                before = self._state.versions.values()
                 try:
+                    self._lock_owner = me
+                    before = self._state.versions.values()
                     yield
                 finally:
                     self._lock_owner = None

@@ -16,13 +16,12 @@ import os
 import re
 import sys
 import sysconfig
-import threading
 from collections.abc import Mapping, Sequence
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
 from typing import Any, Protocol
 
-from tykbridge import compat
+from tykbridge import compat, locks
 from tykbridge.bundle import proxies, shared
 from tykbridge.bundle.source import SourceLoader, WheelLoader, folder_finder
 
@@ -33,7 +32,7 @@ _LEAF = ("__name__",)  # a fromlist that makes __import__ return the module name
 
 _numbers = itertools.count(1)
 _namespaces: dict[str, Namespace] = {}
-_install_lock = threading.Lock()
+_install_lock = locks.lock()
 
 
 class _EntryFinder(Protocol):

@@ -21,6 +21,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from tykbridge import locks
 from tykbridge.bundle.source import SourceLoader, folder_finder, is_extension
 
 
@@ -32,7 +33,7 @@ class _Package:
 
 
 _packages: dict[str, _Package] = {}
-_lock = threading.RLock()
+_lock = locks.reentrant()
 _importing = threading.local()  # .folder: where a package that is being imported on this thread comes from
 
 

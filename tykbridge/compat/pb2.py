@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from tykbridge import locks
 from tykbridge.compat import _descriptors
 
 if TYPE_CHECKING:
@@ -19,14 +20,23 @@ if TYPE_CHECKING:
 PACKAGE = "coprocess"
 
 
-@functools.cache
-def _pool() -> DescriptorPool:
-    from google.protobuf.descriptor_pool import DescriptorPool
+# functools.cache lets several threads make a first value each, and messages of two pools do not fit together.
+_lock = locks.reentrant()
 
-    pool = DescriptorPool()
+
+@functools.cache
+def _only_pool() -> DescriptorPool:
+    from google.protobuf import descriptor_pool
+
+    pool = descriptor_pool.DescriptorPool()
     for data in _descriptors.FILES.values():
         pool.AddSerializedFile(data)
     return pool
+
+
+def _pool() -> DescriptorPool:
+    with _lock:
+        return _only_pool()
 
 
 @functools.cache

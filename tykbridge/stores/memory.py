@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
-import threading
 import time
 from collections.abc import Callable
+
+from tykbridge import locks
 
 _SLACK = 64  # outdated deadlines that are not worth a clean-up
 
@@ -24,7 +25,7 @@ class MemoryStore:
         self._values: dict[str, tuple[bytes, float | None]] = {}
         self._deadlines: list[tuple[float, str]] = []  # a heap; holds outdated ones too, which are skipped
         # Reentrant: a finalizer that runs while a method is at work may call the store on the same thread.
-        self._lock = threading.RLock()
+        self._lock = locks.reentrant()
 
     def __len__(self) -> int:
         return len(self._values)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tykbridge import locks
+
+# A thread has the lock while another forks. The child ends by SIGALRM where it waits for it.
+FORK = """
+import os, signal, threading, warnings
+from tykbridge import locks
+warnings.simplefilter("ignore")
+lock = locks.{}()
+held, over = threading.Event(), threading.Event()
+
+def hold():
+    with lock:
+        held.set()
+        over.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    with lock:
+        os._exit(0)
+over.set()
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.parametrize("kind", ["lock", "reentrant"])
+def test_a_forked_child_finds_locks_open(kind: str) -> None:
+    done = subprocess.run([sys.executable, "-c", FORK.format(kind)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_locks_are_those_of_threading() -> None:
+    with locks.lock() as taken:
+        assert taken is True
+    again = locks.reentrant()
+    with again, again:
+        pass
