@@ -385,7 +385,8 @@ class Step:
     arguments: tuple[Any, ...]
 
 
-def _steps(kind: str, paths: list[tuple[Any, ...]]) -> st.SearchStrategy[Step]:
+def steps(kind: str, paths: list[tuple[Any, ...]]) -> st.SearchStrategy[Step]:
+    """Any operation on a target of the kind, at one of the paths or kept from an earlier step."""
     where = st.one_of(st.sampled_from(paths), st.integers(0, 9))
     return st.one_of(
         [
@@ -401,8 +402,8 @@ def programs(name: str, kinds: tuple[str, ...] = tuple(TABLES), most: int = 16) 
     by_kind: dict[str, list[tuple[Any, ...]]] = {}
     for kind, path in _paths(PB[name].DESCRIPTOR):
         by_kind.setdefault(kind, []).append(path)
-    steps = [_steps(kind, paths) for kind, paths in by_kind.items() if kind in kinds]
-    return st.lists(st.one_of(steps), max_size=most)
+    any_kind = [steps(kind, paths) for kind, paths in by_kind.items() if kind in kinds]
+    return st.lists(st.one_of(any_kind), max_size=most)
 
 
 # ---- Running them ----
