@@ -1,7 +1,8 @@
 /* tykbridge: Tyk's rich plugins for any host.
  *
  *     struct CoProcessMessage in = {bytes, length}, out;
- *     if (Python_Init() == 0 && Python_NewDispatcher("/srv/bundles") == 0 && Python_DispatchHook(&in, &out) == 0) {
+ *     if (Python_Init() == 0 && Python_LoadDispatcher() == 0 && Python_NewDispatcher("/srv/bundles") == 0 &&
+ *         Python_DispatchHook(&in, &out) == 0) {
  *         ... out holds the object as the hook left it ...
  *         free(out.p_data);
  *     }

@@ -34,12 +34,13 @@ def test_readmes_host_runs_readmes_plugin(tmp_path):
     (bundle / "middleware.py").write_text(plugin)
     (tmp_path / "host.c").write_text(host)
     command, compiled, started = shell.splitlines()
-    assert (command, started) == ("make build", "./host")
+    assert command == "make build"
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     compiled = compiled.replace(".venv/bin/tykbridge", f"{sys.executable} -m tykbridge")
     subprocess.run(["sh", "-ec", f"{compiled} -Wall -Wextra -Werror"], cwd=tmp_path, check=True)
-    # As on a machine where this environment is the only one that has tykbridge.
-    env = {"TYKBRIDGE_PYTHON": sys.executable, "PATH": "/usr/bin:/bin"}
-    done = subprocess.run([tmp_path / "host"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        ["sh", "-c", started], cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (0, printed), done.stderr
     assert "greeted Ada" in done.stderr
 
