@@ -50,6 +50,8 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml setup.py tykbridge/_version.p
 	@echo "tykbridge: building"
 	@$(BIN)/python -m pip install --quiet --group build
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	@# An editable installation leaves the stubs out, and editors look for them here.
+	@ln -sfn "$(CURDIR)"/stubs/*-stubs "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed

@@ -92,6 +92,14 @@ def test_a_good_plugin(check: Check) -> None:
 
 
 @pytest.mark.once
+def test_this_environment_has_the_stubs(tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(GOOD)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "plugin.py"]
+    done = subprocess.run(command, cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.once
 def test_what_is_wrong_is_flagged(check: Check) -> None:
     head = [
         "from gateway import TykGateway as tyk",
