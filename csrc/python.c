@@ -124,7 +124,9 @@ static bool has_state_key;
 static int gate_words(int gate, struct CoProcessMessage *out) {
   switch (gate) {
     case TYKB_E_NOT_STARTED:
-      return tykb_fail(out, gate, "the dispatcher is not there yet: call Python_Init and Python_LoadDispatcher first");
+      return tykb_fail(out, gate,
+                       "the dispatcher is not there yet: call tykb_init, or Python_Init and Python_LoadDispatcher, "
+                       "first");
     case TYKB_E_FORKED:
       return tykb_fail(out, gate,
                        "this process is a fork of the one that started the interpreter, which does not live on in it: "
@@ -614,7 +616,9 @@ static int import_failed(struct CoProcessMessage *out) {
   int status = atomic_load(&refusal);
   if (status == TYKB_OK) status = TYKB_E_NO_PYTHON;
   if (strcmp(text_of(e.name), "ModuleNotFoundError") == 0 && strcmp(text_of(e.module), "tykbridge") == 0)
-    tykb_fail(out, status, "tykbridge is not installed in %s: run %s -m pip install tykbridge", program, program);
+    /* A process that was Python before we came has no choice of interpreters. */
+    tykb_fail(out, status, "tykbridge is not installed in %s: run %s -m pip install tykbridge%s", program, program,
+              ours ? ", or set TYKBRIDGE_PYTHON to an environment that has it" : "");
   else
     tykb_fail(out, status,
               "importing tykbridge in %s failed: %s: %s (to install it anew: %s -m pip install --force-reinstall "

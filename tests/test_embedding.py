@@ -268,7 +268,10 @@ def test_an_environment_without_tykbridge(report_start, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv/bin/python3"
     out = report_start(TYKBRIDGE_PYTHON=str(tmp_path / "venv"))
-    assert out == f"-3 tykbridge is not installed in {python}: run {python} -m pip install tykbridge\n"
+    assert out == (
+        f"-3 tykbridge is not installed in {python}: run {python} -m pip install tykbridge, "
+        "or set TYKBRIDGE_PYTHON to an environment that has it\n"
+    )
 
 
 @pytest.mark.parametrize(
