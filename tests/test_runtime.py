@@ -206,6 +206,10 @@ def test_words_for_what_is_missing(host: Watched, root: Path) -> None:
         "TYKB_E_NOT_FOUND",
         'no bundle defines the hook "X" (bundles: a, b)',
     )
+    assert words(lambda: host.run("", "a")) == (
+        "TYKB_E_NOT_FOUND",
+        "the message names no hook: its hook_name is empty",
+    )
     assert words(lambda: host.run("H", None)) == (
         "TYKB_E_AMBIGUOUS",
         'hook "H" is defined by several bundles: a, b; spec["bundle_hash"] must name one',
@@ -213,6 +217,16 @@ def test_words_for_what_is_missing(host: Watched, root: Path) -> None:
     trees.write(root, {"broken/middleware.py": "1 / 0"})
     runtime.reload()
     assert words(lambda: host.run("X", None))[1].endswith("; not loaded because broken: broken")
+
+
+def test_words_for_a_hook_of_another_driver(host: Watched, root: Path) -> None:
+    described = '{"custom_middleware": {"post": [{"name": "H"}], "driver": "pyton"}}'
+    trees.write(root, {"middleware.py": HOOK.format("1"), "manifest.json": described})
+    runtime.load_bundle(str(root), "b")
+    assert words(lambda: host.run("H", "b")) == (
+        "TYKB_E_NOT_FOUND",
+        f'"H" of bundle "b" is no Python hook: {root}/manifest.json: custom_middleware.post[0] has the driver "pyton"',
+    )
 
 
 def test_an_empty_hash_names_no_bundle(host: Watched, root: Path) -> None:
@@ -268,6 +282,7 @@ def test_a_failed_hook_is_logged_with_its_traceback(host: Watched, root: Path) -
         ("request, session, spec", "None", "returned None; a hook with 3 parameters returns request, session"),
         ("request, session, spec", "request", "returned a value of type Request; a hook with 3 parameters returns"),
         ("request, session, spec", "('x', 'y')", "returned a tuple of (str, str); a hook with 3 parameters"),
+        ("request, session, spec", "session, request", "returned a tuple of (SessionState, Request); a hook with 3"),
         ("request, session, metadata, spec", "request, session", "parameters returns request, session, metadata"),
         ("request, response, session, metadata, spec", "1", "a hook with 5 parameters returns response"),
     ],

@@ -223,6 +223,8 @@ class Registry:
     def missing(self, bundle: str | None, hook: str) -> BridgeError:
         """Returns the error for a hook that is not in the table."""
         state = self._state
+        if not hook:
+            return NotFoundError("the message names no hook: its hook_name is empty")
         if bundle is None:
             found = [version.bundle.name for version in state.versions.values() if hook in version.bundle.hooks]
             if len(found) > 1:
@@ -243,6 +245,12 @@ class Registry:
             return NotFoundError(f'"{hook}" of bundle "{bundle}" is no hook: {place} marks it with @Event, not @Hook')
         if hook in version.bundle.hooks:
             return NotFoundError(f'hook "{hook}" of bundle "{bundle}" was not loaded yet when it was called')
+        described = version.bundle.manifest
+        if described is not None:
+            for entry in described.hooks:
+                if entry.name == hook and entry.driver not in ("", "python"):
+                    where = f'{described.file}: {entry.path} has the driver "{entry.driver}"'
+                    return NotFoundError(f'"{hook}" of bundle "{bundle}" is no Python hook: {where}')
         there = _list(version.bundle.hooks)
         return NotFoundError(f'bundle "{bundle}" ({version.bundle.root}) has no hook "{hook}" (hooks: {there})')
 
@@ -385,6 +393,11 @@ def _describe(value: object) -> str:
     if value is None:
         return "None"
     if type(value) in (tuple, list):
-        kinds = ", ".join(type(item).__name__ for item in itertools.islice(value, 6))  # type: ignore[call-overload]
+        kinds = ", ".join(_kind(item) for item in itertools.islice(value, 6))  # type: ignore[call-overload]
         return f"a {type(value).__name__} of ({kinds})"
-    return f"a value of type {type(value).__name__}"
+    return f"a value of type {_kind(value)}"
+
+
+def _kind(value: object) -> str:
+    """Names a value's type, and a message's as the plugin knows it: "SessionState"."""
+    return (value.__class__ if type(value) is _bridge.Message else type(value)).__name__
