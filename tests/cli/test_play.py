@@ -191,6 +191,8 @@ def test_folder_without_bundles(tmp_path):
     result = play(tmp_path)
     assert result.returncode == 1
     assert result.stderr.decode() == f"Error: {tmp_path}: no manifest.json in it, so there is no bundle to play\n"
+    result = play(tmp_path / "nowhere")
+    assert (result.returncode, result.stderr.decode()) == (1, f"Error: {tmp_path}/nowhere: there is no such folder\n")
 
 
 FAULTY = r"""

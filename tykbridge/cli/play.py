@@ -25,8 +25,8 @@ _PIPED_WIDTH = 100
 def command(folder: Path | None, color: bool | None) -> None:
     """Play the bundles in DIR and show what their hooks do.
 
-    Each bundle is a folder with manifest.json, and request.json: the requests to play. Without DIR the examples of the
-    repository are played. The plugins run through libtykbridge, as in any gateway.
+    Each bundle is a folder with manifest.json, and request.json: the requests to play (docs/bundles.md shows one).
+    Without DIR the examples of the repository are played. The plugins run through libtykbridge, as in any gateway.
     """
     root = folder or Path(tykbridge.__file__).resolve().parents[1] / "examples"
     bundles = find(root)
@@ -35,6 +35,8 @@ def command(folder: Path | None, color: bool | None) -> None:
             "this installation has no examples: they are in the repository, where `make run` plays them. "
             "For bundles of your own: tykbridge play DIR"
         )
+    if not root.is_dir():
+        raise click.ClickException(f"{root}: there is no such folder")
     if not bundles:
         raise click.ClickException(f"{root}: no manifest.json in it, so there is no bundle to play")
     failures = _play(root, bundles, Screen(_console(color)))
