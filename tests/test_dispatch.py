@@ -776,3 +776,22 @@ def test_delta_of_a_map_of_messages_carries_the_whole_entry(dispatch):
 
     delta = parsed(dispatch(3, hook, fill, delta=True))
     assert dict(delta.session.access_rights) == {"api": PB["AccessDefinition"](api_id="5", versions=["v2"])}
+
+
+def test_regression_a_list_that_changes_while_it_is_looked_at(dispatch):
+    class Emptying:
+        @property
+        def DESCRIPTOR(self):
+            returned.clear()
+            return PB["MiniRequestObject"].DESCRIPTOR
+
+        def SerializePartialToString(self):
+            return PB["MiniRequestObject"](url="/emptied").SerializeToString()
+
+    returned = []
+
+    def hook(request, session, spec):
+        returned.extend([Emptying(), session])
+        return returned
+
+    assert parsed(dispatch(3, hook)).request.url == "/emptied"

@@ -560,20 +560,23 @@ cdef bint take(Frame frame, int arity, object result) except -1:
     """Takes over what a hook returned; False where no hook may return that."""
     if arity == 5:
         return take_response(frame, result)
-    if not isinstance(result, (tuple, list)) or len(result) != arity - 1:
+    if not isinstance(result, (tuple, list)):
         return False
-    if not is_message(result[0], REQUEST) and not isinstance(result[0], Request):
+    items = tuple(result)  # a list may change while what is in it is asked what it is
+    if len(items) != arity - 1:
         return False
-    if not is_message(result[1], SESSION):
+    request, session, metadata = items if arity == 4 else (*items, None)
+    if isinstance(request, Request):
+        request = (<Request>request).message
+    if not is_message(request, REQUEST) or not is_message(session, SESSION):
         return False
-    if arity == 4 and not (isinstance(result[2], Map) and (<Map>result[2]).field.child is None) \
-            and not isinstance(result[2], Mapping):
+    if arity == 4 and not (isinstance(metadata, Map) and (<Map>metadata).field.child is None) \
+            and not isinstance(metadata, Mapping):
         return False
-    request = (<Request>result[0]).message if isinstance(result[0], Request) else result[0]
     take_message(frame.request.message, request)
-    take_message(frame.session, result[1])
+    take_message(frame.session, session)
     if arity == 4:
-        merge_metadata(frame, result[2])
+        merge_metadata(frame, metadata)
     return True
 
 
