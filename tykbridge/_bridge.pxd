@@ -257,3 +257,11 @@ cdef class Frame:
     cdef Message session
     cdef Map metadata
     cdef Map spec
+
+
+cdef class Exchange:
+    """A message on which hooks run, one after the other."""
+    cdef PyObject *frame  # NULL: closed
+    cdef bytes data
+    cdef Message view
+    cdef void end(self) noexcept

@@ -104,6 +104,29 @@ class Handler:
         cls, function: Callable[..., Any], bundle: str, name: str, arity: int, generation: Generation
     ) -> Self: ...
 
+class Exchange:
+    """A coprocess.Object on which hooks run, one after the other, each seeing what the ones before it left.
+
+    `data` is read where it is needed, and nothing is written until the caller asks for it. One thread at a time.
+    """
+
+    def __new__(cls, data: bytes) -> Self: ...
+    @property
+    def object(self) -> Message:
+        """The message, as the hooks left it."""
+
+    def run(self, bundle: bytes, name: bytes) -> int:
+        """Calls a hook. Returns what the hooks so far changed: 0 for nothing, otherwise a sum.
+
+        1 is in it whatever was changed, 2 stands for the request, 4 for the session, 8 for the response.
+
+        Raises:
+            BridgeError: there is no such hook, or it failed; the log has it then.
+        """
+
+    def close(self) -> None:
+        """Ends the exchange. Views that a hook or the caller still has stay valid."""
+
 def message(type_name: str, data: bytes = b"", /, **fields: Any) -> Message:
     """A view of a message of its own: `type_name` such as "SessionState", serialised bytes and fields to start from.
 

@@ -635,6 +635,9 @@ cdef int take_message(Message place, object value) except -1:
     return 0
 
 
+include "_exchange.pxi"
+
+
 # ---- The table for the library, and what plugins call ----------------------------------------------------------------
 
 cdef int cold(str name, tuple arguments, CoProcessMessage *out) noexcept:

@@ -43,3 +43,9 @@ class LoadError(BridgeError):
     """A bundle could not be loaded."""
 
     status = -9  # TYKB_E_LOAD
+
+
+def of(status: int, words: str) -> BridgeError:
+    """Returns the error that a status of api.h stands for."""
+    kinds = {kind.status: kind for kind in (MalformedError, NotFoundError, AmbiguousError, HookError, LoadError)}
+    return kinds.get(status, BridgeError)(words)

@@ -60,9 +60,14 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """The chain goes on, with this request."""
+    """The chain goes on, with this request.
+
+    `session` is the serialised SessionState of whoever sent the request, b"" where nobody was asked to say: response
+    hooks get it.
+    """
 
     request: Request
+    session: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ def after_request(request: Request, sent: Object, reply: Object) -> Outcome:
         if answer is not None:
             return answer
         if sent.hook_type == CUSTOM_KEY_CHECK and not token_of(reply):
-            return _refused(403, KEY_NOT_AUTHORISED, event=AUTH_FAILURE)
+            return refused(403, KEY_NOT_AUTHORISED, event=AUTH_FAILURE)
         return Continue(_edited(request, sent.request, reply.request))
     except _FaultError as fault:
         return _faulty(sent.hook_name, fault)
@@ -136,8 +141,8 @@ def after_response(response: Response, sent: Object, reply: Object) -> Respond:
 def after_failure(hook_type: int) -> Respond:
     """Answer the client for a hook of this type that did not reply at all (section 3)."""
     if hook_type == CUSTOM_KEY_CHECK:
-        return _refused(403, KEY_NOT_AUTHORISED)
-    return _refused(500, MIDDLEWARE_ERROR)
+        return refused(403, KEY_NOT_AUTHORISED)
+    return refused(500, MIDDLEWARE_ERROR)
 
 
 def token_of(reply: Object) -> str:
@@ -158,12 +163,12 @@ def _overridden(overrides: Any, is_auth: bool) -> Respond | None:
     text = overrides.response_error or overrides.response_body
     headers = _without(tuple(_checked(overrides.headers.items())), _FRAMING)
     if code >= 400 and not overrides.override_error:
-        return _refused(code, text or KEY_NOT_AUTHORISED, headers, AUTH_FAILURE if is_auth else "")
+        return refused(code, text or KEY_NOT_AUTHORISED, headers, AUTH_FAILURE if is_auth else "")
     return Respond(_framed_response(code, headers, text.encode()))
 
 
-def _refused(code: int, text: str, headers: Headers = (), event: str = "") -> Respond:
-    """Fill in the error template. Its body is JSON whatever type the hook named: no browser reads it as HTML."""
+def refused(code: int, text: str, headers: Headers = (), event: str = "") -> Respond:
+    """Refuse a request: fill in the error template. Its body is JSON whatever type the hook named: no browser reads it as HTML."""
     headers = _set(headers, "Content-Type", "application/json")
     body = json.dumps({"error": text}, ensure_ascii=False).encode()
     return Respond(_framed_response(code, headers, body), event)
@@ -171,7 +176,7 @@ def _refused(code: int, text: str, headers: Headers = (), event: str = "") -> Re
 
 def _faulty(hook_name: str, fault: _FaultError) -> Respond:
     words = f'hook "{hook_name}" {fault}'
-    return replace(_refused(500, f"{MIDDLEWARE_ERROR}: {words}"), fault=words)
+    return replace(refused(500, f"{MIDDLEWARE_ERROR}: {words}"), fault=words)
 
 
 # ---- Section 4: the request's edits, in its order

@@ -113,11 +113,11 @@ class Registry:
         if root is not None:
             self._load_root(root.path)
 
-    def load_bundle(self, path: str, name: str) -> None:
-        """Loads the folder `path` as the bundle `name`."""
+    def load_bundle(self, path: str, name: str, entry: str = "") -> None:
+        """Loads the folder `path`, or of it the file `entry` alone, as the bundle `name`."""
         number = next(self._numbers)
         try:
-            version = _Version(loader.load(path, name))
+            version = _Version(loader.load(path, name, entry))
         except BridgeError as failure:
             with self._swapping():
                 if name not in self._state.versions:
@@ -253,6 +253,12 @@ class Registry:
                     return NotFoundError(f'"{hook}" of bundle "{bundle}" is no Python hook: {where}')
         there = _list(version.bundle.hooks)
         return NotFoundError(f'bundle "{bundle}" ({version.bundle.root}) has no hook "{hook}" (hooks: {there})')
+
+    def check_hook(self, bundle: str, hook: str) -> None:
+        """Raises NotFoundError, or the error for which the bundle did not load, when there is no such hook."""
+        version = self._state.versions.get(bundle)
+        if version is None or hook not in version.bundle.hooks:
+            raise self.missing(bundle, hook)
 
     def root_of(self, bundle: str) -> str | None:
         """Returns the folder of a bundle in use."""

@@ -53,8 +53,8 @@ def refuse_while_loading(what: str) -> None:
         raise LoadError(f'{what} cannot be done by the bundle "{name}" while it is being loaded: do it from a hook')
 
 
-def load(path: str, name: str) -> Bundle:
-    """Loads the folder `path` as the bundle `name`.
+def load(path: str, name: str, entry: str = "") -> Bundle:
+    """Loads the folder `path` as the bundle `name`; with `entry`, a file in it, that file is run and no manifest counts.
 
     The code of the bundle runs on this thread, whatever it does; nothing else is affected by it.
 
@@ -72,8 +72,8 @@ def load(path: str, name: str) -> Bundle:
         raise NotFoundError(f'bundle "{name}": there is no folder {root}')
     try:
         file = root / manifest.FILE_NAME
-        described = manifest.read(file) if file.exists() else None
-        entries = _entries(root, described)
+        described = manifest.read(file) if not entry and file.exists() else None
+        entries = [root / entry] if entry else _entries(root, described)
         namespace = Namespace(name, str(root))
     except LoadError as error:
         raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error

@@ -1,0 +1,109 @@
+"""Builds the messages that hooks get out of HTTP requests, responses and sessions (contract, section 4).
+
+Parts are serialised one by one: protobuf messages one behind the other are one message, so that a part which does not
+change is made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from tykbridge import _bridge
+from tykbridge.outcome import Request, Response
+from tykbridge.session import Session, write_message
+
+REQUEST, SESSION, METADATA, SPEC, RESPONSE = 3, 4, 5, 6, 7
+"""Numbers of coprocess.Object's fields."""
+
+NO_OVERRIDES = b"\x1a\x0d\x52\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
+"""An Object whose request.return_overrides.response_code is -1, as hooks find it."""
+
+
+def part(number: int, data: bytes) -> bytes:
+    """Give the bytes of a field that holds a message, text or bytes; empty ones are written too."""
+    size, head = len(data), bytearray((number << 3 | 2,))
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + data
+
+
+def request_message(request: Request, scheme: str, request_uri: str, *, readable: bool = True) -> bytes:
+    """Serialise a MiniRequestObject. `readable`: the body as text too, where it is UTF-8 (not for raw_body_only)."""
+    message = _bridge.message("MiniRequestObject")
+    put_headers(message.headers, request.headers)
+    query = request.url.partition("?")[2]
+    if query:
+        params: dict[str, str] = {}
+        for name, value in parse_qsl(query.partition("#")[0], keep_blank_values=True):
+            params.setdefault(name, value)
+        message.params.update(params)
+    message.url, message.method = text(request.url), text(request.method)
+    message.request_uri, message.scheme = text(request_uri), text(scheme)
+    if request.body:
+        message.raw_body = request.body
+        if readable:
+            message.body = readable_body(request.body)
+    return message.SerializeToString()
+
+
+def response_message(response: Response) -> bytes:
+    """Serialise a ResponseObject: in `headers` the first value of each, in `multivalue_headers` all."""
+    message = _bridge.message("ResponseObject")
+    message.status_code = response.status
+    put_headers(message.headers, response.headers)
+    groups: dict[str, Any] = {}
+    for name, value in response.headers:
+        entry = groups.get(name.lower())
+        if entry is None:
+            entry = groups[name.lower()] = message.multivalue_headers.add()
+            entry.key = text(name)
+        entry.values.append(text(value))
+    if response.body:
+        message.raw_body, message.body = response.body, readable_body(response.body)
+    return message.SerializeToString()
+
+
+def session_message(session: Session) -> bytes:
+    """Serialise a SessionState."""
+    message = _bridge.message("SessionState")
+    write_message(session, message)
+    return message.SerializeToString()
+
+
+def session_parts(message: bytes) -> bytes:
+    """Make the parts of an Object that show a session: itself, and its metadata once more."""
+    metadata = _bridge.message("SessionState", message).metadata
+    return part(SESSION, message) + map_parts(METADATA, metadata)
+
+
+def map_parts(number: int, entries: Mapping[str, str] | _bridge.Map) -> bytes:
+    """Serialise a map from text to text."""
+    return b"".join(
+        part(number, part(1, key.encode()) + part(2, value.encode())) for key, value in entries.items()
+    )
+
+
+def put_headers(headers: Any, pairs: tuple[tuple[str, str], ...]) -> None:
+    """Put the first value of each header into a map, under the spelling that came first."""
+    first: dict[str, tuple[str, str]] = {}
+    for pair in pairs:
+        first.setdefault(pair[0].lower(), pair)
+    for name, value in first.values():
+        headers[text(name)] = text(value)
+
+
+def readable_body(body: bytes) -> str:
+    """Give a body as text, "" where it is not UTF-8."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def text(value: str) -> str:
+    """Give text that a message can hold: a lone surrogate, from bytes that are not UTF-8, becomes "?"."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
