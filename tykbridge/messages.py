@@ -82,9 +82,7 @@ def session_parts(message: bytes) -> bytes:
 
 def map_parts(number: int, entries: Mapping[str, str] | _bridge.Map) -> bytes:
     """Serialise a map from text to text."""
-    return b"".join(
-        part(number, part(1, key.encode()) + part(2, value.encode())) for key, value in entries.items()
-    )
+    return b"".join(part(number, part(1, key.encode()) + part(2, value.encode())) for key, value in entries.items())
 
 
 def put_headers(headers: Any, pairs: tuple[tuple[str, str], ...]) -> None:

@@ -168,7 +168,10 @@ def _overridden(overrides: Any, is_auth: bool) -> Respond | None:
 
 
 def refused(code: int, text: str, headers: Headers = (), event: str = "") -> Respond:
-    """Refuse a request: fill in the error template. Its body is JSON whatever type the hook named: no browser reads it as HTML."""
+    """Refuse a request: fill in the error template.
+
+    Its body is JSON whatever type the hook named: no browser reads it as HTML.
+    """
     headers = _set(headers, "Content-Type", "application/json")
     body = json.dumps({"error": text}, ensure_ascii=False).encode()
     return Respond(_framed_response(code, headers, body), event)

@@ -129,6 +129,14 @@ class Registry:
                 self._replace({**self._state.versions, name: version}, broken)
                 self._named[name] = number
 
+    def unload(self, name: str) -> None:
+        """Takes a bundle that `load_bundle` brought out of use; calls in flight finish on it."""
+        with self._swapping():
+            versions = {other: version for other, version in self._state.versions.items() if other != name}
+            broken = {other: error for other, error in self._state.broken.items() if other != name}
+            self._replace(versions, broken)
+            self._named.pop(name, None)
+
     def _load_root(self, path: str) -> None:
         number = next(self._numbers)
         folders = _folders(path)

@@ -54,8 +54,9 @@ def refuse_while_loading(what: str) -> None:
 
 
 def load(path: str, name: str, entry: str = "") -> Bundle:
-    """Loads the folder `path` as the bundle `name`; with `entry`, a file in it, that file is run and no manifest counts.
+    """Loads the folder `path` as the bundle `name`.
 
+    With `entry`, a file in the folder, that file is run and no manifest counts.
     The code of the bundle runs on this thread, whatever it does; nothing else is affected by it.
 
     Raises:

@@ -1,0 +1,286 @@
+"""Runs APIs: loads their definitions, and puts requests and responses through their chains."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tykbridge import chain, idextractor, regex
+from tykbridge.bundle import manifest
+from tykbridge.bundle.loader import refuse_while_loading
+from tykbridge.code import Code, Loader
+from tykbridge.definition import (
+    Bundle,
+    Capabilities,
+    Catalog,
+    Definition,
+    DefinitionError,
+    Hook,
+    Notice,
+    Phase,
+    Reading,
+    read_file,
+    read_folder,
+    read_text,
+    with_manifests,
+)
+from tykbridge.errors import LoadError, NotFoundError
+from tykbridge.outcome import Outcome, Request, Respond, Response
+from tykbridge.services import Services
+
+_CAPABILITIES = Capabilities(bundles=True)  # those that are on this machine; `_bundled` asks for a download of others
+
+
+@dataclass(frozen=True)
+class NotLoaded:
+    """A definition whose API does not run.
+
+    Attributes:
+        file: its file.
+        reason: "refused: ..." with every problem, "not loaded: needs ...", or "not loaded: inactive".
+        kept: an earlier version of the API goes on running.
+    """
+
+    file: str
+    reason: str
+    kept: bool = False
+
+    def __str__(self) -> str:
+        """One line or more, for the log."""
+        return f"{self.file}: {self.reason}" + ("; the version before goes on running" if self.kept else "")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What came of loading a configuration.
+
+    Attributes:
+        apis: the ids of the APIs that run.
+        not_loaded: the definitions that do not, each with its reason.
+        notices: what is worth knowing of those that were read.
+    """
+
+    apis: tuple[str, ...]
+    not_loaded: tuple[NotLoaded, ...]
+    notices: tuple[Notice, ...]
+
+
+class _Api(chain.Chain):
+    """A chain, and the code that its hooks need."""
+
+    def __init__(self, definition: Definition, codes: Mapping[Hook, Code], services: Services) -> None:
+        self.codes = tuple({id(code): code for code in codes.values()}.values())
+        super().__init__(definition, lambda hook: codes[hook].bundle, services)
+
+
+@dataclass(frozen=True)
+class _State:
+    """The APIs in use. Never changed, only replaced."""
+
+    by_id: Mapping[str, _Api] = field(default_factory=dict)
+    routes: tuple[tuple[str, str, _Api], ...] = ()  # domain, listen path without the slash at its end; longest first
+
+
+class Bridge:
+    """The APIs of a configuration. Safe to use from any thread.
+
+    Args:
+        services: stores, counters, policies and events; each chain of this bridge shares them.
+        middleware_path: where bundles and files of hooks are looked for, besides the definitions' own folders.
+    """
+
+    def __init__(
+        self, services: Services | None = None, middleware_path: str | os.PathLike[str] = "middleware"
+    ) -> None:
+        self.services = services or Services()
+        self._middleware_path = os.path.abspath(os.fspath(middleware_path))
+        self._state = _State()
+        self._lock = threading.Lock()
+
+    def load(self, source: str | os.PathLike[str]) -> Loaded:
+        """Load a configuration in place of the one before: a folder of definitions, one file, or JSON text.
+
+        Everything is built aside and put in place in one step; requests on their way finish on what they started with.
+        A bad definition stops no other; an API that ran before goes on running when its new version is bad.
+
+        Raises:
+            NotFoundError: there is no such file or folder. Nothing changes.
+            LoadError: called by a bundle's module code.
+        """
+        refuse_while_loading("loading a configuration")
+        catalog = _read(source)
+        loader = Loader(self._middleware_path)
+        with self._lock:
+            before = self._state
+            apis: dict[str, _Api] = {}
+            refused: list[tuple[Reading, str]] = []
+            notices: list[Notice] = []
+            for reading in catalog.readings:
+                notices += reading.notices
+                try:
+                    api = self._build(_bundled(reading, loader), loader)
+                except _NotLoadedError as error:
+                    refused.append((reading, str(error)))
+                else:
+                    apis[api.definition.api_id] = api
+            not_loaded = [NotLoaded(str(problem.file), str(problem)) for problem in _folder_problems(catalog)]
+            for reading, reason in refused:
+                kept = None if _is_inactive(reading) else _earlier(before, reading, apis)
+                if kept is not None:
+                    apis[kept.definition.api_id] = kept
+                not_loaded.append(NotLoaded(reading.file, reason, kept is not None))
+            self._state = _State(apis, _routes(apis))
+        for item in not_loaded:
+            self.services.log(str(item), "error")
+        return Loaded(tuple(apis), tuple(not_loaded), tuple(notices))
+
+    def _build(self, reading: Reading, loader: Loader) -> _Api:
+        if reading.problems:
+            raise _NotLoadedError("refused: " + "; ".join(str(problem) for problem in reading.problems))
+        if not reading.loadable:
+            raise _NotLoadedError(reading.verdict)
+        definition = reading.require()
+        try:
+            hooks = [hook for phase in Phase for hook in definition.hooks(phase)]
+            return _Api(definition, {hook: loader.load(definition, hook) for hook in hooks}, self.services)
+        except LoadError as error:
+            raise _NotLoadedError(f"refused: {error}") from error
+        except idextractor.ConfigError as error:
+            raise _NotLoadedError(f"refused: the ID extractor: {error}") from error
+        except regex.MissingEngineError as error:
+            raise _NotLoadedError(f"not loaded: needs {error}") from error
+
+    @property
+    def apis(self) -> tuple[str, ...]:
+        """The ids of the APIs that run."""
+        return tuple(self._state.by_id)
+
+    def find(self, path: str, host: str = "") -> str:
+        """Give the id of the API that listens on a path, "" for none. The longest listen path counts.
+
+        `host` is the Host header; APIs with a domain answer to that alone, and before those without one.
+        """
+        name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+        name, place = name.lower(), path.partition("?")[0]
+        for domain, listen_path, api in self._state.routes:
+            if domain in ("", name) and (place == listen_path or place.startswith(listen_path + "/")):
+                return api.definition.api_id
+        return ""
+
+    def request(self, request: Request, api_id: str = "", scheme: str = "http") -> Outcome:
+        """Run a request through its API's chain.
+
+        Args:
+            request: method, path and query, headers with repeats in their order, body.
+            api_id: the API; without it, `find` says it.
+            scheme: "http" or "https".
+
+        Returns:
+            `Continue`, with the request for the upstream (its path is not stripped of the listen path), or `Respond`,
+            with the response for the client.
+
+        Raises:
+            NotFoundError: there is no such API.
+        """
+        return self.chain(request, api_id).request(request, scheme)
+
+    def response(
+        self, request: Request, response: Response, session: bytes = b"", api_id: str = "", scheme: str = "http"
+    ) -> Respond:
+        """Run the upstream's response through its API's response hooks.
+
+        Args:
+            request: the request that the upstream got, `Continue.request`.
+            response: what it answered.
+            session: `Continue.session`.
+            api_id: the API; without it, `find` says it.
+            scheme: "http" or "https".
+
+        Raises:
+            NotFoundError: there is no such API.
+        """
+        return self.chain(request, api_id).response(request, response, session, scheme)
+
+    def chain(self, request: Request, api_id: str = "") -> chain.Chain:
+        """Give the chain that a request goes through.
+
+        Raises:
+            NotFoundError: there is no such API.
+        """
+        if not api_id:
+            host = next((value for name, value in request.headers if name.lower() == "host"), "")
+            api_id = self.find(request.url, host)
+        found = self._state.by_id.get(api_id)
+        if found is None:
+            there = ", ".join(self._state.by_id) or "none"
+            words = f'there is no API "{api_id}"' if api_id else f"no API listens on {request.url.partition('?')[0]}"
+            raise NotFoundError(f"{words} (APIs: {there})")
+        return found
+
+
+class _NotLoadedError(Exception):
+    """Why an API does not run."""
+
+
+def _read(source: str | os.PathLike[str]) -> Catalog:
+    if isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{"):
+        reading = read_text(source, capabilities=_CAPABILITIES)
+        return Catalog((reading,), reading.problems)
+    path = os.path.abspath(os.fspath(source))
+    if os.path.isdir(path):
+        return read_folder(path, _CAPABILITIES)
+    if not os.path.exists(path):
+        raise NotFoundError(f"there is no definition {path}, neither a file nor a folder")
+    reading = read_file(path, _CAPABILITIES)
+    return Catalog((reading,), reading.problems)
+
+
+def _folder_problems(catalog: Catalog) -> list[Any]:
+    files = {reading.file for reading in catalog.readings}
+    return [problem for problem in catalog.problems if problem.file not in files]
+
+
+def _bundled(reading: Reading, loader: Loader) -> Reading:
+    """Put the hooks of an API's bundles into its definition."""
+    if not reading.loadable or not reading.require().bundles:
+        return reading
+    manifests: list[tuple[Bundle, dict[str, Any]]] = []
+    for bundle in reading.require().bundles:
+        try:
+            file = os.path.join(loader.folder_of(bundle), manifest.FILE_NAME)
+        except NotFoundError as error:
+            raise _NotLoadedError(f"not loaded: needs {error}") from error
+        try:
+            with open(file, "rb") as stream:
+                tree = json.load(stream)
+        except (OSError, ValueError, RecursionError) as error:
+            raise _NotLoadedError(f"refused: {file} cannot be read: {error}") from error
+        if not isinstance(tree, dict):
+            raise _NotLoadedError(f"refused: {file} is no JSON object")
+        manifests.append((bundle, tree))
+    try:
+        return with_manifests(reading, manifests, _CAPABILITIES)
+    except DefinitionError as error:
+        raise _NotLoadedError(f"refused: {error}") from error
+
+
+def _is_inactive(reading: Reading) -> bool:
+    return reading.definition is not None and not reading.definition.active
+
+
+def _earlier(state: _State, reading: Reading, apis: Mapping[str, _Api]) -> _Api | None:
+    """Find the running version of an API whose new one is bad: by its id, or, where that cannot be read, its file."""
+    if reading.definition is not None:
+        found = state.by_id.get(reading.definition.api_id)
+    else:
+        found = next((api for api in state.by_id.values() if api.definition.file == reading.file), None)
+    return None if found is None or found.definition.api_id in apis else found
+
+
+def _routes(apis: Mapping[str, _Api]) -> tuple[tuple[str, str, _Api], ...]:
+    routes = [(api.definition.domain.lower(), api.definition.listen_path.rstrip("/"), api) for api in apis.values()]
+    return tuple(sorted(routes, key=lambda route: (route[0] == "", -len(route[1]))))

@@ -1,0 +1,132 @@
+"""Loads the code of an API's Python hooks: out of its bundles, its files, or its definition.
+
+Each loading of a configuration loads the code anew, under names of its own: nothing of it is in use before all of it
+is, and a request on its way finishes on what it started with. Code that no chain has any more is taken out of use.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import itertools
+import os
+import tempfile
+import weakref
+from pathlib import Path
+
+from tykbridge.definition import Bundle, Definition, Hook
+from tykbridge.errors import BridgeError, LoadError, NotFoundError
+from tykbridge.runtime import registry
+
+_numbers = itertools.count(1)
+_unused: collections.deque[str] = collections.deque()  # bundles that could not be unloaded when their time came
+
+
+class Code:
+    """One loaded bundle. It is unloaded when the last chain that holds this is gone.
+
+    Attributes:
+        bundle: the name under which hooks are called.
+    """
+
+    __slots__ = ("__weakref__", "bundle")
+
+    def __init__(self, bundle: str) -> None:
+        self.bundle = bundle
+
+
+class Loader:
+    """Loads code for one loading of a configuration: what several APIs share is loaded once.
+
+    Args:
+        middleware_path: the folder of bundles, and of relative paths that the definition's folder does not have.
+    """
+
+    def __init__(self, middleware_path: str) -> None:
+        self._middleware_path = middleware_path
+        self._number = next(_numbers)
+        self._loaded: dict[str, Code | BridgeError] = {}
+
+    def load(self, definition: Definition, hook: Hook) -> Code:
+        """Load what has a hook's function, and make sure that it is there.
+
+        Raises:
+            LoadError: it cannot be loaded, or has no such hook; the words say where the definition asks for it.
+        """
+        try:
+            code = self._code(definition, hook)
+            registry.check_hook(code.bundle, hook.name)
+        except BridgeError as error:
+            raise LoadError(f"{definition.file}: {hook.where}: {error}") from error
+        return code
+
+    def folder_of(self, bundle: Bundle) -> str:
+        """Find a bundle's folder.
+
+        Raises:
+            NotFoundError: it is not there.
+        """
+        folder = os.path.join(self._middleware_path, "bundles", bundle.hash)
+        known = registry.root_of(bundle.hash)
+        if os.path.isdir(folder):
+            return folder
+        if known is None:
+            raise NotFoundError(f'a download of the bundle "{bundle.name}"')
+        return known
+
+    def _code(self, definition: Definition, hook: Hook) -> Code:
+        if hook.bundle:
+            return self._once(self.folder_of(Bundle(name=hook.bundle)), "")
+        if hook.code:
+            return self._once(_written(hook.code), "middleware.py")
+        if not hook.path:
+            raise NotFoundError(f'the hook "{hook.name}" has neither a path nor code, and the API has no bundle')
+        places = definition.places(hook, self._middleware_path)
+        place = next((place for place in places if place.is_file()), None)
+        if place is None:
+            looked = " nor ".join(str(place) for place in places)
+            raise NotFoundError(f'the file of the hook "{hook.name}" is not there: {looked}')
+        return self._once(str(place.parent.absolute()), place.name)
+
+    def _once(self, folder: str, entry: str) -> Code:
+        place = os.path.join(folder, entry) if entry else folder
+        known = self._loaded.get(place)
+        if known is None:
+            try:
+                known = _load(folder, entry, f"{place}#{self._number}")
+            except BridgeError as error:
+                known = error
+            self._loaded[place] = known
+        if isinstance(known, BridgeError):
+            raise known
+        return known
+
+
+def _load(folder: str, entry: str, name: str) -> Code:
+    for _ in range(len(_unused)):
+        _unload(_unused.popleft())
+    registry.load_bundle(folder, name, entry)
+    code = Code(name)
+    weakref.finalize(code, _unload, name).atexit = False
+    return code
+
+
+def _unload(name: str) -> None:
+    try:
+        registry.unload(name)
+    except LoadError:  # a collection in the middle of another loading, on its thread
+        _unused.append(name)
+
+
+_folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+def _written(code: bytes) -> str:
+    """Write code that stands in a definition to a file, which tracebacks and inspect can read; gives its folder."""
+    global _folder
+    if _folder is None:
+        _folder = tempfile.TemporaryDirectory(prefix="tykbridge-")
+    folder = Path(_folder.name, hashlib.sha256(code).hexdigest())
+    folder.mkdir(exist_ok=True)
+    (folder / "middleware.py").write_bytes(code)
+    return str(folder)

@@ -1,0 +1,63 @@
+"""What chains share and a host may replace: stores, counters, policies, the sink of events, the clock."""
+
+from __future__ import annotations
+
+import enum
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tykbridge import _bridge
+from tykbridge.counters import Counters, MemoryCounters
+from tykbridge.policies import Policy
+from tykbridge.stores import Store
+from tykbridge.stores.memory import MemoryStore
+
+
+class Mode(enum.StrEnum):
+    """What becomes of a session that a hook changed without the right to."""
+
+    COMPATIBLE = "compatible"
+    """The change is dropped, as upstream does."""
+    STRICT = "strict"
+    """The request fails, naming hook and field."""
+
+
+class EventSink(Protocol):
+    """Gets the events of chains. May be called from any thread."""
+
+    def fire(self, event: str, api_id: str, org_id: str, meta: Mapping[str, str]) -> None:
+        """Take an event: its name, the API that it happened in, and its Meta as upstream writes it."""
+
+
+class HostEvents:
+    """Hands events to the host, as those that plugins fire."""
+
+    def fire(self, event: str, api_id: str, org_id: str, meta: Mapping[str, str]) -> None:
+        """Call TykTriggerEvent; the payload is the Meta as JSON."""
+        _bridge.trigger_event(event, json.dumps({**meta, "APIID": api_id, "OrgID": org_id}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The surroundings of chains.
+
+    Attributes:
+        sessions: sessions as Tyk's JSON, under "apikey-" and the key.
+        counters: what rate limits and quotas are counted in.
+        events: where events go.
+        policies: by id.
+        clock: unix seconds.
+        mode: what becomes of a session that a hook may not change.
+        log: writes a line: words, and debug, info, warning or error.
+    """
+
+    sessions: Store = field(default_factory=MemoryStore)
+    counters: Counters = field(default_factory=MemoryCounters)
+    events: EventSink = field(default_factory=HostEvents)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
+    mode: Mode = Mode.COMPATIBLE
+    log: Callable[[str, str], None] = _bridge.log
