@@ -1,8 +1,7 @@
 """The hooks that the table of cases puts together."""
 
-from tyk.decorators import *
 from gateway import TykGateway as tyk
-
+from tyk.decorators import Hook
 
 # ---- Requests
 
@@ -195,7 +194,7 @@ def respond_body(request, session, spec):
 def refuse_400(request, session, spec):
     request.object.return_overrides.headers["X-Why"] = "because"
     request.object.return_overrides.response_code = 400
-    request.object.return_overrides.response_error = "bad \"thing\""
+    request.object.return_overrides.response_error = 'bad "thing"'
     return request, session
 
 
@@ -313,7 +312,6 @@ def allow_dict(request, session, metadata, spec):
 
 @Hook
 def allow_new_session(request, session, metadata, spec):
-    from gateway import TykGateway
     from tyk.session import TykSession
 
     fresh = TykSession()
@@ -438,7 +436,9 @@ def drop_response_header(request, response, session, metadata, spec):
 
 @Hook
 def report_response(request, response, session, metadata, spec):
-    response.headers["X-Report"] = f"{request.object.url} {session.alias} {metadata.get('token')} {response.status_code}"
+    response.headers["X-Report"] = (
+        f"{request.object.url} {session.alias} {metadata.get('token')} {response.status_code}"
+    )
     return response
 
 
@@ -468,3 +468,37 @@ def bad_response_status(request, response, session, metadata, spec):
 def session_in_response(request, response, session, metadata, spec):
     session.alias = "changed"
     return response
+
+
+# ---- The matrix: what the hooks above do, in authentication
+
+
+@Hook
+def auth_add_header(request, session, metadata, spec):
+    metadata["token"] = "key"
+    return *add_header(request, session, spec), metadata
+
+
+@Hook
+def auth_set_body(request, session, metadata, spec):
+    metadata["token"] = "key"
+    return *set_body(request, session, spec), metadata
+
+
+@Hook
+def auth_add_param(request, session, metadata, spec):
+    metadata["token"] = "key"
+    return *add_param(request, session, spec), metadata
+
+
+@Hook
+def auth_report_session(request, session, metadata, spec):
+    report_session(request, session, spec)
+    metadata["token"] = "key"
+    return request, session, metadata
+
+
+@Hook
+def auth_write_session(request, session, metadata, spec):
+    metadata["token"] = "key"
+    return *write_session(request, session, spec), metadata

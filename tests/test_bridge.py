@@ -1,0 +1,213 @@
+"""Loading of configurations by tykbridge.Bridge."""
+
+import base64
+import gc
+import hashlib
+import json
+import sys
+
+import pytest
+
+from tykbridge import Bridge
+from tykbridge.errors import LoadError, NotFoundError
+from tykbridge.outcome import Continue, Request
+from tykbridge.services import Services
+
+HOOK = """
+from tyk.decorators import *
+
+@Hook
+def mark(request, session, spec):
+    request.add_header("X-Mark", "{}")
+    return request, session
+"""
+
+
+@pytest.fixture
+def log():
+    return []
+
+
+@pytest.fixture
+def bridge(tmp_path, log):
+    return Bridge(Services(log=lambda words, level: log.append(words)), tmp_path / "middleware")
+
+
+def api(name="api", path="plugin.py", **keys):
+    return {
+        "name": name,
+        "api_id": name,
+        "org_id": "org",
+        "active": True,
+        "use_keyless": True,
+        "proxy": {"listen_path": f"/{name}/", "target_url": "http://upstream.test/"},
+        "custom_middleware": {"driver": "python", "pre": [{"name": "mark", "path": path}]},
+        **keys,
+    }
+
+
+def put(folder, name, text):
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text if isinstance(text, str) else json.dumps(text))
+    return file
+
+
+def mark(bridge, api_id="api"):
+    outcome = bridge.request(Request("GET", "/"), api_id)
+    assert isinstance(outcome, Continue), outcome
+    return dict(outcome.request.headers).get("X-Mark")
+
+
+def test_file_beside_the_definition_and_below_the_middleware_path(bridge, tmp_path):
+    put(tmp_path, "middleware/plugin.py", HOOK.format("middleware"))
+    file = put(tmp_path, "apis/api.json", api())
+    assert bridge.load(file).apis == ("api",)
+    assert mark(bridge) == "middleware"
+    put(tmp_path, "apis/plugin.py", HOOK.format("beside"))
+    bridge.load(file)
+    assert mark(bridge) == "beside"
+
+
+def test_code_in_the_definition(bridge):
+    section = {
+        "driver": "python",
+        "pre": [{"name": "mark", "code": base64.b64encode(HOOK.format(1).encode()).decode()}],
+    }
+    assert bridge.load(json.dumps(api(custom_middleware=section))).apis == ("api",)
+    assert mark(bridge) == "1"
+
+
+def test_files_of_one_folder_import_each_other(bridge, tmp_path):
+    put(tmp_path, "middleware/values.py", "VALUE = 'shared'")
+    put(tmp_path, "middleware/plugin.py", HOOK.format("{}").replace('"{}"', "values.VALUE") + "\nimport values\n")
+    bridge.load(json.dumps(api()))
+    assert mark(bridge) == "shared"
+
+
+def test_bundles(bridge, tmp_path):
+    for name in ("one", "two"):
+        folder = f"middleware/bundles/{hashlib.md5(name.encode()).hexdigest()}"
+        put(tmp_path, f"{folder}/middleware.py", HOOK.format(name).replace("X-Mark", f"X-{name}"))
+        section = {"driver": "python", "pre": [{"name": "mark"}]}
+        put(tmp_path, f"{folder}/manifest.json", {"file_list": ["middleware.py"], "custom_middleware": section})
+    definition = api(custom_middleware_bundle="one, two", custom_middleware={})
+    assert bridge.load(json.dumps(definition)).not_loaded == ()
+    outcome = bridge.request(Request("GET", "/"), "api")
+    assert outcome.request.headers == (("X-one", "one"), ("X-two", "two"))
+
+
+def test_what_cannot_be_loaded_says_why_and_stops_no_other(bridge, tmp_path, log):
+    apis = tmp_path / "apis"
+    put(tmp_path, "middleware/plugin.py", HOOK.format("good"))
+    put(tmp_path, "middleware/broken.py", "import nowhere_to_be_found")
+    put(apis, "a.json", api("a"))
+    put(apis, "b.json", api("b", "missing.py"))
+    put(apis, "c.json", api("c", "broken.py"))
+    put(apis, "d.json", "{")
+    put(apis, "e.json", api("e", custom_middleware_bundle="far", custom_middleware={}))
+    put(
+        apis, "f.json", api("f", "plugin.lua", custom_middleware={"driver": "lua", "pre": [{"name": "x", "path": "x"}]})
+    )
+    put(apis, "g.json", api("g", active=False))
+    put(apis, "h.json", api("h", custom_middleware={"driver": "python", "pre": [{"name": "no", "path": "plugin.py"}]}))
+    loaded = bridge.load(apis)
+    assert loaded.apis == bridge.apis == ("a",)
+    reasons = [item.reason for item in loaded.not_loaded]
+    for words, reason in zip(
+        [
+            "missing.py",
+            "nowhere_to_be_found",
+            "expected JSON",
+            'not loaded: needs a download of the bundle "far"',
+            "not loaded: needs the lua driver",
+            "not loaded: inactive",
+            'has no hook "no" (hooks: mark)',
+        ],
+        reasons,
+        strict=True,
+    ):
+        assert words in reason
+    assert len(log) == len(reasons)
+    assert mark(bridge, "a") == "good"
+
+
+def test_reload_keeps_what_ran_when_the_new_version_is_bad(bridge, tmp_path):
+    apis = tmp_path / "apis"
+    put(tmp_path, "middleware/plugin.py", HOOK.format("first"))
+    for name in ("a", "b", "c"):
+        put(apis, f"{name}.json", api(name))
+    assert bridge.load(apis).apis == ("a", "b", "c")
+    put(tmp_path, "middleware/plugin.py", "syntax error")
+    put(apis, "b.json", "{")
+    (apis / "c.json").unlink()
+    loaded = bridge.load(apis)
+    assert loaded.apis == ("a", "b")
+    assert [item.kept for item in loaded.not_loaded] == [True, True]
+    assert mark(bridge, "a") == mark(bridge, "b") == "first"
+    put(tmp_path, "middleware/plugin.py", HOOK.format("second"))
+    loaded = bridge.load(apis)
+    assert [mark(bridge, name) for name in loaded.apis] == ["second", "first"]
+
+
+def test_code_that_no_chain_uses_is_unloaded(bridge, tmp_path):
+    put(tmp_path, "middleware/plugin.py", HOOK.format("x"))
+
+    def modules():
+        gc.collect()
+        return sum(name.startswith("_tykb_") for name in sys.modules)
+
+    bridge.load(json.dumps(api()))
+    before = modules()
+    for _ in range(3):
+        bridge.load(json.dumps(api()))
+    assert modules() == before
+    bridge.load(json.dumps(api(custom_middleware={})))
+    assert modules() < before
+
+
+def test_request_on_its_way_finishes_on_what_it_started_with(bridge, tmp_path):
+    put(tmp_path, "middleware/plugin.py", HOOK.format("old"))
+    bridge.load(json.dumps(api()))
+    chain = bridge.chain(Request("GET", "/"), "api")
+    put(tmp_path, "middleware/plugin.py", HOOK.format("new"))
+    bridge.load(json.dumps(api()))
+    assert dict(chain.request(Request("GET", "/")).request.headers) == {"X-Mark": "old"}
+    assert mark(bridge) == "new"
+
+
+def test_find(bridge, tmp_path):
+    apis = tmp_path / "apis"
+    for name, keys in {
+        "root": {"proxy": {"listen_path": "/"}},
+        "deep": {"proxy": {"listen_path": "/a/b/"}},
+        "flat": {"proxy": {"listen_path": "/a"}},
+        "domain": {"proxy": {"listen_path": "/"}, "domain": "Shop.test"},
+    }.items():
+        put(apis, f"{name}.json", api(name, custom_middleware={}, **keys))
+    assert bridge.load(apis).not_loaded == ()
+    asked = ["/", "/a", "/a?x", "/ab", "/a/b", "/a/b/c", "/a/bc"]
+    assert [bridge.find(path) for path in asked] == ["root", "flat", "flat", "root", "deep", "deep", "flat"]
+    assert bridge.find("/a", "shop.test:8080") == "domain"
+    assert isinstance(bridge.request(Request("GET", "/a/b", (("Host", "x"),))), Continue)
+
+
+def test_no_such_api(bridge):
+    with pytest.raises(NotFoundError, match=r'there is no API "x" \(APIs: none\)'):
+        bridge.request(Request("GET", "/"), "x")
+    with pytest.raises(NotFoundError, match="no API listens on /x"):
+        bridge.request(Request("GET", "/x?y"))
+
+
+def test_no_such_place(bridge, tmp_path):
+    bridge.load(json.dumps(api(custom_middleware={})))
+    with pytest.raises(NotFoundError, match="there is no definition"):
+        bridge.load(tmp_path / "nowhere")
+    assert bridge.apis == ("api",)
+
+
+def test_module_code_cannot_load_a_configuration(bridge, tmp_path):
+    put(tmp_path, "middleware/plugin.py", "from tykbridge import Bridge\nBridge().load('{}')\n")
+    loaded = bridge.load(json.dumps(api()))
+    assert "cannot be done by the bundle" in loaded.not_loaded[0].reason
+    assert issubclass(LoadError, Exception)

@@ -1,0 +1,116 @@
+"""The chain, by the table of cases, through the Python class."""
+
+import base64
+import json
+
+import pytest
+
+from tests import cases
+from tykbridge import Bridge, _bridge
+from tykbridge.outcome import Continue, Request, Respond, Response
+from tykbridge.services import Mode, Services
+
+TABLE = cases.load()
+
+
+class Events:
+    """A sink that remembers; plugins' own events come through the host."""
+
+    def __init__(self):
+        self.fired = []
+
+    def fire(self, event, api_id, org_id, meta):
+        self.fired.append(event)
+
+
+def body_of(item):
+    return base64.b64decode(item["body_base64"]) if "body_base64" in item else item["body"].encode()
+
+
+def request_of(item):
+    return Request(item["method"], item["url"], tuple(map(tuple, item["headers"])), body_of(item))
+
+
+def response_of(item):
+    return Response(item["status"], tuple(map(tuple, item["headers"])), body_of(item))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases") / "table"
+    cases.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bridges(table):
+    """A bridge of the whole table for each mode, with its log and its events."""
+    made = {}
+    for mode in Mode:
+        log, events = [], Events()
+        services = Services(events=events, mode=mode, log=lambda words, level, log=log: log.append(words))
+        bridge = Bridge(services)
+        loaded = bridge.load(table / "apis")
+        assert loaded.not_loaded == ()
+        made[mode] = bridge, log, events
+    return made
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What plugins and failed hooks say to the host."""
+    lines = []
+    monkeypatch.setattr(_bridge, "log", lambda words, level: lines.append(words))
+    return lines
+
+
+@pytest.fixture
+def fired(monkeypatch):
+    names = []
+    monkeypatch.setattr(_bridge, "trigger_event", lambda name, payload: names.append(name))
+    return names
+
+
+@pytest.mark.parametrize("case", TABLE, ids=[case["name"] for case in TABLE])
+def test_case(case, bridges, said, fired):
+    bridge, log, events = bridges[case["mode"]]
+    api_id = case["definition"]["api_id"]
+    for exchange in case["exchanges"]:
+        del log[:], events.fired[:], said[:], fired[:]
+        request = request_of(exchange["request"])
+        outcome = bridge.request(request, api_id)
+        if "upstream" in exchange:
+            assert isinstance(outcome, Continue), (outcome, log, said)
+            assert outcome.request == request_of(patched(exchange["request"], exchange["upstream"]))
+        if "response" in exchange:
+            response = response_of(exchange["response"])
+            outcome = bridge.response(outcome.request, response, outcome.session, api_id)
+        if "client" in exchange:
+            check_client(outcome, exchange.get("response"), exchange["client"])
+        if "events" in exchange:
+            assert fired + events.fired == exchange["events"]
+        if "log" in exchange:
+            assert exchange["log"] in "\n".join(log + said)
+
+
+def patched(item, changes):
+    item = {**item, **changes}
+    if "body" in changes:
+        item.pop("body_base64", None)
+    return item
+
+
+def check_client(outcome, response, expected):
+    assert isinstance(outcome, Respond), outcome
+    if response is not None and not isinstance(expected.get("body"), dict):
+        expected = {**response, **expected}
+    got = outcome.response
+    assert got.status == expected["status"]
+    if "headers" in expected:
+        assert got.headers == tuple(map(tuple, expected["headers"]))
+    if isinstance(expected.get("body"), dict):
+        assert json.loads(got.body) == expected["body"]
+        assert ("Content-Type", "application/json") in got.headers
+        assert ("Content-Length", str(len(got.body))) in got.headers
+    elif "body" in expected:
+        assert got.body == expected["body"].encode()
