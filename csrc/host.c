@@ -61,6 +61,9 @@ int tykb_set_host(const struct tykb_host *host) {
 
 /* ---- Standard error ------------------------------------------------------------------------------------------------ */
 
+/* What makes a terminal go back over a line, or do as a client says, does not get there. */
+static char shown(char c) { return ((unsigned char)c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? '?' : c; }
+
 /* Writes the parts as one line with one call, so that threads do not mix theirs. Further lines of a message are
  * indented: a line that starts at the margin starts a message. */
 static void write_line(const char *const parts[], size_t count) {
@@ -73,7 +76,7 @@ static void write_line(const char *const parts[], size_t count) {
   for (size_t i = 0; i < count; i++) {
     for (const char *p = parts[i]; *p && end - at > 5; p++) {
       if (*p == '\n' && !p[1] && i + 1 == count) break;
-      *at++ = *p;
+      *at++ = shown(*p);
       if (*p == '\n') at = memcpy(at, "    ", 4), at += 4;
     }
   }

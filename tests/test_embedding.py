@@ -162,7 +162,7 @@ def test_alone_events_and_logs_go_to_standard_error_line_by_line(opened):
     assert lines[start : start + 3] == [
         "tykbridge: warning: first",
         "    second",
-        "tykbridge: event my event my payload",
+        "tykbridge: event my\tevent my?payload?[2J",
     ]
     talk = lines[start + 3 :]
     assert set(talk[::2]) == {"tykbridge: debug: " + "x" * 200}, "two threads mixed their lines"
