@@ -69,7 +69,7 @@ void Python_ReloadDispatcher(void);
  * the hook left it. Failure: {NULL, 0} in `out`. */
 int Python_DispatchHook(struct CoProcessMessage *in, struct CoProcessMessage *out);
 
-/* Hands an event, JSON as contract: {"message": {...}, "handler_name": "...", "spec": {...}}, to its @Event function. */
+/* Hands an event, as JSON {"message": {...}, "handler_name": "...", "spec": {...}}, to its @Event function. */
 void Python_DispatchEvent(char *json);
 
 /* What plugins call. A host that exports functions of these names gets the calls; so does one that gave a table to
