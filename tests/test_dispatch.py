@@ -800,3 +800,12 @@ def test_regression_a_list_that_changes_while_it_is_looked_at(dispatch):
         return returned
 
     assert parsed(dispatch(3, hook)).request.url == "/emptied"
+
+
+def test_a_generation_that_cannot_be_ended_is_told_and_keeps_nobody_from_the_next(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda failure: told.append(failure.exc_type))
+    generation = _bridge.Generation(lambda: 1 / 0)
+    generation.retire()
+    generation.retire()
+    assert told == [ZeroDivisionError]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 from tests import trees
 from tykbridge import _bridge, errors, runtime
 from tykbridge.bundle import loader
-from tykbridge.cli.host import CallError, Host
+from tykbridge.cli.host import CallError, Host, _Message
 from tykbridge.compat import pb2
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, MalformedError, NotFoundError
 
@@ -609,3 +610,15 @@ def test_regression_a_vendor_folder_that_cannot_be_read_kept_a_root_from_loading
     runtime.new_dispatcher(str(root))
     assert host.value("good") == "1"
     assert [line.partition(": ")[0] for line, _ in host.lines] == ['bundle "bad" cannot be loaded']
+
+
+def test_a_bundle_s_name_that_is_no_text_is_a_load_error(host: Watched, root: Path) -> None:
+    trees.write(root, {"middleware.py": HOOK.format("1")})
+    out = _Message()
+    status = host._library.tykb_load_bundle(os.fsencode(root), b"\xff", ctypes.byref(out))
+    told = ctypes.string_at(out.p_data, out.length).decode()
+    host._library.tykb_message_clear(ctypes.byref(out))
+    assert (status, told) == (
+        LoadError.status,
+        "a bundle's name must be text that a message can hold, and '\\udcff' is not UTF-8",
+    )

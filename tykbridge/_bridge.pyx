@@ -136,7 +136,7 @@ cdef class Generation:
         if not self.retired:
             self.retired = True
             if self.users == 0:
-                self.drained()
+                end_generation(self)
 
     cdef drained(self):
         done, self.on_drained = self.on_drained, None
@@ -477,7 +477,7 @@ cdef inline int call(Frame frame, Handler handler, CoProcessMessage *out) noexce
 
 
 cdef void end_generation(Generation generation) noexcept:
-    """What fails here is told to sys.unraisablehook: it is not the hook's failure, nor may it hide one."""
+    """What fails here is told to sys.unraisablehook: it is not the failure of the hook or reload that it ends with."""
     generation.drained()
 
 
@@ -669,7 +669,7 @@ cdef int c_reload(CoProcessMessage *out) noexcept:
 
 cdef int c_load_bundle(const char *path, const char *name, CoProcessMessage *out) noexcept:
     try:
-        arguments = ((<bytes>path).decode("utf-8", "surrogateescape"), (<bytes>name).decode())
+        arguments = ((<bytes>path).decode("utf-8", "surrogateescape"), (<bytes>name).decode("utf-8", "surrogateescape"))
     except BaseException as error:
         return explain(error, out)
     return cold("load_bundle", arguments, out)
