@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -172,6 +173,52 @@ few_steps = st.lists(
 @profile(5)
 def test_first_touches_of_what_came_with_the_message(dispatch: Any, wire: bytes, program: Any) -> None:
     check_hook(dispatch, named(wire, "five"), program)
+
+
+FIT = programs.Fit("new", b"new", 7, 7.0)
+NEW = programs.Other(7, FIT)
+# What one does to a container, by name and arguments; "a" and the first elements came with the message.
+OFTEN: dict[str, list[tuple[Any, ...]]] = {
+    "text map": [
+        ("set item", "a", FIT), ("set item", "n", FIT), ("get item", "a"), ("get item", "n"), ("get", "a"), ("in", "a"),
+        ("delete", "a"), ("pop", "b"), ("clear",), ("len",), ("update keywords", FIT), ("set default", "a", FIT),
+        ("dict",),
+    ],
+    "scalar list": [
+        ("append", FIT), ("insert", 0, FIT), ("set item", 0, FIT), ("get item", 0), ("delete", 0), ("pop",),
+        ("reverse",), ("len",), ("extend", programs.Many((FIT, FIT))), ("clear",), ("list",),
+    ],
+    "message map": [
+        ("write", "a", "new"), ("write", "n", "new"), ("add", "a", "new"), ("delete", "a"), ("get item", "a"),
+        ("clear",), ("len",),
+    ],
+    "message list": [
+        ("add",), ("append", NEW), ("write", 0, "new"), ("delete", 0), ("reverse",), ("insert", 0, NEW), ("pop",),
+        ("len",), ("clear",),
+    ],
+}  # fmt: skip
+
+
+def held() -> bytes:
+    """A message with something in each of the targets."""
+    message: Any = PB["Object"](metadata={"a": "1", "b": "2"})
+    message.request.headers.update({"a": "1", "b": "2"})
+    message.request.delete_headers.extend(["x", "y", "z"])
+    message.session.metadata.update({"a": "1", "b": "2"})
+    message.session.tags.extend(["x", "y", "z"])
+    message.session.monitor.trigger_limits.extend([1, 2, 3])
+    for name in "ab":
+        message.session.access_rights[name].api_name = name
+        message.response.multivalue_headers.add(key=name, values=["v"])
+    return bytes(message.SerializeToString())
+
+
+@pytest.mark.parametrize("kind", OFTEN)
+def test_every_pair_of_operations_on_what_was_not_read_yet(dispatch: Any, kind: str) -> None:
+    sent = named(held(), "five")
+    for path in TARGETS[kind]:
+        for pair in itertools.product(OFTEN[kind], repeat=2):
+            check_hook(dispatch, sent, [programs.Step(kind, path, name, tuple(arguments)) for name, *arguments in pair])
 
 
 def settle_kept(world: programs.World, name: str) -> None:
