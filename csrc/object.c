@@ -404,7 +404,7 @@ int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field,
   int found = TYKB_E_NOT_FOUND;
   struct tykb_wire_field wire;
   if (tag >= 0x80) tag = 0x100; /* it takes two bytes, and the first alone says nothing: never the short way */
-  if (node->index) { /* scanned already: from the first entry to the last */
+  if (node->index) {            /* scanned already: from the first entry to the last */
     if (!node->index[2 * field->index]) return found;
     stop = p + node->index[2 * field->index + 1];
     p += node->index[2 * field->index] - 1;

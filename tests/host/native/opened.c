@@ -61,7 +61,8 @@ static void alone(void) {
   lib = open_library(path);
   start(&lib, root);
   CHECK(run(&lib, "import ssl, ctypes, sqlite3, hashlib; result = 'imported'", "imported") == TYKB_OK);
-  CHECK(run(&lib, "tyk.log('first\\nsecond', 'warning'); tyk.trigger_event('my\\tevent', 'my\\rpayload\\x1b[2J')", "") == TYKB_OK);
+  CHECK(run(&lib, "tyk.log('first\\nsecond', 'warning'); tyk.trigger_event('my\\tevent', 'my\\rpayload\\x1b[2J')",
+            "") == TYKB_OK);
   CHECK(run(&lib, "tyk.store_data('key', 'value', 0); result = tyk.get_data('key').decode()", "value") == TYKB_OK);
   lib.TykStoreData((char *)"key", (char *)"from the host", 60);
   CHECK(run(&lib, "result = tyk.get_data('key').decode()", "from the host") == TYKB_OK);
