@@ -217,9 +217,13 @@ def messages(name):
     return st.fixed_dictionaries({}, optional=optional).map(fill)
 
 
-STRAY = [b"\xa0\x06\x01", b"\xa2\x06\x02ab", b"\xa3\x06\x08\x01\xa4\x06", b"\x15abcd", b"\x1b\x1c", b"\x1a\x00"]
-# As no serialiser writes them: in pieces, keys twice, unknown fields and strange wire types between.
-odd_objects = st.lists(st.one_of(messages("Object"), st.sampled_from(STRAY)), max_size=4).map(b"".join)
+STRAY = [b"\xa0\x06\x01", b"\xa2\x06\x02ab", b"\x15abcd", b"\x1a\x00"]
+GROUPS = [b"\xa3\x06\x08\x01\xa4\x06", b"\x1b\x1c"]
+
+
+def odd_objects(stray):
+    """As no serialiser writes them: in pieces, keys twice, unknown fields and strange wire types between."""
+    return st.lists(st.one_of(messages("Object"), st.sampled_from(stray)), max_size=4).map(b"".join)
 
 
 # ---- Reading ----
@@ -232,7 +236,7 @@ def test_all_that_protobuf_writes_is_read(message):
     assert parsed_rights(folded(found)) == parsed_rights(flat(message))
 
 
-@given(odd_objects)
+@given(odd_objects(STRAY + GROUPS))
 def test_odd_bytes_are_read_as_protobuf_reads_them(data):
     found, status = items(data)
     said, expected = folded(found), flat(Object.FromString(data))
@@ -249,7 +253,8 @@ def test_an_empty_message_is_an_item():
     assert [path for path, *_ in found] == [(3, 10), (4,)]
 
 
-@given(odd_objects, st.data())
+# Without groups: in those, upb takes fields of the number 0, which nobody else does.
+@given(odd_objects(STRAY), st.data())
 def test_what_protobuf_takes_the_reader_takes(data, draw):
     damaged = bytearray(data)
     for _ in range(draw.draw(st.integers(0, 3))):
