@@ -144,6 +144,49 @@ int tykb_dispatch(const struct CoProcessMessage *in, uint32_t flags, struct CoPr
 /* Frees what a call put into `message` and empties it. Harmless on an empty one. */
 void tykb_message_clear(struct CoProcessMessage *message);
 
+/* ---- APIs: all the hooks of one, in one call ------------------------------------------------------------------------ */
+
+/* What tykb_load_configuration loads. `size` is sizeof(struct tykb_configuration): later releases add members at the
+ * end. Zero the rest. Strings are borrowed for the call. */
+struct tykb_configuration {
+  uint32_t size;
+  uint32_t flags;     /* TYKB_STRICT, or 0 */
+  const char *source; /* a folder of API definitions (*.json), one file, or JSON text; Tyk's classic form or OAS */
+  const char *middleware_path; /* where bundles and relative paths of hooks are looked for; NULL: "middleware" */
+  const char *policies;        /* a file of policies; NULL: none */
+};
+
+/* A session that a hook changed without the right to fails the request. Otherwise the change is dropped. */
+#define TYKB_STRICT 1u
+
+/* Loads a configuration in place of the one before, in one step; calls in flight finish on what they started with.
+ *
+ * 0: everything in it is in use. A positive number: so many definitions and policies are not, and `out` says which and
+ * why, one a line; the others are in use, and an API whose new version is bad goes on as before. A negative one: nothing
+ * changed. */
+int tykb_load_configuration(const struct tykb_configuration *configuration, struct CoProcessMessage *out);
+
+/* Runs a request through its API: pre, authentication, post_key_auth, limits, post.
+ *
+ * `in` is a coprocess.Object with the request: url, method, scheme, request_uri, headers (the first value of each) and
+ * raw_body; params too, or they are read from the url. The rest of it is not looked at, but for spec["APIID"], which
+ * chooses the API; without one, the Host header and the url do.
+ *
+ * TYKB_CONTINUE: `out` holds the changes to make to the request, in `request`: url (path and query, whole), method,
+ * raw_body (and body, the same as text), delete_headers (all values of a name), set_headers (one value instead of
+ * all); and in `session` who sent it, for tykb_run_response. What is not named stays as it is: a host keeps repeated
+ * headers and their order. Content-Length follows from the body and is the host's.
+ * TYKB_RESPOND: `out` holds the response for the client, in `response`: status_code, multivalue_headers, raw_body.
+ * Negative: there is no such API, or no chain was run at all. The request must not go on: `out` has the words. */
+#define TYKB_CONTINUE 0
+#define TYKB_RESPOND 1
+int tykb_run_request(const struct CoProcessMessage *in, struct CoProcessMessage *out);
+
+/* Runs the upstream's response through its API. `in` holds the request as the upstream got it, the `session` that
+ * tykb_run_request gave, and `response`: status_code, multivalue_headers (or headers), raw_body. TYKB_OK: `out` holds
+ * the response for the client, as that of TYKB_RESPOND. Negative: `out` has the words. */
+int tykb_run_response(const struct CoProcessMessage *in, struct CoProcessMessage *out);
+
 /* ---- Messages without a protobuf library --------------------------------------------------------------------------- */
 
 /* A field is named by its path: up to three protobuf field numbers, the outermost first. */

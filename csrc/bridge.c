@@ -78,24 +78,79 @@ int tykb_load_bundle(const char *path, const char *name, struct CoProcessMessage
   return status;
 }
 
+int tykb_load_configuration(const struct tykb_configuration *configuration, struct CoProcessMessage *out) {
+  const struct tykb_table *table;
+  int lock;
+  empty(out);
+  const char *fault = !configuration                                ? "no configuration"
+                      : configuration->size < sizeof *configuration ? "the configuration's size is too small"
+                      : configuration->flags & ~TYKB_STRICT         ? "unknown flags"
+                      : !configuration->source                      ? "no source"
+                                                                    : NULL;
+  if (fault) return tykb_fail(out, TYKB_E_ARGUMENT, "tykb_load_configuration: %s", fault);
+  int status = tykb_python_enter(&table, &lock, out);
+  if (status == TYKB_OK) {
+    status = table->load_configuration(configuration, out);
+    tykb_python_leave(lock);
+  }
+  return status;
+}
+
 /* ---- Dispatching --------------------------------------------------------------------------------------------------- */
+
+/* Takes `in` over, since `in` and `out` may be the same, and empties `out`. */
+static int take(const struct CoProcessMessage *in, struct CoProcessMessage *message, struct CoProcessMessage *out,
+                const char *call) {
+  *message = in ? *in : (struct CoProcessMessage){0};
+  *out = (struct CoProcessMessage){0};
+  const char *fault = !in                                       ? "no message"
+                      : message->length < 0                     ? "the message's length is negative"
+                      : message->length > 0 && !message->p_data ? "the message has a length and no data"
+                                                                : NULL;
+  if (fault) return tykb_fail(out, TYKB_E_ARGUMENT, "%s: %s", call, fault);
+  if (!message->p_data) message->p_data = "";
+  return TYKB_OK;
+}
 
 int tykb_dispatch(const struct CoProcessMessage *in, uint32_t flags, struct CoProcessMessage *out) {
   const struct tykb_table *table;
+  struct CoProcessMessage message;
   int lock;
   if (!out) return TYKB_E_ARGUMENT;
-  /* `in` and `out` may be the same. */
-  struct CoProcessMessage message = in ? *in : (struct CoProcessMessage){0};
-  *out = (struct CoProcessMessage){0};
-  const char *fault = !in                                     ? "no message"
-                      : message.length < 0                    ? "the message's length is negative"
-                      : message.length > 0 && !message.p_data ? "the message has a length and no data"
-                      : flags > TYKB_REPLY_DELTA              ? "unknown flags"
-                                                              : NULL;
-  if (fault) return tykb_fail(out, TYKB_E_ARGUMENT, "dispatch: %s", fault);
-  int status = tykb_python_enter(&table, &lock, out);
+  int status = take(in, &message, out, "dispatch");
+  if (status == TYKB_OK && flags > TYKB_REPLY_DELTA)
+    status = tykb_fail(out, TYKB_E_ARGUMENT, "dispatch: unknown flags");
+  if (status == TYKB_OK) status = tykb_python_enter(&table, &lock, out);
   if (status == TYKB_OK) {
-    status = table->dispatch(message.p_data ? message.p_data : "", (size_t)message.length, flags, out);
+    status = table->dispatch(message.p_data, (size_t)message.length, flags, out);
+    tykb_python_leave(lock);
+  }
+  return status;
+}
+
+int tykb_run_request(const struct CoProcessMessage *in, struct CoProcessMessage *out) {
+  const struct tykb_table *table;
+  struct CoProcessMessage message;
+  int lock;
+  if (!out) return TYKB_E_ARGUMENT;
+  int status = take(in, &message, out, "tykb_run_request");
+  if (status == TYKB_OK) status = tykb_python_enter(&table, &lock, out);
+  if (status == TYKB_OK) {
+    status = table->run_request(message.p_data, (size_t)message.length, out);
+    tykb_python_leave(lock);
+  }
+  return status;
+}
+
+int tykb_run_response(const struct CoProcessMessage *in, struct CoProcessMessage *out) {
+  const struct tykb_table *table;
+  struct CoProcessMessage message;
+  int lock;
+  if (!out) return TYKB_E_ARGUMENT;
+  int status = take(in, &message, out, "tykb_run_response");
+  if (status == TYKB_OK) status = tykb_python_enter(&table, &lock, out);
+  if (status == TYKB_OK) {
+    status = table->run_response(message.p_data, (size_t)message.length, out);
     tykb_python_leave(lock);
   }
   return status;

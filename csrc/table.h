@@ -33,6 +33,9 @@ struct tykb_table {
   int (*set_host)(const struct tykb_host *host);
   /* Tells the module of one more library copy, whose shutdown the interpreter's exit must call too. */
   int (*add_library)(void (*shutdown)(void));
+  int (*load_configuration)(const struct tykb_configuration *configuration, struct CoProcessMessage *out);
+  int (*run_request)(const void *data, size_t size, struct CoProcessMessage *out);
+  int (*run_response)(const void *data, size_t size, struct CoProcessMessage *out);
 };
 
 /* Takes over the module's table. TYKB_E_ABI, with both versions in `out`, when the two do not fit. */

@@ -17,6 +17,7 @@ cdef extern from "api.h":
         TYKB_E_INTERNAL
         TYKB_REPLY_FULL
         TYKB_REPLY_DELTA
+        TYKB_STRICT
 
     struct CoProcessMessage:
         void *p_data
@@ -24,6 +25,13 @@ cdef extern from "api.h":
 
     struct tykb_host:
         pass
+
+    struct tykb_configuration:
+        uint32_t size
+        uint32_t flags
+        const char *source
+        const char *middleware_path
+        const char *policies
 
     const char *tykb_status_name(int status)
     int tykb_set_host(const tykb_host *host)
@@ -55,6 +63,9 @@ cdef extern from "table.h":
         char *(*get_data)(const char *key) noexcept
         int (*set_host)(const tykb_host *host) noexcept
         int (*add_library)(shutdown_function) noexcept
+        int (*load_configuration)(const tykb_configuration *configuration, CoProcessMessage *out) noexcept
+        int (*run_request)(const void *data, size_t size, CoProcessMessage *out) noexcept
+        int (*run_response)(const void *data, size_t size, CoProcessMessage *out) noexcept
 
     int tykb_register(const tykb_table *table, CoProcessMessage *out)
     void tykb_shutdown() nogil

@@ -14,6 +14,7 @@ from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject, PyObject_GenericGetAttr
 from cpython.pycapsule cimport PyCapsule_New
 from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.limits cimport INT_MAX
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
@@ -675,6 +676,60 @@ cdef int c_load_bundle(const char *path, const char *name, CoProcessMessage *out
     return cold("load_bundle", arguments, out)
 
 
+cdef str path_of(const char *text):
+    return (<bytes>text).decode("utf-8", "surrogateescape") if text != NULL else ""
+
+
+cdef int c_load_configuration(const tykb_configuration *configuration, CoProcessMessage *out) noexcept:
+    try:
+        from tykbridge import hosted
+
+        count, words = hosted.load_configuration(
+            path_of(configuration.source),
+            path_of(configuration.middleware_path),
+            path_of(configuration.policies),
+            configuration.flags & TYKB_STRICT != 0,
+        )
+        if words:
+            set_words(out, words)
+        return count
+    except BaseException as error:
+        return explain(error, out)
+
+
+cdef int set_reply(CoProcessMessage *out, bytes data) noexcept:
+    cdef size_t size = <size_t>PyBytes_GET_SIZE(data)
+    if size > <size_t>INT_MAX:
+        return TYKB_E_TOO_LARGE
+    out.p_data = tykb_reply_alloc(size or 1)
+    if out.p_data == NULL:
+        return TYKB_E_NO_MEMORY
+    memcpy(out.p_data, PyBytes_AS_STRING(data), size)
+    out.length = <int>size
+    return TYKB_OK
+
+
+cdef int c_run_request(const void *data, size_t size, CoProcessMessage *out) noexcept:
+    cdef int status
+    try:
+        from tykbridge import hosted
+
+        outcome, reply = hosted.run_request(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size))
+        status = set_reply(out, reply)
+        return outcome if status == TYKB_OK else status
+    except BaseException as error:
+        return explain(error, out)
+
+
+cdef int c_run_response(const void *data, size_t size, CoProcessMessage *out) noexcept:
+    try:
+        from tykbridge import hosted
+
+        return set_reply(out, hosted.run_response(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size)))
+    except BaseException as error:
+        return explain(error, out)
+
+
 cdef int c_dispatch_event(const char *json, CoProcessMessage *out) noexcept:
     return cold_text("dispatch_event", json, out)
 
@@ -820,6 +875,9 @@ exported.store_data = c_store_data
 exported.get_data = c_get_data
 exported.set_host = c_set_host
 exported.add_library = c_add_library
+exported.load_configuration = c_load_configuration
+exported.run_request = c_run_request
+exported.run_response = c_run_response
 _table = PyCapsule_New(&exported, TYKB_TABLE_CAPSULE, NULL)
 
 

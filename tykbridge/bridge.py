@@ -91,13 +91,15 @@ class Bridge:
     Args:
         services: stores, counters, policies and events; each chain of this bridge shares them.
         middleware_path: where bundles and files of hooks are looked for, besides the definitions' own folders.
+
+    Both are attributes as well; a change of them counts from the next `load` on.
     """
 
     def __init__(
         self, services: Services | None = None, middleware_path: str | os.PathLike[str] = "middleware"
     ) -> None:
         self.services = services or Services()
-        self._middleware_path = os.path.abspath(os.fspath(middleware_path))
+        self.middleware_path = os.path.abspath(os.fspath(middleware_path))
         self._state = _State()
         self._lock = threading.Lock()
 
@@ -113,7 +115,7 @@ class Bridge:
         """
         refuse_while_loading("loading a configuration")
         catalog = _read(source)
-        loader = Loader(self._middleware_path)
+        loader = Loader(self.middleware_path)
         with self._lock:
             before = self._state
             apis: dict[str, _Api] = {}

@@ -107,15 +107,17 @@ class Chain:
 
     def request(self, request: Request, scheme: str = "http") -> Outcome:
         """Run a request through all the phases before the upstream. Never raises for what hooks and stores do."""
-        flow = Flow(self, request, scheme)
+        return self.run(Flow(self, request, scheme, request.url))
+
+    def run(self, flow: Flow) -> Outcome:
+        """Run a flow that was not run before, and close it."""
         try:
-            outcome = self._run(flow)
+            return self._run(flow)
         except Exception as error:  # a fault of tykbridge's own: it must not let anybody through
             self._fault(f"internal error: {error!r}")
-            outcome = after_failure(_TYPES[Phase.PRE])
+            return after_failure(_TYPES[Phase.PRE])
         finally:
             flow.close()
-        return outcome
 
     def response(self, request: Request, response: Response, session: bytes = b"", scheme: str = "http") -> Respond:
         """Run the upstream's response through the response hooks.
@@ -125,7 +127,7 @@ class Chain:
         """
         if not self._response:
             return Respond(response)
-        flow = Flow(self, request, scheme)
+        flow = Flow(self, request, scheme, request.url)
         try:
             if session:
                 flow.parts = messages.session_parts(session)
@@ -274,13 +276,26 @@ class Flow:
 
     Hooks that change nothing share one message. What a hook changed is applied to the request; the next hook gets a
     message of that.
+
+    Attributes:
+        touched: lower-case names of the headers that were set or deleted, also to the first value that was there.
+        parts: the session's part of a message.
+        key: the key of whoever sends the request.
+        reply: what auth_check left.
+        failed: a hook failed, or may not do what it did.
+        response: the response, in the response phase.
     """
 
-    def __init__(self, chain: Chain, request: Request, scheme: str) -> None:
+    def __init__(
+        self, chain: Chain, request: Request, scheme: str, request_uri: str, wire: bytes | None = None
+    ) -> None:
+        """Start with a request; `wire` is the part of an Object that shows it, where the caller has one."""
         self._chain = chain
         self._request = request
-        self._scheme, self._request_uri = scheme, request.url
-        self._wire: dict[bool, bytes] = {}  # the request's part, with and without the body as text
+        self._scheme, self._request_uri = scheme, request_uri
+        # The request's part of a message, with and without the body as text.
+        self._wire: dict[bool, bytes] = {} if wire is None else {True: wire}
+        self.touched: set[str] = set()
         self._exchange: _bridge.Exchange | None = None
         self._made: tuple[bytes, bytes, bool] | None = None  # what the exchange's message was made of
         self._response_wire = b""
@@ -298,6 +313,7 @@ class Flow:
     @request.setter
     def request(self, request: Request) -> None:
         if request != self._request:
+            self.touched.update(name.lower() for name, _ in {*self._request.headers} ^ {*request.headers})
             self._request = request
             self._wire.clear()
             self.close()
@@ -342,6 +358,8 @@ class Flow:
         outcome = after_request(self._request, _Sent(hook, _SentRequest(self._request, hook.readable)), reply)
         if isinstance(outcome, Respond):
             return outcome
+        edited = reply.request
+        self.touched.update(name.lower() for name in (*edited.set_headers, *edited.delete_headers))
         if outcome.request != self._request:
             self._request = outcome.request
             self._wire.clear()

@@ -6,7 +6,7 @@ change is made once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,6 +16,9 @@ from tykbridge.session import Session, write_message
 
 REQUEST, SESSION, METADATA, SPEC, RESPONSE = 3, 4, 5, 6, 7
 """Numbers of coprocess.Object's fields."""
+
+FRAMING = frozenset({"content-length", "transfer-encoding"})
+"""Headers that follow from the body, which the host sets."""
 
 NO_OVERRIDES = b"\x1a\x0d\x52\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
 """An Object whose request.return_overrides.response_code is -1, as hooks find it."""
@@ -83,6 +86,40 @@ def session_parts(message: bytes) -> bytes:
 def map_parts(number: int, entries: Mapping[str, str] | _bridge.Map) -> bytes:
     """Serialise a map from text to text."""
     return b"".join(part(number, part(1, key.encode()) + part(2, value.encode())) for key, value in entries.items())
+
+
+def request_changes(before: Request, after: Request, touched: Iterable[str]) -> bytes:
+    """Serialise what is to be changed in a request, as a MiniRequestObject whose fields are those that change.
+
+    `touched` has the lower-case names of the headers that were set or deleted.
+    """
+    made = [
+        part(number, text(new).encode())
+        for number, old, new in ((5, before.url, after.url), (11, before.method, after.method))
+        if new != old
+    ]
+    if after.body != before.body:  # empty ones are written too: they say that the body is gone
+        made += [part(4, readable_body(after.body).encode()), part(14, after.body)]
+    for name in sorted(touched):
+        if name in FRAMING:
+            continue
+        pair = next((pair for pair in after.headers if pair[0].lower() == name), None)
+        if pair is None:
+            made.append(part(3, text(name).encode()))
+        else:
+            made.append(part(2, part(1, text(pair[0]).encode()) + part(2, text(pair[1]).encode())))
+    return b"".join(made)
+
+
+def response_whole(response: Response) -> bytes:
+    """Serialise a response for a host: its status, all headers as multivalue_headers, its body as bytes."""
+    groups: dict[str, bytes] = {}
+    for name, value in response.headers:
+        key = name.lower()
+        groups[key] = groups.get(key) or part(1, text(name).encode())
+        groups[key] += part(2, text(value).encode())
+    status = _bridge.message("ResponseObject", status_code=response.status).SerializeToString()
+    return status + part(2, response.body) + b"".join(part(5, header) for header in groups.values())
 
 
 def put_headers(headers: Any, pairs: tuple[tuple[str, str], ...]) -> None:

@@ -65,6 +65,23 @@ class CffiHost(Calls):
         flags = 1 if delta else 0
         return self._cleared(self._c.tykb_dispatch(message[0], flags, out), out)
 
+    def load_configuration(self, source, strict=False, policies=None):
+        text, path = _text(source), _text(policies) if policies is not None else FFI.NULL
+        size = FFI.sizeof("struct tykb_configuration")
+        wanted = FFI.new(
+            "struct tykb_configuration *", {"size": size, "flags": int(strict), "source": text, "policies": path}
+        )
+        out = _out()
+        return self._cleared(self._c.tykb_load_configuration(wanted, out), out)
+
+    def run_request(self, sent):
+        message, out = _message(sent), _out()
+        return self._cleared(self._c.tykb_run_request(message[0], out), out)
+
+    def run_response(self, sent):
+        message, out = _message(sent), _out()
+        return self._cleared(self._c.tykb_run_response(message[0], out), out)
+
     def dispatch_event(self, event):
         self._c.Python_DispatchEvent(_text(event))
 

@@ -27,6 +27,16 @@ class HostTable(ctypes.Structure):
     )
 
 
+class Configuration(ctypes.Structure):
+    _fields_ = (
+        ("size", c_uint32),
+        ("flags", c_uint32),
+        ("source", c_char_p),
+        ("middleware_path", c_char_p),
+        ("policies", c_char_p),
+    )
+
+
 # (result, *arguments); without one, ctypes guesses int.
 SIGNATURES = {
     "Python_Init": (c_int,),
@@ -47,6 +57,9 @@ SIGNATURES = {
     "tykb_set_host": (c_int, ctypes.POINTER(HostTable)),
     "tykb_load_bundle": (c_int, c_char_p, c_char_p, ctypes.POINTER(Message)),
     "tykb_dispatch": (c_int, ctypes.POINTER(Message), c_uint32, ctypes.POINTER(Message)),
+    "tykb_load_configuration": (c_int, ctypes.POINTER(Configuration), ctypes.POINTER(Message)),
+    "tykb_run_request": (c_int, ctypes.POINTER(Message), ctypes.POINTER(Message)),
+    "tykb_run_response": (c_int, ctypes.POINTER(Message), ctypes.POINTER(Message)),
     "tykb_message_clear": (None, ctypes.POINTER(Message)),
 }
 
@@ -94,6 +107,20 @@ class CtypesHost(Calls):
     def dispatch(self, sent, delta=False):
         out = Message()
         return self._cleared(self._c.tykb_dispatch(_message(sent), int(delta), out), out)
+
+    def load_configuration(self, source, strict=False, policies=None):
+        out = Message()
+        path = policies.encode() if policies is not None else None
+        wanted = Configuration(ctypes.sizeof(Configuration), int(strict), source.encode(), None, path)
+        return self._cleared(self._c.tykb_load_configuration(wanted, out), out)
+
+    def run_request(self, sent):
+        out = Message()
+        return self._cleared(self._c.tykb_run_request(_message(sent), out), out)
+
+    def run_response(self, sent):
+        out = Message()
+        return self._cleared(self._c.tykb_run_response(_message(sent), out), out)
 
     def dispatch_event(self, event):
         self._c.Python_DispatchEvent(event.encode())

@@ -58,6 +58,18 @@ class Calls(ABC):
         """tykb_dispatch; the reply is freed with tykb_message_clear()."""
 
     @abstractmethod
+    def load_configuration(self, source: str, strict: bool = False, policies: str | None = None) -> Reply:
+        """tykb_load_configuration."""
+
+    @abstractmethod
+    def run_request(self, sent: bytes) -> Reply:
+        """tykb_run_request."""
+
+    @abstractmethod
+    def run_response(self, sent: bytes) -> Reply:
+        """tykb_run_response."""
+
+    @abstractmethod
     def dispatch_event(self, event: str) -> None:
         """Python_DispatchEvent."""
 

@@ -32,6 +32,9 @@
   X(tykb_init)                                                                                                         \
   X(tykb_set_host)                                                                                                     \
   X(tykb_load_bundle)                                                                                                  \
+  X(tykb_load_configuration)                                                                                           \
+  X(tykb_run_request)                                                                                                  \
+  X(tykb_run_response)                                                                                                 \
   X(tykb_dispatch)                                                                                                     \
   X(tykb_message_clear)                                                                                                \
   X(tykb_builder_new)                                                                                                  \

@@ -63,6 +63,13 @@ static void before_start(void) {
   free(value);
   CHECK(tykb_load_bundle(root, "x", &out) == TYKB_E_NOT_STARTED && strstr(out.p_data, "Python_Init"));
   tykb_message_clear(&out);
+  struct tykb_configuration configuration = {.size = sizeof configuration, .source = root};
+  CHECK(tykb_load_configuration(&configuration, &out) == TYKB_E_NOT_STARTED && strstr(out.p_data, "Python_Init"));
+  tykb_message_clear(&out);
+  CHECK(tykb_run_request(&in, &out) == TYKB_E_NOT_STARTED && strstr(out.p_data, "Python_Init"));
+  tykb_message_clear(&out);
+  CHECK(tykb_run_response(&in, &out) == TYKB_E_NOT_STARTED && strstr(out.p_data, "Python_Init"));
+  tykb_message_clear(&out);
 
   CHECK(Python_Init() == TYKB_OK);
   CHECK(tykb_dispatch(&in, TYKB_REPLY_FULL, NULL) == TYKB_E_ARGUMENT);
@@ -91,6 +98,22 @@ static void refuse_arguments(void) {
   CHECK(tykb_load_bundle(NULL, "x", &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "path"));
   tykb_message_clear(&out);
   CHECK(tykb_load_bundle("x", NULL, NULL) == TYKB_E_ARGUMENT);
+  struct tykb_configuration configuration = {.size = sizeof configuration};
+  CHECK(tykb_load_configuration(NULL, NULL) == TYKB_E_ARGUMENT);
+  CHECK(tykb_load_configuration(&configuration, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "source"));
+  tykb_message_clear(&out);
+  configuration.source = "{}";
+  configuration.flags = 2;
+  CHECK(tykb_load_configuration(&configuration, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "flags"));
+  tykb_message_clear(&out);
+  configuration.size = 8;
+  CHECK(tykb_load_configuration(&configuration, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "size"));
+  tykb_message_clear(&out);
+  CHECK(tykb_run_request(&negative, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "negative"));
+  tykb_message_clear(&out);
+  CHECK(tykb_run_response(NULL, &out) == TYKB_E_ARGUMENT && out.length > 0);
+  tykb_message_clear(&out);
+  CHECK(tykb_run_request(&none, NULL) == TYKB_E_ARGUMENT && tykb_run_response(&none, NULL) == TYKB_E_ARGUMENT);
   tykb_message_clear(NULL);
   int before = errors;
   CHECK(Python_DispatchHook(&negative, &out) == TYKB_E_ARGUMENT && out.p_data == NULL && out.length == 0);

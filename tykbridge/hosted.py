@@ -1,0 +1,108 @@
+"""The configuration that a host loads through the C library, and its requests and responses as messages.
+
+The compiled module calls these functions for tykb_load_configuration, tykb_run_request and tykb_run_response (api.h).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from tykbridge import _bridge, messages
+from tykbridge.bridge import Bridge
+from tykbridge.chain import Chain, Flow
+from tykbridge.errors import MalformedError
+from tykbridge.outcome import Continue, Request, request_of, response_of
+from tykbridge.policies import Policy, read_policies
+from tykbridge.services import Mode
+
+CONTINUE, RESPOND = 0, 1
+
+_EDITS = ("set_headers", "delete_headers", "add_params", "extended_params", "delete_params", "return_overrides")
+
+bridge = Bridge()
+_lock = threading.Lock()
+
+
+def load_configuration(source: str, middleware_path: str, policies: str, strict: bool) -> tuple[int, str]:
+    """Load a configuration in place of the one before; sessions and counters stay.
+
+    Args:
+        source: a folder of definitions, a file, or JSON text.
+        middleware_path: the folder of bundles and of relative paths; "" for "middleware" in the working directory.
+        policies: a file of policies; "" for none.
+        strict: whether a session that a hook may not change fails the request.
+
+    Returns:
+        How many definitions and policies are not in use, and why, one a line.
+
+    Raises:
+        NotFoundError: there is no such source. Nothing changes.
+    """
+    known: Mapping[str, Policy] = {}
+    lines: list[str] = []
+    if policies:
+        file = read_policies(policies)
+        known, lines = file.policies, [str(problem) for problem in file.problems]
+    with _lock:
+        before = bridge.services, bridge.middleware_path
+        mode = Mode.STRICT if strict else Mode.COMPATIBLE
+        bridge.services = replace(bridge.services, policies=known, mode=mode)
+        bridge.middleware_path = middleware_path or "middleware"
+        try:
+            loaded = bridge.load(source)
+        except BaseException:
+            bridge.services, bridge.middleware_path = before
+            raise
+    lines += [str(item) for item in loaded.not_loaded]
+    return len(lines), "\n".join(lines)
+
+
+def run_request(data: bytes) -> tuple[int, bytes]:
+    """Run a request. Gives CONTINUE and the changes, or RESPOND and the response, each as an Object.
+
+    Raises:
+        MalformedError: `data` is no Object.
+        NotFoundError: there is no such API.
+    """
+    sent, request, chain = _read(data)
+    message = sent.request
+    for name in _EDITS:
+        message.ClearField(name)
+    # As the host wrote it, unless it leaves out what hooks get to see.
+    whole = not request.body and (message.params or "?" not in request.url)
+    wire = messages.part(messages.REQUEST, message.SerializeToString()) if whole else None
+    flow = Flow(chain, request, message.scheme, message.request_uri or request.url, wire)
+    outcome = chain.run(flow)
+    if not isinstance(outcome, Continue):
+        return RESPOND, messages.part(messages.RESPONSE, messages.response_whole(outcome.response))
+    changes = messages.request_changes(request, outcome.request, flow.touched)
+    reply = messages.part(messages.REQUEST, changes) if changes else b""
+    return CONTINUE, reply + (messages.part(messages.SESSION, outcome.session) if outcome.session else b"")
+
+
+def run_response(data: bytes) -> bytes:
+    """Run a response. Gives the response for the client as an Object.
+
+    Raises:
+        MalformedError: `data` is no Object.
+        NotFoundError: there is no such API.
+    """
+    sent, request, chain = _read(data)
+    session = sent.session.SerializeToString() if sent.HasField("session") else b""
+    answer = chain.response(request, response_of(sent), session, sent.request.scheme)
+    return messages.part(messages.RESPONSE, messages.response_whole(answer.response))
+
+
+def _read(data: bytes) -> tuple[Any, Request, Chain]:
+    """Give the message, its request, and the chain for it."""
+    try:
+        sent = _bridge.message("Object", data)
+        request, api_id = request_of(sent), sent.spec.get("APIID", "")
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise MalformedError(f"the message is not a serialised coprocess.Object: {error}") from error
+    return sent, request, bridge.chain(request, api_id)
