@@ -704,6 +704,8 @@ int tykb_node_replace(struct tykb_node *node, const struct tykb_field *field, st
   return TYKB_OK;
 }
 
+int tykb_type_check(const struct tykb_type *type, struct tykb_span bytes) { return check(type, bytes); }
+
 int tykb_node_check(struct tykb_node *node) { return check(node->type, node->bytes); }
 
 /* ---- Bodies ---- */

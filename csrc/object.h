@@ -124,6 +124,8 @@ int tykb_node_write(struct tykb_node *node, uint32_t flags, void *(*alloc)(size_
 int tykb_node_settle_body(struct tykb_node *node);
 /* Reads everything, so that bytes that are no message are found: TYKB_OK or TYKB_E_MALFORMED. */
 int tykb_node_check(struct tykb_node *node);
+/* Whether tykb_node_merge of these bytes into a message of the type would find them sound. */
+int tykb_type_check(const struct tykb_type *type, struct tykb_span bytes);
 
 /* ---- Maps: string keys, values of the field's kind (strings or messages here) ---- */
 

@@ -660,3 +660,16 @@ def test_regression_an_idle_frame_could_be_had_from_the_collector(host: Any, bun
     loaded = bundle("from tyk.decorators import *\n@Hook\ndef H(request, session, spec): return request, session\n")
     loaded.run("H")
     assert not [kind for kind in map(type, gc.get_objects()) if kind.__name__ == "Frame"]
+
+
+def test_regression_a_malformed_source_left_its_target_empty() -> None:
+    class Malformed:
+        DESCRIPTOR = PB["MiniRequestObject"].DESCRIPTOR
+
+        def SerializePartialToString(self) -> bytes:
+            return b"\x0a\xff"
+
+    target = _bridge.message("MiniRequestObject", url="/kept")
+    with pytest.raises(DecodeError):
+        target.CopyFrom(Malformed())
+    assert target.url == "/kept"

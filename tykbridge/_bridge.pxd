@@ -157,7 +157,7 @@ cdef extern from "object.h":
     bint tykb_node_changed(const tykb_node *node)
     int tykb_node_write(tykb_node *node, uint32_t flags, void *(*alloc)(size_t), void **data, size_t *size)
     int tykb_node_settle_body(tykb_node *node)
-    int tykb_node_check(tykb_node *node)
+    int tykb_type_check(const tykb_type *type, tykb_span data)
     int tykb_object_identify(tykb_node *root, tykb_span *hook, tykb_span *bundle)
     int tykb_node_find(tykb_node *node, const tykb_field *field, tykb_span key, tykb_span *value)
 

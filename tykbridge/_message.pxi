@@ -93,6 +93,14 @@ cdef object serialised(object other, TypeInfo info, str method):
     )
 
 
+cdef int check_bytes(TypeInfo info, object data) except -1:
+    """DecodeError for bytes that are no message of the type: before anything is given up for them."""
+    cdef int status = tykb_type_check(info.type, span_of(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)))
+    if status != TYKB_OK:
+        failed(status, info.name)
+    return 0
+
+
 cdef object buffer_bytes(object data):
     if isinstance(data, bytes):
         return data
@@ -276,7 +284,7 @@ cdef class Message:
     def ParseFromString(self, data):
         """Takes over serialised bytes; returns how many there were. DecodeError changes nothing."""
         cdef object kept = buffer_bytes(data)
-        standalone(self.info).MergeFromString(kept)
+        check_bytes(self.info, kept)
         self.Clear()
         return self.MergeFromString(kept)
 
@@ -295,6 +303,7 @@ cdef class Message:
         if other is self:
             return
         data = serialised(other, self.info, "CopyFrom")
+        check_bytes(self.info, data)  # a view that nobody read may hold anything
         self.Clear()
         self.MergeFromString(data)
 
