@@ -118,11 +118,9 @@ class Authentication:
         if self._extractor is not None:
             key = self._extract(request())
             stored = self._load(key)
-            if stored is not None:
-                identity = self._identity(key, stored)
-                fresh = identity.session
-                if sessions.is_cached(fresh, definition.api_id, definition.org_id, self._clock()):
-                    return identity
+            identity = None if stored is None else self._cached(key, stored)
+            if identity is not None:
+                return identity
         reply = run_hook()
         if isinstance(reply, Respond):
             return reply
@@ -145,6 +143,18 @@ class Authentication:
         if data != stored:
             self._save(key, data, session)
         return self._identity(key, data)
+
+    def _cached(self, key: str, stored: bytes) -> Identity | None:
+        """Give the identity of a stored session, where it stands for the plugin."""
+        try:
+            identity = self._identity(key, stored)
+        except Refused as refusal:
+            if refusal.denied.status >= 500:
+                raise
+            return None  # its policies give it nothing any more: the plugin is asked again
+        definition = self._definition
+        fresh = sessions.is_cached(identity.session, definition.api_id, definition.org_id, self._clock())
+        return identity if fresh else None
 
     def _extract(self, request: Request) -> str:
         assert self._extractor is not None

@@ -358,12 +358,35 @@ class Flow:
         outcome = after_request(self._request, _Sent(hook, _SentRequest(self._request, hook.readable)), reply)
         if isinstance(outcome, Respond):
             return outcome
-        edited = reply.request
-        self.touched.update(name.lower() for name in (*edited.set_headers, *edited.delete_headers))
-        if outcome.request != self._request:
-            self._request = outcome.request
+        written, deleted = dict(reply.request.set_headers.items()), list(reply.request.delete_headers)
+        self.touched.update(map(str.lower, written), map(str.lower, deleted))
+        earlier, self._request = self._request, outcome.request
+        if deleted or not self._amend(earlier, written):
             self._wire.clear()
         return None
+
+    def _amend(self, before: Request, written: dict[str, str]) -> bool:
+        """Put set headers into the request's message, where nothing else changed; False: it must be made anew.
+
+        In protobuf a later entry of a map replaces an earlier one, so what is there can stay.
+        """
+        after = self._request
+        if after.url != before.url or after.method != before.method or after.body is not before.body:
+            return False
+        entries = []
+        keys = [name.lower() for name, _ in before.headers]
+        for name, value in written.items():
+            key = name.lower()
+            if key in keys and before.headers[keys.index(key)][0] != name:
+                return False  # the map would hold both spellings
+            if key not in messages.FRAMING:
+                entries.append(messages.part(1, messages.part(1, name.encode()) + messages.part(2, value.encode())))
+        if len(written) > 1 and len({*map(str.lower, written)}) != len(written):
+            return False
+        amendment = messages.part(messages.REQUEST, b"".join(entries)) if entries else b""
+        for readable, wire in self._wire.items():
+            self._wire[readable] = wire + amendment
+        return True
 
     def _prepare(self, hook: Step) -> _bridge.Exchange:
         """Give the message for a hook: the one that is there, where it would be the same."""

@@ -26,7 +26,10 @@ NO_OVERRIDES = b"\x1a\x0d\x52\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
 
 def part(number: int, data: bytes) -> bytes:
     """Give the bytes of a field that holds a message, text or bytes; empty ones are written too."""
-    size, head = len(data), bytearray((number << 3 | 2,))
+    size = len(data)
+    if size < 0x80:
+        return bytes((number << 3 | 2, size)) + data
+    head = bytearray((number << 3 | 2,))
     while size > 0x7F:
         head.append(size & 0x7F | 0x80)
         size >>= 7

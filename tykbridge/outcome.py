@@ -187,9 +187,18 @@ def _faulty(hook_name: str, fault: _FaultError) -> Respond:
 
 def _edited(request: Request, before: Any, after: Any) -> Request:
     body = _body(request.body, before, after)
-    headers = _without(request.headers, {name.lower() for name in after.delete_headers} - _FRAMING)
+    headers = request.headers
+    deleted = {name.lower() for name in after.delete_headers} - _FRAMING
+    if deleted:
+        headers = _without(headers, deleted)
+    keys = [name.lower() for name, _ in headers]
     for name, value in _checked(after.set_headers.items()):
-        headers = _set(headers, name, value)
+        key = name.lower()
+        if key in keys:
+            headers = _set(headers, name, value)
+        elif key not in _FRAMING:
+            headers = (*headers, (name, value))
+            keys.append(key)
     url = request.url
     if after.url != before.url:
         url = _rewritten(url, after.url)
@@ -199,7 +208,7 @@ def _edited(request: Request, before: Any, after: Any) -> Request:
         method = after.method
         if not _TOKEN.fullmatch(method):
             raise _FaultError(f"set a method that is no token: {method!a:.80}")
-    if body or any(name.lower() in _FRAMING for name, _ in headers):
+    if body or not _FRAMING.isdisjoint(keys):
         headers = _framed(headers, len(body))
     return Request(method, url, headers, body)
 
@@ -238,6 +247,9 @@ def _with_params(
     url: str, deleted: set[str], added: Iterable[tuple[str, str]], further: Iterable[tuple[str, str]]
 ) -> str:
     """Edit the query of `url`. What is not edited keeps its place and its spelling."""
+    added, further = tuple(added), tuple(further)
+    if not (deleted or added or further):
+        return url
     path, _, query = url.partition("?")
     pairs = [(unquote_plus(part.partition("=")[0]), part) for part in query.split("&")] if query else []
     kept = [pair for pair in pairs if pair[0] not in deleted]
