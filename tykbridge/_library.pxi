@@ -1,0 +1,255 @@
+# What the library and the module call of each other: the table, and the exported functions that plugins reach.
+
+cdef int cold(str name, tuple arguments, CoProcessMessage *out) noexcept:
+    """Calls a function of tykbridge.runtime for the library."""
+    try:
+        from tykbridge import runtime
+
+        getattr(runtime, name)(*arguments)
+        return TYKB_OK
+    except BaseException as error:
+        return explain(error, out)
+
+
+cdef int cold_text(str name, const char *text, CoProcessMessage *out) noexcept:
+    try:
+        decoded = (<bytes>text).decode("utf-8", "surrogateescape")
+    except BaseException as error:
+        return explain(error, out)
+    return cold(name, (decoded,), out)
+
+
+cdef int c_new_dispatcher(const char *root, CoProcessMessage *out) noexcept:
+    return cold_text("new_dispatcher", root, out)
+
+
+cdef int c_reload(CoProcessMessage *out) noexcept:
+    return cold("reload", (), out)
+
+
+cdef int c_load_bundle(const char *path, const char *name, CoProcessMessage *out) noexcept:
+    try:
+        arguments = ((<bytes>path).decode("utf-8", "surrogateescape"), (<bytes>name).decode("utf-8", "surrogateescape"))
+    except BaseException as error:
+        return explain(error, out)
+    return cold("load_bundle", arguments, out)
+
+
+cdef str path_of(const char *text):
+    return (<bytes>text).decode("utf-8", "surrogateescape") if text != NULL else ""
+
+
+cdef int c_load_configuration(const tykb_configuration *configuration, CoProcessMessage *out) noexcept:
+    try:
+        from tykbridge import hosted
+
+        count, words = hosted.load_configuration(
+            path_of(configuration.source),
+            path_of(configuration.middleware_path),
+            path_of(configuration.policies),
+            configuration.flags & TYKB_STRICT != 0,
+        )
+        if words:
+            set_words(out, words)
+        return count
+    except BaseException as error:
+        return explain(error, out)
+
+
+cdef int set_reply(CoProcessMessage *out, bytes data) noexcept:
+    cdef size_t size = <size_t>PyBytes_GET_SIZE(data)
+    if size > <size_t>INT_MAX:
+        return TYKB_E_TOO_LARGE
+    out.p_data = tykb_reply_alloc(size or 1)
+    if out.p_data == NULL:
+        return TYKB_E_NO_MEMORY
+    memcpy(out.p_data, PyBytes_AS_STRING(data), size)
+    out.length = <int>size
+    return TYKB_OK
+
+
+cdef int c_run_request(const void *data, size_t size, CoProcessMessage *out) noexcept:
+    cdef int status
+    try:
+        from tykbridge import hosted
+
+        outcome, reply = hosted.run_request(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size))
+        status = set_reply(out, reply)
+        return outcome if status == TYKB_OK else status
+    except BaseException as error:
+        return explain(error, out)
+
+
+cdef int c_run_response(const void *data, size_t size, CoProcessMessage *out) noexcept:
+    try:
+        from tykbridge import hosted
+
+        return set_reply(out, hosted.run_response(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size)))
+    except BaseException as error:
+        return explain(error, out)
+
+
+cdef int c_dispatch_event(const char *json, CoProcessMessage *out) noexcept:
+    return cold_text("dispatch_event", json, out)
+
+
+cdef int c_set_env(const char *path, CoProcessMessage *out) noexcept:
+    return cold_text("set_env", path, out)
+
+
+cdef int c_store_data(const char *key, const char *value, int ttl) noexcept:
+    try:
+        arguments = ((<bytes>key).decode("utf-8", "surrogateescape"), <bytes>value, ttl)
+    except BaseException as error:
+        return explain(error, NULL)
+    return cold("store_data", arguments, NULL)
+
+
+cdef char *c_get_data(const char *key) noexcept:
+    cdef bytes value = b""
+    cdef char *copy
+    try:
+        from tykbridge import runtime
+
+        value = runtime.get_data((<bytes>key).decode("utf-8", "surrogateescape"))
+    except BaseException as error:
+        log(f"get_data: {error}", "error")
+    copy = <char *>tykb_reply_alloc(<size_t>len(value) + 1)
+    if copy != NULL:
+        memcpy(copy, PyBytes_AS_STRING(value), <size_t>len(value) + 1)
+    return copy
+
+
+cdef int c_set_host(const tykb_host *host) noexcept:
+    return tykb_set_host(host)
+
+
+cdef enum:
+    LIBRARIES = 16
+
+cdef shutdown_function libraries[LIBRARIES]
+cdef int library_count = 0
+
+
+cdef int c_add_library(shutdown_function shutdown) noexcept:
+    global library_count
+    for i in range(library_count):
+        if libraries[i] == shutdown:
+            return TYKB_OK
+    if library_count == LIBRARIES:
+        return TYKB_E_ARGUMENT
+    libraries[library_count] = shutdown
+    library_count += 1
+    return TYKB_OK
+
+
+def _shut_down():
+    """At the interpreter's exit: no library may start another call, and those in flight come back."""
+    cdef shutdown_function shutdown
+    with nogil:
+        tykb_shutdown()
+    for i in range(library_count):
+        shutdown = libraries[i]
+        with nogil:
+            shutdown()
+
+
+cdef bytes c_text(str text, str what):
+    if "\0" in text:
+        raise ValueError(f"{what} must not contain a NUL: it crosses C as a string")
+    return text.encode("utf-8", "surrogateescape")
+
+
+def log(str message not None, str level not None):
+    """Writes a log line through the host. level: debug, info, warning or error."""
+    cdef bytes words = message.replace("\0", "\\0").encode("utf-8", "backslashreplace")
+    cdef bytes kind = level.replace("\0", "").encode("utf-8", "backslashreplace")
+    cdef char *c_words = words
+    cdef char *c_kind = kind
+    with nogil:
+        CoProcessLog(c_words, c_kind)
+
+
+def store_data(str key not None, value, int ttl):
+    """Stores a str, or bytes without a NUL, under a key for `ttl` seconds (0 or less: for good), through the host."""
+    cdef bytes name = c_text(key, "the key")
+    cdef bytes text
+    if isinstance(value, str):
+        text = c_text(value, "the value")
+    elif isinstance(value, bytes):
+        text = value
+        if b"\0" in text:
+            raise ValueError("the value must not contain a NUL: it crosses C as a string")
+    else:
+        raise TypeError(f"the value must be str or bytes, not {type(value).__name__}")
+    cdef char *c_name = name
+    cdef char *c_value = text
+    with nogil:
+        TykStoreData(c_name, c_value, ttl)
+
+
+def get_data(str key not None):
+    """The bytes under a key, b"" when it is missing, through the host."""
+    cdef bytes name = c_text(key, "the key")
+    cdef char *c_name = name
+    cdef char *value
+    with nogil:
+        value = TykGetData(c_name)
+    if value == NULL:
+        return b""
+    try:
+        return <bytes>value
+    finally:
+        free(value)
+
+
+def trigger_event(str name not None, str payload not None):
+    """Fires an event through the host."""
+    cdef bytes event = c_text(name, "the event's name")
+    cdef bytes text = c_text(payload, "the payload")
+    cdef char *c_event = event
+    cdef char *c_payload = text
+    with nogil:
+        TykTriggerEvent(c_event, c_payload)
+
+
+# `type(session)()` would be a view of nothing, and its first use a crash.
+for made_here in (List, Map, MapIterator, Message, Request):
+    refuse_calls(<PyTypeObject *>made_here)
+del made_here
+
+cdef bytes version = __version__.encode()
+cdef tykb_table exported
+memset(&exported, 0, sizeof(exported))
+exported.abi = TYKB_TABLE_ABI
+exported.size = sizeof(exported)
+exported.version = version
+exported.dispatch = dispatch
+exported.new_dispatcher = c_new_dispatcher
+exported.reload = c_reload
+exported.load_bundle = c_load_bundle
+exported.dispatch_event = c_dispatch_event
+exported.set_env = c_set_env
+exported.store_data = c_store_data
+exported.get_data = c_get_data
+exported.set_host = c_set_host
+exported.add_library = c_add_library
+exported.load_configuration = c_load_configuration
+exported.run_request = c_run_request
+exported.run_response = c_run_response
+_table = PyCapsule_New(&exported, TYKB_TABLE_CAPSULE, NULL)
+
+
+def _register():
+    import atexit
+
+    cdef CoProcessMessage words
+    memset(&words, 0, sizeof(words))
+    if tykb_register(&exported, &words) != TYKB_OK:
+        text = PyBytes_FromStringAndSize(<char *>words.p_data, words.length).decode() if words.p_data else ""
+        free(words.p_data)
+        raise ImportError(f"libtykbridge and the tykbridge package do not fit: {text}")
+    atexit.register(_shut_down)
+
+
+_register()
