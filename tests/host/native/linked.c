@@ -257,12 +257,8 @@ static void *refuse_in_thread(void *unused) {
   return unused;
 }
 
-static void forked_by_the_host(void) {
-  atomic_bool stop = false;
-  pthread_t busy, own;
-  start(&lib, root);
-  CHECK(run(&lib, "result = 'parent'", "parent") == TYKB_OK);
-  spawn(&busy, run_until_told, &stop);
+static void fork_often(void) {
+  pthread_t own;
   for (int i = 0; i < 20; i++) {
     pid_t child = fork();
     CHECK(child >= 0);
@@ -276,6 +272,20 @@ static void forked_by_the_host(void) {
     CHECK(end_of(child) == 0);
     CHECK(run(&lib, "result = 'parent'", "parent") == TYKB_OK);
   }
+}
+
+static void forked_by_the_host(void) {
+  start(&lib, root);
+  CHECK(run(&lib, "result = 'parent'", "parent") == TYKB_OK);
+  fork_often();
+}
+
+static void forked_beside_a_busy_thread(void) {
+  atomic_bool stop = false;
+  pthread_t busy;
+  start(&lib, root);
+  spawn(&busy, run_until_told, &stop);
+  fork_often();
   atomic_store(&stop, true);
   CHECK(pthread_join(busy, NULL) == 0);
 }
@@ -454,6 +464,7 @@ static const struct {
     {"search_path", search_path},
     {"many_threads", many_threads},
     {"forked_by_the_host", forked_by_the_host},
+    {"forked_beside_a_busy_thread", forked_beside_a_busy_thread},
     {"forked_before_the_start", forked_before_the_start},
     {"forked_by_a_hook", forked_by_a_hook},
     {"exit_with_hooks_running", exit_with_hooks_running},
