@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "bench"
 BUILD = ROOT / "build" / "bench"
 PB2 = BUILD / "pb2"
-CONTENDERS = ("copy", "floor", "classic", "full", "delta")
+CONTENDERS = ("copy", "floor", "classic", "full", "delta", "request")  # the last: a whole chain
 
 
 class BenchError(Exception):
@@ -73,6 +73,7 @@ class Bench:
             "TYKBRIDGE_PYTHON": str(python),
             "BENCH_PATH": f"{HERE}:{PB2}",
             "BENCH_BUNDLE": str(HERE / "bundle"),
+            "BENCH_APIS": str(HERE / "apis"),
             "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "upb",
         }
         self.python = python

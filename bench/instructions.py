@@ -57,20 +57,22 @@ def main() -> int:
     parser.add_argument("scenario", nargs="*", help="names of scenarios; all of them by default")
     parser.add_argument("--top", type=int, default=0, metavar="N", help="also show the N most expensive functions")
     parser.add_argument("--inclusive", action="store_true", help="count what a function calls as its own")
-    parser.add_argument("--contender", choices=CONTENDERS, default="full", help="whose functions (default: full)")
+    parser.add_argument("--contender", choices=CONTENDERS, help="whose functions (default: full, of a chain: request)")
     options = parser.parse_args()
     python = Path(sys.executable)
     generate_pb2(python)
     bench = Bench(python)
     print(f"instructions per dispatch, CPython {bench.release}")
-    print(f"{'':14}" + "".join(f"{name:>10}" for name in CONTENDERS) + "   full/floor delta/floor")
+    print(f"{'':14}" + "".join(f"{name:>10}" for name in CONTENDERS) + "   ours/floor delta/floor")
     for scenario in options.scenario or bench.scenarios:
         counts = count(bench, scenario)
-        row = [counts[name][0] for name in CONTENDERS]
-        floor = counts["floor"][0]
-        ratios = f"{counts['full'][0] / floor:13.2f}{counts['delta'][0] / floor:12.2f}"
-        print(f"{scenario:14}" + "".join(f"{each:10,}" for each in row) + ratios, flush=True)
-        for line in top(counts[options.contender][1], options.top, options.inclusive) if options.top else ():
+        cells = [f"{counts[name][0]:,}" if name in counts else "-" for name in CONTENDERS]
+        ours, floor = "full" if "full" in counts else "request", counts["floor"][0]
+        ratios = f"{counts[ours][0] / floor:13.2f}"
+        if "delta" in counts:
+            ratios += f"{counts['delta'][0] / floor:12.2f}"
+        print(f"{scenario:14}" + "".join(f"{cell:>10}" for cell in cells) + ratios, flush=True)
+        for line in top(counts[options.contender or ours][1], options.top, options.inclusive) if options.top else ():
             print(line)
     return 0
 

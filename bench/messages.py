@@ -28,6 +28,17 @@ SCENARIOS = {
     "read_body": ("read_body", True),
     "replace_body": ("replace_body", True),
 }
+# API of bench/apis: the headers that its hooks set
+CHAINS = {
+    "chain_one": {"X-Added": "by the hook"},
+    "chain_four": {
+        "X-Added": "by the hook",
+        "X-Second": "by the second hook",
+        "X-Third": "by the third hook",
+        "X-Fourth": "by the fourth hook",
+    },
+    "chain_auth": {"X-Added": "by the hook", "X-Client": "alice", "X-Second": "by the second hook"},
+}
 HEADERS = {
     "Host": "api.example.org",
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
@@ -82,6 +93,16 @@ def build(scenario, bundle):
     return message.SerializeToString(deterministic=True)
 
 
+def build_request(api_id):
+    """What a host sends for a request to an API: the same request, and nothing that the chain knows by itself."""
+    message = Object.FromString(build("add_header", "bench"))
+    message.request.ClearField("return_overrides")
+    request = message.request
+    message = Object(request=request)
+    message.spec["APIID"] = api_id
+    return message.SerializeToString(deterministic=True)
+
+
 def empty(message, path):
     """Empties the field of a message that a path such as "session.metadata" names."""
     *parents, field = path.split(".")
@@ -101,7 +122,7 @@ def merge(data, delta):
 
 
 def compare(messages, replies):
-    """Exits with the scenario's name unless classic, full and delta say the same."""
+    """Exits with the scenario's name unless classic, full and delta say the same, and chains what their hooks do."""
     for scenario in SCENARIOS:
         sent = (messages / f"{scenario}.bin").read_bytes()
         answers = {name: (replies / f"{scenario}.{name}").read_bytes() for name in ("classic", "full", "delta")}
@@ -111,12 +132,18 @@ def compare(messages, replies):
                 sys.exit(
                     f"{scenario}: the {name} reply is not the classic one.\n{name}:\n{answer}\nclassic:\n{classic}"
                 )
+    for scenario, headers in CHAINS.items():
+        reply = Object.FromString((replies / f"{scenario}.request").read_bytes())
+        if dict(reply.request.set_headers) != headers:
+            sys.exit(f"{scenario}: expected the headers {headers}, got:\n{reply}")
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "write":
         for scenario in SCENARIOS:
             (Path(sys.argv[2]) / f"{scenario}.bin").write_bytes(build(scenario, "bench"))
-        print(*SCENARIOS)
+        for scenario in CHAINS:
+            (Path(sys.argv[2]) / f"{scenario}.bin").write_bytes(build_request(scenario))
+        print(*SCENARIOS, *CHAINS)
     else:
         compare(Path(sys.argv[2]), Path(sys.argv[3]))

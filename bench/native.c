@@ -1,4 +1,5 @@
-/* Times dispatches through libtykbridge beside the least a dispatch could cost, and beside the classic way.
+/* Times dispatches and whole chains through libtykbridge beside the least a call could cost, and dispatches beside the
+ * classic way.
  *
  *     native replies FOLDER  BUNDLE MESSAGES SCENARIO...   writes every contender's reply to FOLDER
  *     native time    ROUNDS  BUNDLE MESSAGES SCENARIO...   prints "scenario contender nanoseconds", the minimum per call
@@ -101,12 +102,25 @@ static int delta_call(const struct CoProcessMessage *in, struct CoProcessMessage
   return tykb_dispatch(in, TYKB_REPLY_DELTA, out);
 }
 
+static int request_call(const struct CoProcessMessage *in, struct CoProcessMessage *out) {
+  return tykb_run_request(in, out); /* TYKB_CONTINUE is 0 */
+}
+
+enum { DISPATCH = 1, CHAIN = 2 };
+
 static const struct {
   const char *name;
   contender_call *call;
-} contenders[] = {
-    {"copy", copy_call}, {"floor", floor_call}, {"classic", classic_call}, {"full", full_call}, {"delta", delta_call}};
+  int kinds; /* of scenario */
+} contenders[] = {{"copy", copy_call, DISPATCH},       {"floor", floor_call, DISPATCH | CHAIN},
+                  {"classic", classic_call, DISPATCH}, {"full", full_call, DISPATCH},
+                  {"delta", delta_call, DISPATCH},     {"request", request_call, CHAIN}};
 enum { CONTENDERS = sizeof contenders / sizeof contenders[0] };
+
+/* Scenarios of the chain are named as their APIs are. */
+static int competes(int contender, const char *scenario) {
+  return contenders[contender].kinds & (strncmp(scenario, "chain_", 6) ? DISPATCH : CHAIN);
+}
 
 /* ---- Start-up ---- */
 
@@ -120,6 +134,9 @@ static void start(const char *bundle) {
   struct CoProcessMessage words = {NULL, 0};
   if (tykb_init(&words)) die("tykb_init", words.p_data ? words.p_data : "no words");
   if (tykb_load_bundle(bundle, "bench", &words)) die("tykb_load_bundle", words.p_data ? words.p_data : "no words");
+  struct tykb_configuration configuration = {.size = sizeof configuration, .source = getenv("BENCH_APIS")};
+  if (tykb_load_configuration(&configuration, &words))
+    die("tykb_load_configuration", words.p_data ? words.p_data : "no words");
   Python_SetEnv(getenv("BENCH_PATH")); /* where classic.py and the modules of protoc are */
   find(&py.gil_ensure, "PyGILState_Ensure");
   find(&py.gil_release, "PyGILState_Release");
@@ -172,10 +189,11 @@ static void call_often(contender_call *call, const struct CoProcessMessage *in, 
 /* Runs the contenders until Python has specialised what it runs, and fills malloc's cache for blocks of their replies'
  * sizes. Without that luck decides: where the heap's only hole for a reply is a little too large, each reply takes
  * malloc's long way, 20 ns more, for one contender and not for another. */
-static void warm_up(const struct CoProcessMessage *in) {
+static void warm_up(const char *scenario, const struct CoProcessMessage *in) {
   for (int c = 0; c < CONTENDERS; c++) {
     struct CoProcessMessage out;
     void *volatile blocks[64];
+    if (!competes(c, scenario)) continue;
     call_often(contenders[c].call, in, 500);
     if (contenders[c].call(in, &out)) die(contenders[c].name, "failed after it had not");
     if (out.length < 1024)
@@ -194,8 +212,9 @@ static double now(void) {
 static void time_scenario(const char *scenario, const struct CoProcessMessage *in, long rounds) {
   double best[CONTENDERS];
   long calls[CONTENDERS];
-  warm_up(in);
+  warm_up(scenario, in);
   for (int c = 0; c < CONTENDERS; c++) {
+    if (!competes(c, scenario)) continue;
     double begin = now();
     call_often(contenders[c].call, in, 500);
     best[c] = (now() - begin) / 500;
@@ -203,20 +222,23 @@ static void time_scenario(const char *scenario, const struct CoProcessMessage *i
   }
   for (long round = 0; round < rounds; round++) {
     for (int c = 0; c < CONTENDERS; c++) {
+      if (!competes(c, scenario)) continue;
       double begin = now();
       call_often(contenders[c].call, in, calls[c]);
       double each = (now() - begin) / (double)calls[c];
       if (each < best[c]) best[c] = each;
     }
   }
-  for (int c = 0; c < CONTENDERS; c++) printf("%s %s %.1f\n", scenario, contenders[c].name, best[c]);
+  for (int c = 0; c < CONTENDERS; c++)
+    if (competes(c, scenario)) printf("%s %s %.1f\n", scenario, contenders[c].name, best[c]);
   fflush(stdout);
 }
 
 static void count_scenario(const char *scenario, const struct CoProcessMessage *in, long calls) {
-  warm_up(in);
+  warm_up(scenario, in);
   for (int c = 0; c < CONTENDERS; c++) {
     char name[128];
+    if (!competes(c, scenario)) continue;
     snprintf(name, sizeof name, "%s %s", scenario, contenders[c].name);
     call_often(contenders[c].call, in, 10);
     CALLGRIND_START_INSTRUMENTATION;
@@ -231,6 +253,7 @@ static void write_replies(const char *scenario, const struct CoProcessMessage *i
   for (int c = 0; c < CONTENDERS; c++) {
     char path[4096];
     struct CoProcessMessage out;
+    if (!competes(c, scenario)) continue;
     int status = contenders[c].call(in, &out);
     if (status) die(tykb_status_name(status), out.p_data ? out.p_data : "no words");
     snprintf(path, sizeof path, "%s/%s.%s", folder, scenario, contenders[c].name);

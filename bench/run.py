@@ -1,4 +1,4 @@
-"""Measures dispatch against its floor and against the classic way, for people (a table, a plot) and for machines.
+"""Measures dispatches and chains against their floor, dispatches against the classic way too, for people (a table, a plot) and for machines.
 
     .venv/bin/python bench/run.py [--rounds N] [--only SCENARIO ...] [PYTHON ...]
 
@@ -10,6 +10,8 @@ and the other in .venv-3.x, which is built if need be. Writes bench/results.svg,
     dispatch.<scenario>.delta.vs_classic   the same for the delta; .delta.vs_floor, too
     dispatch.read_body.vs_copy             full reply over one malloc, copy and free of the message (100 KB scenarios)
     dispatch.unread_body.delta.vs_small    a delta beside a 100 KB body nobody reads over the same delta without one
+    chain.<scenario>.vs_floor              how many floors a request through a whole API takes (tykb_run_request)
+    chain.four.vs_one                      a request through four hooks that each add a header over one through one hook
     py311.dispatch.<scenario>....          the same for one Python; there also .full_ns, .delta_ns, .floor_ns ...
 
 A key without a Python holds the least favourable of the Pythons measured.
@@ -40,6 +42,11 @@ TITLES = {
     "read_body": "reads a 100 KB body",
     "replace_body": "replaces a 100 KB body",
 }
+CHAINS = {
+    "chain_one": "one pre hook",
+    "chain_four": "four pre hooks",
+    "chain_auth": "pre, auth (cached), post-auth, post",
+}
 
 
 def measure(bench: Bench, scenarios: list[str], rounds: int) -> Times:
@@ -62,7 +69,10 @@ def ratios(times: Times) -> dict[str, float]:
     """The flat keys of one Python, without its prefix."""
     flat = {}
     for scenario, each in times.items():
-        key = f"dispatch.{scenario}"
+        if scenario in CHAINS:
+            flat[f"{key_of(scenario)}.vs_floor"] = each["request"] / each["floor"]
+            continue
+        key = key_of(scenario)
         for part, contender in (("", "full"), (".delta", "delta")):
             flat[f"{key}{part}.vs_classic"] = each["classic"] / each[contender]
             flat[f"{key}{part}.vs_floor"] = each[contender] / each["floor"]
@@ -70,7 +80,14 @@ def ratios(times: Times) -> dict[str, float]:
                 flat[f"{key}{part}.vs_copy"] = each[contender] / each["copy"]
     if {"unread_body", "add_header"} <= times.keys():
         flat["dispatch.unread_body.delta.vs_small"] = times["unread_body"]["delta"] / times["add_header"]["delta"]
+    if {"chain_one", "chain_four"} <= times.keys():
+        flat["chain.four.vs_one"] = times["chain_four"]["request"] / times["chain_one"]["request"]
     return flat
+
+
+def key_of(scenario: str) -> str:
+    """Where a scenario's figures stand in the flat object."""
+    return f"chain.{scenario.removeprefix('chain_')}" if scenario in CHAINS else f"dispatch.{scenario}"
 
 
 def flatten(results: dict[str, Times]) -> dict[str, float | str]:
@@ -84,7 +101,7 @@ def flatten(results: dict[str, Times]) -> dict[str, float | str]:
             flat[f"{prefix}.{key}"] = value
         for scenario, each in times.items():
             for contender, nanoseconds in each.items():
-                flat[f"{prefix}.dispatch.{scenario}.{contender}_ns"] = nanoseconds
+                flat[f"{prefix}.{key_of(scenario)}.{contender}_ns"] = nanoseconds
     rounded = {key: round(value, 2) if isinstance(value, float) else value for key, value in flat.items()}
     return dict(sorted(rounded.items()))
 
@@ -97,6 +114,8 @@ def table(version: str, times: Times) -> str:
         head + f"   {'delta: classic/':>15}{'/floor':>7}{'full/copy':>11}",
     ]
     for scenario, each in times.items():
+        if scenario in CHAINS:
+            continue
         flat = ratios({scenario: each})
         key = f"dispatch.{scenario}"
         line = f"{TITLES[scenario]:30}{each['floor']:8,.0f}{each['classic']:9,.0f}"
@@ -105,11 +124,19 @@ def table(version: str, times: Times) -> str:
         line += f"   {flat[f'{key}.delta.vs_classic']:15.1f}{flat[f'{key}.delta.vs_floor']:7.2f}"
         line += f"{flat[f'{key}.vs_copy']:11.2f}" if f"{key}.vs_copy" in flat else ""
         lines.append(line)
+    flat = ratios(times)
+    if not times.keys().isdisjoint(CHAINS):
+        lines += ["", f"{'a request through an API':36}{'floor':>8}{'request':>9}{'/floor':>9}"]
+    for scenario in (name for name in CHAINS if name in times):
+        each, key = times[scenario], key_of(scenario)
+        lines.append(f"{CHAINS[scenario]:36}{each['floor']:8,.0f}{each['request']:9,.0f}{flat[f'{key}.vs_floor']:9.1f}")
+    if "chain.four.vs_one" in flat:
+        lines.append(f"four hooks take {flat['chain.four.vs_one']:.2f} times as long as one")
     return "\n".join(lines)
 
 
 def plot(results: dict[str, Times], path: Path) -> None:
-    """Bars of time per dispatch on a logarithmic scale, a panel for each Python, as SVG."""
+    """Bars of time per dispatch (no chains) on a logarithmic scale, a panel for each Python, as SVG."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -124,7 +151,8 @@ def plot(results: dict[str, Times], path: Path) -> None:
         "classic": "google.protobuf",
     }
     figure, axes = pyplot.subplots(1, len(results), figsize=(5.6 * len(results), 6.2), sharey=True, squeeze=False)
-    for axis, (version, times) in zip(axes[0], results.items(), strict=True):
+    for axis, (version, measured) in zip(axes[0], results.items(), strict=True):
+        times = {scenario: each for scenario, each in measured.items() if scenario in TITLES}
         for place, (contender, colour) in enumerate(colours.items()):
             rows = [row + (place - 1.5) * 0.2 for row in range(len(times))]
             axis.barh(
@@ -167,7 +195,7 @@ def main() -> int:
     parser.add_argument("python", nargs="*", type=Path, help="interpreters; by default 3.11 and 3.13")
     parser.add_argument("--rounds", type=int, default=200, help="rounds of 2 ms for each contender (default: 200)")
     parser.add_argument(
-        "--only", nargs="+", choices=TITLES, metavar="SCENARIO", help="these scenarios, no files written"
+        "--only", nargs="+", choices=[*TITLES, *CHAINS], metavar="SCENARIO", help="these scenarios, no files written"
     )
     options = parser.parse_args()
     generate_pb2(Path(sys.executable))

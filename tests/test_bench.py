@@ -44,3 +44,15 @@ def test_the_table_names_every_scenario(run):
     assert "adds a header" in text
     assert "reads a 100 KB body" in text
     assert "20.0" in text
+
+
+@pytest.mark.once
+def test_chains_are_compared_with_the_floor_and_with_one_hook(run):
+    one, four = {"floor": 100.0, "request": 1000.0}, {"floor": 100.0, "request": 1800.0}
+    flat = run.flatten({"3.11": {"chain_one": one, "chain_four": four}, "3.13": {"chain_four": four}})
+    assert flat["chain.four.vs_one"] == 1.8
+    assert flat["chain.one.vs_floor"] == 10
+    assert flat["py313.chain.four.request_ns"] == 1800
+    text = run.table("3.11.7", {"add_header": FAST, "chain_one": one, "chain_four": four})
+    assert "one pre hook" in text
+    assert "1.80 times as long" in text

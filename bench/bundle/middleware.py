@@ -81,3 +81,45 @@ def auth(request, session, metadata, spec):
         rights.versions.append("Default")
         metadata["token"] = token
     return request, session, metadata
+
+
+# ---- For the chains of bench/apis
+
+
+@Hook
+def add_second(request, session, spec):
+    request.add_header("X-Second", "by the second hook")
+    return request, session
+
+
+@Hook
+def add_third(request, session, spec):
+    request.add_header("X-Third", "by the third hook")
+    return request, session
+
+
+@Hook
+def add_fourth(request, session, spec):
+    request.add_header("X-Fourth", "by the fourth hook")
+    return request, session
+
+
+@Hook
+def identify(request, session, metadata, spec):
+    """Called once: from then on the ID extractor finds the session."""
+    session.rate = session.quota_max = 1 << 50
+    session.per = session.quota_renewal_rate = 3600
+    session.id_extractor_deadline = 4_000_000_000
+    session.alias = "alice"
+    session.tags.extend(["gold", "eu"])
+    rights = session.access_rights["chain_auth"]
+    rights.api_name, rights.api_id = "bench auth", "chain_auth"
+    rights.versions.append("Default")
+    metadata["token"] = request.get_header("Authorization")
+    return request, session, metadata
+
+
+@Hook
+def name_client(request, session, spec):
+    request.add_header("X-Client", session.alias)
+    return request, session
