@@ -17,7 +17,10 @@ MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-NATIVE := setup.py pyproject.toml tykbridge/_version.py $(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxd tykbridge/*.pxi)
+# A .py beside a .pxd is compiled, too.
+PXD := $(wildcard tykbridge/*.pxd tykbridge/*/*.pxd)
+NATIVE := setup.py pyproject.toml tykbridge/_version.py $(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxi) \
+	$(PXD) $(wildcard $(PXD:.pxd=.py))
 
 .PHONY: help
 help:  ## print this list
@@ -114,5 +117,5 @@ soak: build $(VENV)/.test  ## what takes long: millions of dispatches, threads, 
 .PHONY: clean
 clean:  ## remove everything that was built
 	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -rf tykbridge/include tykbridge/pkgconfig tykbridge/*.so tykbridge/*.so.*
+	rm -rf tykbridge/include tykbridge/pkgconfig tykbridge/*.so tykbridge/*.so.* tykbridge/*/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

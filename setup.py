@@ -23,7 +23,11 @@ SANITIZERS = os.environ.get("TYKB_SANITIZE", "")
 LIBRARY_SOURCES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob("*.c"))
 # The module has its own copies of these, hidden: a dispatch then calls no function through a PLT, and a library of
 # another release cannot lend the module its object.c.
-SHARED = [f"csrc/{noun}.c" for noun in ("mem", "wire", "context", "object", "container", "write", "fields")]
+SHARED = [f"csrc/{noun}.c" for noun in ("mem", "wire", "context", "object", "container", "headers", "write", "fields")]
+
+# Python modules that every request comes through: compiled where a .pxd beside them gives their classes C members.
+COMPILED = sorted(str(p.relative_to(ROOT).with_suffix("")) for p in (ROOT / "tykbridge").rglob("*.pxd"))
+COMPILED = [name for name in COMPILED if (ROOT / f"{name}.py").exists()]
 
 PKG_CONFIG = f"""\
 prefix=${{pcfiledir}}/..
@@ -116,16 +120,18 @@ class BuildExtensions(build_ext):
             raise SystemExit(f"setup.py: these sources are missing: {', '.join(sorted(set(missing)))}")
         for program in ("compiler_so", "linker_so"):
             self.compiler.set_executable(program, without_symbolic(getattr(self.compiler, program)))
-        library, module = self.extensions
+        library, module, *compiled = self.extensions
         # Into the build folder, so that no generated C stands in the tree or ships.
-        [generated] = cythonize(
-            [Extension(module.name, ["tykbridge/_bridge.pyx"], include_dirs=["csrc"])],
+        generated = cythonize(
+            [Extension(e.name, [e.sources[0]], include_dirs=["csrc"]) for e in (module, *compiled)],
             build_dir=os.path.relpath(self.build_temp),
-            language_level=3,
+            # A compiled module means what it means when it is not: annotations are for readers and mypy.
+            compiler_directives={"language_level": 3, "annotation_typing": False},
             quiet=True,
             force=bool(self.force),
         )
-        module.sources = [*generated.sources, *SHARED]
+        for extension, made in zip((module, *compiled), generated, strict=True):
+            extension.sources = [*made.sources, *extension.sources[1:]]
         module.library_dirs = [str(Path(self.get_ext_fullpath(library.name)).parent)]
         self.parallel = None  # the module is linked to the library: one after the other
         self.check_extensions_list(self.extensions)
@@ -202,6 +208,17 @@ setup(
                 *link_flags(),
                 *module_flags(),
             ],
+        ),
+        *(
+            Extension(
+                name.replace("/", "."),
+                [f"{name}.py"],
+                include_dirs=["csrc"],
+                depends=[*headers, *(f"{pxd}.pxd" for pxd in (*COMPILED, "tykbridge/_bridge"))],
+                extra_compile_args=compile_flags(),
+                extra_link_args=link_flags(),
+            )
+            for name in COMPILED
         ),
     ],
     cmdclass={"build": Build, "build_ext": BuildExtensions},

@@ -1,4 +1,6 @@
-"""Measures dispatches and chains against their floor, dispatches against the classic way too, for people (a table, a plot) and for machines.
+"""Measures dispatches and chains against their floor, dispatches against the classic way too.
+
+For people (a table, a plot) and for machines.
 
     .venv/bin/python bench/run.py [--rounds N] [--only SCENARIO ...] [PYTHON ...]
 

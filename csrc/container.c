@@ -146,15 +146,15 @@ static int unfold(struct tykb_map *map) {
 
 enum { TAIL = 16 };
 
-/* Whether the tail has a key already. */
-static bool in_tail(const struct tykb_map *map, struct tykb_span key) {
+/* Whether the tail has a key already, and its value. */
+static bool in_tail(const struct tykb_map *map, struct tykb_span key, struct tykb_span *value) {
   struct tykb_span tail = {map->tail, map->tail_size};
   const uint8_t *p = tail.data, *end = tykb_span_end(tail);
   struct tykb_wire_field wire;
-  struct tykb_span name, value;
+  struct tykb_span name;
   while (p < end) {
     p = tykb_wire_next(p, end, &wire);
-    tykb_entry_parse(wire.len, &name, &value);
+    tykb_entry_parse(wire.len, &name, value);
     if (same(name, key)) return true;
   }
   return false;
@@ -231,8 +231,9 @@ enum { FINDS = 16 };
 
 int tykb_map_text(struct tykb_map *map, struct tykb_span key, struct tykb_span *value) {
   struct tykb_entry *entry;
-  if (!map->loaded && !map->slots && !map->tail_size && map->owner->finds < FINDS) {
+  if (!map->loaded && !map->slots && map->owner->finds < FINDS) {
     map->owner->finds++;
+    if (in_tail(map, key, value)) return TYKB_OK;
     return tykb_node_find_bytes(map->owner, map->field, key, value);
   }
   int status = tykb_map_find(map, key, &entry);
@@ -268,8 +269,9 @@ int tykb_map_put_owned(struct tykb_map *map, struct tykb_span key, struct tykb_s
 }
 
 int tykb_map_put(struct tykb_map *map, struct tykb_span key, struct tykb_span value) {
+  struct tykb_span old;
   int status;
-  if (!map->loaded && !map->slots && map->tail_count < TAIL && !in_tail(map, key)) {
+  if (!map->loaded && !map->slots && map->tail_count < TAIL && !in_tail(map, key, &old)) {
     status = put_tail(map, key, value);
     if (!status) mark(map);
     return status;

@@ -30,6 +30,7 @@ void tykb_context_reset(struct tykb_context *context) {
   context->input = (struct tykb_span){NULL, 0};
   context->owned = false;
   context->clock = 0;
+  context->writes = 0;
   context->nodes = NULL;
   context->maps = NULL;
   context->lists = NULL;

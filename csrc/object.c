@@ -138,6 +138,8 @@ void **tykb_node_view(struct tykb_node *node) { return &node->view; }
 
 bool tykb_node_changed(const struct tykb_node *node) { return node->changed; }
 
+uint32_t tykb_node_writes(const struct tykb_node *node) { return node->context->writes; }
+
 /* Passes over the field at `p`, as tykb_wire_next does, and tells only what a scan needs: its number and wire type. */
 static inline const uint8_t *skip(const uint8_t *p, const uint8_t *end, uint32_t *number, uint32_t *type) {
   struct tykb_wire_field wire;
@@ -207,6 +209,7 @@ static struct tykb_slot *add_slot(struct tykb_node *node, const struct tykb_fiel
 }
 
 void tykb_node_mark(struct tykb_node *node) {
+  if (node) node->context->writes++;
   while (node && !(node->changed && node->present)) {
     node->changed = node->present = true;
     if (node->map) {

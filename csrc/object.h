@@ -116,6 +116,8 @@ int tykb_node_merge(struct tykb_node *node, struct tykb_span bytes);
 int tykb_node_replace(struct tykb_node *node, const struct tykb_field *field, struct tykb_span bytes);
 /* Whether anything at or below the message was written. */
 bool tykb_node_changed(const struct tykb_node *node);
+/* How often anything of the whole tree was written. Wraps. */
+uint32_t tykb_node_writes(const struct tykb_node *node);
 /* Writes the message into a fresh block. `flags`: TYKB_REPLY_FULL or TYKB_REPLY_DELTA (root only). `alloc` is
  * tykb_reply_alloc or tykb_mem_alloc. TYKB_E_TOO_LARGE past INT_MAX. An empty message: a block all the same, size 0. */
 int tykb_node_write(struct tykb_node *node, uint32_t flags, void *(*alloc)(size_t), void **data, size_t *size);

@@ -88,6 +88,7 @@ struct tykb_context {
   struct tykb_span input;
   bool owned; /* the input is in the arena */
   uint32_t clock;
+  uint32_t writes; /* calls of tykb_node_mark: each write makes one or more, a put into a map's tail exactly one */
   struct tykb_node *nodes;
   struct tykb_map *maps;
   struct tykb_list *lists;

@@ -61,7 +61,7 @@ def test_a_higher_limit_counts_at_once():
 
 
 def test_windows_that_are_over_take_no_room(monkeypatch):
-    monkeypatch.setattr(MemoryCounters, "_ROOM", 10)
+    monkeypatch.setattr("tykbridge.counters._ROOM", 10)
     clock = Clock()
     counters = MemoryCounters(clock)
     for number in range(1000):

@@ -25,14 +25,27 @@ def exchange(tmp_path):
     runtime.registry.unload("exchange")
 
 
-def run(exchange, hook, form=b"three"):
+def key(form="three"):
+    return b"exchange", form.encode()
+
+
+def run(exchange, hook, form="three"):
     hooks.hook = hook
-    return exchange.run(b"exchange", form)
+    return exchange.run((key(form),))
+
+
+def setting(*headers):
+    def hook(request, session, spec):
+        for name, value in headers:
+            request.add_header(name, value)
+        return request, session
+
+    return hook
 
 
 def test_says_what_was_changed(exchange):
     def header(request, session, spec):
-        request.add_header("B", "2")
+        request.delete_header("B")
         return request, session
 
     def session(request, session, metadata, spec):
@@ -54,11 +67,108 @@ def test_says_what_was_changed(exchange):
     assert run(exchange, look) == 0
     assert run(exchange, spec) == 1
     assert run(exchange, header) == 1 | REQUEST
-    assert run(exchange, session, b"four") == 1 | REQUEST | SESSION
-    assert run(exchange, response, b"five") == 1 | REQUEST | SESSION | RESPONSE
+    assert run(exchange, session, "four") == 1 | REQUEST | SESSION
+    assert run(exchange, response, "five") == 1 | REQUEST | SESSION | RESPONSE
     left = exchange.object
-    assert dict(left.request.set_headers) == {"B": "2"}
+    assert list(left.request.delete_headers) == ["B"]
     assert (left.session.alias, left.response.status_code) == ("bob", 201)
+
+
+def test_headers_are_seen_by_the_next_hook(exchange):
+    seen = []
+
+    def look(request, session, spec):
+        seen.append((request.get_header("B"), dict(request.object.headers), dict(request.object.set_headers)))
+        return request, session
+
+    assert run(exchange, setting(("B", "2"))) == 0
+    assert exchange.headers == [("B", "2")]
+    assert run(exchange, look) == 0
+    assert seen == [("2", {"A": "1", "B": "2"}, {})]
+    assert run(exchange, setting(("B", "3"), ("A", ""), ("Content-Length", "9"))) == REQUEST | 1  # its map was read
+    exchange.object.request.set_headers.clear()
+    assert exchange.headers == [("B", "2")]
+
+
+def test_headers_add_up(exchange):
+    assert run(exchange, setting(("B", "2"), ("C", "ä"))) == 0
+    assert run(exchange, setting(("b", "x"))) == REQUEST | 1  # another spelling of what is there
+    assert exchange.headers == [("B", "2"), ("C", "ä")]
+    changes = _bridge.message("MiniRequestObject", exchange.changes())
+    assert dict(changes.set_headers) == {"B": "2", "C": "ä"}
+    assert [field.name for field, _ in changes.ListFields()] == ["set_headers"]
+
+
+def test_a_long_header(exchange):
+    headers = [("N" * 200, "v" * 20_000), ("B", "")]
+    assert run(exchange, setting(*headers)) == 0
+    assert exchange.headers == headers
+    assert dict(_bridge.message("MiniRequestObject", exchange.changes()).set_headers) == dict(headers)
+
+
+def test_views_that_somebody_keeps_see_no_header_move(exchange):
+    kept = []
+
+    def keep(request, session, spec):
+        kept.append(request.object.set_headers)
+        request.add_header("B", "2")
+        return request, session
+
+    assert run(exchange, keep) == REQUEST | 1
+    assert exchange.headers == []
+    assert dict(kept[0]) == {"B": "2"}
+
+
+def test_runs_hooks_until_one_changes_more(exchange):
+    calls = []
+
+    def count(request, session, spec):
+        calls.append(request.get_header("N"))
+        if len(calls) == 3:
+            request.object.url = "/elsewhere"
+        else:
+            request.add_header("N", str(len(calls)))
+        return request, session
+
+    hooks.hook = count
+    assert exchange.run((key(),) * 4) == REQUEST | 1
+    assert (calls, exchange.at) == ([None, "1", "2"], 2)
+    assert exchange.headers == [("N", "2")]
+    assert exchange.run((key(),) * 4, 3) == 0
+    assert (calls, exchange.at) == ([None, "1", "2", "2"], 3)
+
+
+def test_a_session_is_shown(exchange):
+    seen = []
+
+    def look(request, response, session, metadata, spec):
+        seen.append((session.alias, session.rate, session.quota_remaining, session.quota_renews, dict(metadata)))
+
+    def three(request, session, spec):
+        seen.append(session.alias)
+        return request, session
+
+    assert run(exchange, three) == 0
+    session = _bridge.message("SessionState", alias="carol", quota_remaining=9, metadata={"a": "1"}).SerializeToString()
+    metadata = _bridge.message("Object", metadata={"a": "1"}).SerializeToString()
+    exchange.show_session(session, metadata)
+    run(exchange, three)
+    run(exchange, look, "five")
+    exchange.show_quota(5, 1 << 40)
+    run(exchange, look, "five")
+    assert seen == ["alice", "carol", ("carol", 0, 9, 0, {"a": "1"}), ("carol", 0, 5, 1 << 40, {"a": "1"})]
+    left = _bridge.message("SessionState", session + _bridge.quota_message(5, 1 << 40))
+    assert (left.alias, left.quota_remaining, left.quota_renews) == ("carol", 5, 1 << 40)
+    left = _bridge.message("SessionState", _bridge.quota_message(-1, 0))
+    assert (left.quota_remaining, left.quota_renews) == (-1, 0)
+
+
+def test_a_header_is_found_in_any_spelling(exchange):
+    assert (exchange.header("a"), exchange.header("A"), exchange.header("b")) == (b"1", b"1", None)
+    run(exchange, setting(("Bé", "x")))  # no name that HTTP allows: it stays where the hook put it
+    run(exchange, setting(("B", "ä")))
+    assert exchange.header("b") is None
+    exchange.close()
 
 
 def test_views_that_a_hook_keeps_outlive_the_exchange(exchange):
@@ -79,20 +189,109 @@ def test_views_that_a_hook_keeps_outlive_the_exchange(exchange):
 
 def test_failures(exchange):
     def fail(request, session, spec):
+        request.add_header("B", "2")
         raise ValueError("boom")
 
     with pytest.raises(HookError, match="boom"):
         run(exchange, fail)
+    assert exchange.headers == []
     with pytest.raises(HookError, match="returned None"):
         run(exchange, lambda request, session, spec: None)
     with pytest.raises(NotFoundError, match='has no hook "six"'):
-        exchange.run(b"exchange", b"six")
+        exchange.run((key("three"), key("six")), 1)
+    assert exchange.at == 1
+    # What the failed hook wrote is still there, so that this one's headers need a closer look.
+    assert run(exchange, setting(("C", "3"))) == REQUEST | 1
+
+
+@pytest.mark.parametrize(
+    ("hooks", "error"), [(None, TypeError), ((b"x",), ValueError), (((b"x", "y"),), TypeError), ((None,), TypeError)]
+)
+def test_no_hooks(exchange, hooks, error):
+    with pytest.raises(error):
+        exchange.run(hooks)
 
 
 def test_closed(exchange):
+    run(exchange, setting(("B", "2")))
     exchange.close()
     exchange.close()
-    with pytest.raises(ValueError, match="closed"):
-        exchange.run(b"exchange", b"three")
-    with pytest.raises(ValueError, match="closed"):
-        _ = exchange.object
+    assert exchange.headers == []
+    assert exchange.changes() == b""
+    for call in (
+        lambda: exchange.run((key(),)),
+        lambda: exchange.object,
+        lambda: exchange.header("A"),
+        lambda: exchange.show_session(b"", b""),
+        lambda: exchange.show_quota(1, 1),
+    ):
+        with pytest.raises(ValueError, match="closed"):
+            call()
+
+
+# ---- What a host's message is about
+
+
+def incoming(**changes):
+    sent = _bridge.message("Object")
+    sent.spec["APIID"] = changes.pop("api", "api")
+    request = sent.request
+    request.headers["A"] = "1"
+    request.url, request.method = "/x", "GET"
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            getattr(request, name).update(value)
+        elif isinstance(value, list):
+            getattr(request, name).extend(value)
+        elif name == "code":
+            request.return_overrides.response_code = value
+        else:
+            setattr(request, name, value)
+    return sent.SerializeToString()
+
+
+def test_a_request_is_shown_as_it_came():
+    api, wire = _bridge.incoming(incoming(url="/x?a=1", params={"a": "1"}, scheme="https"))
+    shown = _bridge.message("Object", wire)
+    assert api == "api"
+    assert shown.request.return_overrides.response_code == -1
+    shown.request.ClearField("return_overrides")
+    expected = _bridge.message("Object", incoming(url="/x?a=1", params={"a": "1"}, scheme="https"))
+    assert shown.request == expected.request
+    assert not shown.spec
+    assert not shown.HasField("session")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"api": ""},
+        {"url": "/x?a=1"},  # without its parameters
+        {"body": "x"},
+        {"raw_body": b"x"},
+        {"set_headers": {"a": "b"}},
+        {"delete_headers": ["a"]},
+        {"add_params": {"a": "b"}},
+        {"extended_params": {"a": "b"}},
+        {"delete_params": ["a"]},
+        {"code": 200},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_request_that_cannot_be_shown_as_it_came(changes):
+    assert _bridge.incoming(incoming(**changes)) is None
+
+
+def test_messages_without_a_request_or_with_two():
+    assert _bridge.incoming(b"") is None
+    one = incoming()
+    assert _bridge.incoming(one) is not None
+    assert _bridge.incoming(one + one) is None
+
+
+@pytest.mark.parametrize("data", [b"\x1a\x05x", b"\x1a\x02\x0a\x05", b"\x32\x02\x0a\x05", b"\xff"])
+def test_bytes_that_are_no_message(data):
+    from google.protobuf.message import DecodeError
+
+    with pytest.raises(DecodeError):
+        _bridge.incoming(data)

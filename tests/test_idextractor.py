@@ -14,11 +14,20 @@ from tykbridge.idextractor import (
     Config,
     ConfigError,
     ExtractionError,
-    Request,
     compile_extractor,
-    is_fresh,
 )
 from tykbridge.regex import MissingEngineError
+
+
+class Request:
+    """What an extractor asks of a request."""
+
+    def __init__(self, headers=(), query="", body=b""):
+        self.headers, self.query, self.body = dict(headers), query, body
+
+    def header(self, name):
+        return next((text.encode() for key, text in self.headers.items() if key.lower() == name.lower()), None)
+
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 
@@ -86,10 +95,18 @@ def test_a_missing_or_empty_header_is_refused(headers):
     assert refused("header", "value", Request(headers=headers), header_name="X-Auth") == "no header X-Auth"
 
 
-def test_a_text_that_no_bytes_can_be_is_refused():
-    assert (
-        refused("header", "value", Request(headers={"A": "\ud800"}), header_name="A") == "a text with a lone surrogate"
-    )
+def test_ids_that_were_made_before_are_of_one_org():
+    extractor = compile_extractor("header", "value", Config(header_name="A"))
+    ids = [extractor.session_id(Request({"A": value}), org) for org in "oop" for value in "xyx"]
+    assert ids == [org + hashlib.md5(value.encode()).hexdigest() for org in "oop" for value in "xyx"]
+
+
+def test_ids_are_kept_within_bounds(monkeypatch):
+    monkeypatch.setattr("tykbridge.idextractor._KEPT", 2)
+    extractor = compile_extractor("header", "value", Config(header_name="A"))
+    for value in ("a", "b", "c", "a", "c" * 1000):
+        expected = "org" + hashlib.md5(value.encode()).hexdigest()
+        assert extractor.session_id(Request({"A": value}), "org") == expected
 
 
 # --- form -----------------------------------------------------------------------------------------------------------
@@ -265,14 +282,6 @@ def test_a_missing_engine_says_which_extra_has_it(monkeypatch, engine, method, c
     monkeypatch.setitem(sys.modules, engine, None)
     with pytest.raises(MissingEngineError, match=r"pip install 'tykbridge\[extractors\]'"):
         compile_extractor("body", method, Config(**config))
-
-
-# --- deadline -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("deadline", "fresh"), [(1001, True), (1000, False), (999, False), (0, False), (-1, False)])
-def test_a_session_is_fresh_until_its_deadline(deadline, fresh):
-    assert is_fresh(deadline, 1000.5) is fresh
 
 
 # --- properties -----------------------------------------------------------------------------------------------------

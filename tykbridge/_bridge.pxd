@@ -82,6 +82,20 @@ cdef extern from "wire.h":
         const uint8_t *data
         size_t size
 
+    enum:
+        TYKB_WIRE_VARINT
+        TYKB_WIRE_LEN
+
+    struct tykb_wire_field:
+        uint32_t number
+        uint32_t type
+        tykb_span len
+
+    const uint8_t *tykb_wire_next(const uint8_t *p, const uint8_t *end, tykb_wire_field *field)
+    size_t tykb_wire_varint_size(uint64_t value)
+    uint8_t *tykb_wire_put_varint(uint8_t *p, uint64_t value)
+    uint8_t *tykb_wire_put_bytes(uint8_t *p, const void *data, size_t size)
+    uint32_t tykb_wire_tag(uint32_t number, uint32_t type)
     bint tykb_wire_is_utf8(const uint8_t *data, size_t size)
 
 
@@ -155,6 +169,7 @@ cdef extern from "object.h":
     int tykb_node_merge(tykb_node *node, tykb_span bytes)
     int tykb_node_replace(tykb_node *node, const tykb_field *field, tykb_span bytes)
     bint tykb_node_changed(const tykb_node *node)
+    uint32_t tykb_node_writes(const tykb_node *node)
     int tykb_node_write(tykb_node *node, uint32_t flags, void *(*alloc)(size_t), void **data, size_t *size)
     int tykb_node_settle_body(tykb_node *node)
     int tykb_type_check(const tykb_type *type, tykb_span data)
@@ -185,6 +200,23 @@ cdef extern from "object.h":
     int tykb_list_reorder(tykb_list *list, const size_t *order, size_t count)
     int tykb_list_remove(tykb_list *list, size_t at)
     int tykb_list_clear(tykb_list *list)
+
+
+cdef extern from "tree.h":
+    int tykb_entry_parse(tykb_span payload, tykb_span *key, tykb_span *value)
+
+
+cdef extern from "headers.h":
+    struct tykb_header:
+        tykb_header *next
+        tykb_span name
+        tykb_span value
+
+    struct tykb_headers:
+        tykb_header *first
+
+    int tykb_headers_take(tykb_node *request, uint32_t before, tykb_headers *set)
+    int tykb_headers_find(tykb_node *request, tykb_span name, tykb_span *value)
 
 
 cdef class Context:
@@ -275,4 +307,18 @@ cdef class Exchange:
     cdef PyObject *frame  # NULL: closed
     cdef bytes data
     cdef Message view
+    cdef tykb_headers set  # of the frame's memory
+    cdef readonly Py_ssize_t at
+    cdef Frame opened(self)
+    cpdef int run(self, tuple hooks, Py_ssize_t first=*) except -1
+    cpdef bytes header(self, str name)
+    cpdef bytes changes(self)
+    cpdef show_session(self, bytes session, bytes metadata)
+    cpdef show_quota(self, int64_t remaining, int64_t renews)
+    cpdef close(self)
     cdef void end(self) noexcept
+
+
+cpdef bytes part(uint32_t number, bytes data)
+cpdef bytes quota_message(int64_t remaining, int64_t renews)
+cpdef tuple incoming(bytes data)

@@ -108,17 +108,39 @@ class Exchange:
     """A coprocess.Object on which hooks run, one after the other, each seeing what the ones before it left.
 
     `data` is read where it is needed, and nothing is written until the caller asks for it. One thread at a time.
+
+    Raises ValueError, but for `close`, once it is closed.
     """
 
+    at: int
+    """Which of the hooks that `run` was given was called last."""
     def __new__(cls, data: bytes) -> Self: ...
     @property
     def object(self) -> Message:
         """The message, as the hooks left it."""
 
-    def run(self, bundle: bytes, name: bytes) -> int:
-        """Calls a hook. Returns what the hooks so far changed: 0 for nothing, otherwise a sum.
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers that hooks set and that the next hook sees already, each name once, whatever its case."""
 
-        1 is in it whatever was changed, 2 stands for the request, 4 for the session, 8 for the response.
+    def changes(self) -> bytes:
+        """`headers` as the set_headers of a serialised MiniRequestObject."""
+
+    def header(self, name: str) -> bytes | None:
+        """A header's value as hooks see it, of that spelling, else of any; None without one."""
+
+    def show_session(self, session: bytes, metadata: bytes) -> None:
+        """Puts a serialised SessionState into the message, and parts of an Object that hold its metadata."""
+
+    def show_quota(self, remaining: int, renews: int) -> None:
+        """Sets what is left of the session's quota, and when it renews (unix seconds)."""
+
+    def run(self, hooks: tuple[tuple[bytes, bytes], ...], first: int = 0) -> int:
+        """Calls hooks, (bundle, name) each, from the first-th on, until one changes more than headers of the request.
+
+        Headers that a hook sets are put where the next one sees them: see `headers`. Returns 0 when all are through,
+        otherwise what the last one called changed, in which what was changed before it may be, too: a sum in which 1 is
+        whatever was changed, 2 stands for the request, 4 for the session, 8 for the response.
 
         Raises:
             BridgeError: there is no such hook, or it failed; the log has it then.
@@ -127,11 +149,31 @@ class Exchange:
     def close(self) -> None:
         """Ends the exchange. Views that a hook or the caller still has stay valid."""
 
+NO_OVERRIDES: bytes
+"""The fields of a MiniRequestObject whose return_overrides.response_code is -1, as hooks find it."""
+
+def incoming(data: bytes) -> tuple[str, bytes] | None:
+    """What a host's Object is about: the id of its API, and the part of it that shows hooks the request.
+
+    None where hooks cannot be shown that as it is: the request comes in pieces, has a body or edits, leaves out its
+    parameters, or names no API. DecodeError where the fields of message or request cannot be told apart; what is in
+    them is looked at when it is read.
+    """
+
+def part(number: int, data: bytes) -> bytes:
+    """The bytes of a field that holds a message, text or bytes; empty ones are written too. `number`: 1 to 15."""
+
+def quota_message(remaining: int, renews: int) -> bytes:
+    """A serialised SessionState with what is left of a quota, and when it renews (unix seconds)."""
+
 def message(type_name: str, data: bytes = b"", /, **fields: Any) -> Message:
     """A view of a message of its own: `type_name` such as "SessionState", serialised bytes and fields to start from.
 
     Raises KeyError for an unknown type and google.protobuf's DecodeError for bytes that are no such message.
     """
+
+def unix_time() -> float:
+    """Unix seconds, as of the system's last tick (4 ms at the most), at a fraction of time.time's cost."""
 
 def publish(handlers: Iterable[Handler]) -> None:
     """Replaces the whole table of handlers in one step."""

@@ -16,7 +16,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.limits cimport INT_MAX
 from libc.stdlib cimport free
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from tykbridge._version import __version__
 
@@ -321,13 +321,20 @@ cdef inline tykb_node *start_frame(Frame frame, const void *data, size_t size) n
     return root
 
 
+cdef inline bint is_kept(Frame frame) noexcept:
+    """Whether anybody else holds a view of it."""
+    return not (
+        Py_REFCNT(<PyObject *>frame.context) == FRAME_VIEWS and Py_REFCNT(<PyObject *>frame.request) == 1
+        and Py_REFCNT(<PyObject *>frame.request.message) == 1 and Py_REFCNT(<PyObject *>frame.session) == 1
+        and Py_REFCNT(<PyObject *>frame.spec) == 1 and Py_REFCNT(<PyObject *>frame.metadata) == 1
+        and Py_REFCNT(<PyObject *>frame.response) == 1
+    )
+
+
 cdef inline void end_frame(Frame frame) noexcept:
     """Makes the frame ready for the next dispatch or, when a hook kept a view, gives that one its own memory."""
     global idle
-    if (Py_REFCNT(<PyObject *>frame.context) == FRAME_VIEWS and Py_REFCNT(<PyObject *>frame.request) == 1
-            and Py_REFCNT(<PyObject *>frame.request.message) == 1 and Py_REFCNT(<PyObject *>frame.session) == 1
-            and Py_REFCNT(<PyObject *>frame.spec) == 1 and Py_REFCNT(<PyObject *>frame.metadata) == 1
-            and Py_REFCNT(<PyObject *>frame.response) == 1):
+    if not is_kept(frame):
         frame.request.message.node = NULL
         frame.response.node = NULL
         frame.session.node = NULL
@@ -616,7 +623,6 @@ cdef bint is_message(object value, TypeInfo info):
 
 cdef int take_message(Message place, object value) except -1:
     """A message that the hook returned in place of the one it got."""
-    cdef bytes data
     cdef int status
     if value is place or (isinstance(value, Message) and (<Message>value).node == place.node
                           and (<Message>value).context is place.context and place.node != NULL):
@@ -625,8 +631,14 @@ cdef int take_message(Message place, object value) except -1:
         status = tykb_node_settle_body((<Message>value).get_node())
         if status != TYKB_OK:
             failed(status, place.info.name)
-    data = serialised(value, place.info, "CopyFrom")
-    status = tykb_node_replace(place.parent, place.field, span_of(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)))
+    return place_message(place, serialised(value, place.info, "CopyFrom"))
+
+
+cdef int place_message(Message place, bytes data) except -1:
+    """Puts serialised bytes in place of a message of the frame."""
+    cdef int status = tykb_node_replace(
+        place.parent, place.field, span_of(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    )
     if status != TYKB_OK:
         failed(status, place.info.name)
     if place.node != NULL:

@@ -1,5 +1,25 @@
 # Several hooks on one message, for the chain: the message is read once, and nothing is written in between.
 
+cdef extern from *:
+    """
+    #include <time.h>
+    #ifndef CLOCK_REALTIME_COARSE /* Linux's own */
+    #define CLOCK_REALTIME_COARSE CLOCK_REALTIME
+    #endif
+    static double unix_seconds(void) {
+      struct timespec now;
+      clock_gettime(CLOCK_REALTIME_COARSE, &now);
+      return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    }
+    """
+    double unix_seconds()
+
+
+def unix_time():
+    """Unix seconds, as of the system's last tick (4 ms at the most), at a fraction of time.time's cost."""
+    return unix_seconds()
+
+
 cdef enum:
     EDITED_OTHER = 1
     EDITED_REQUEST = 2
@@ -19,6 +39,10 @@ cdef int raise_failure(int status, CoProcessMessage *out) except -1:
     if status == TYKB_E_NO_MEMORY:
         raise MemoryError(text)
     raise errors.of(status, text or tykb_status_name(status).decode())
+
+
+cdef const tykb_field *QUOTA_RENEWS = row_of(SESSION, "quota_renews")
+cdef const tykb_field *QUOTA_REMAINING = row_of(SESSION, "quota_remaining")
 
 
 @cython.final
@@ -48,50 +72,229 @@ cdef class Exchange:
         cdef PyObject *frame = self.frame
         if frame != NULL:
             self.frame = NULL
+            self.set.first = NULL
             self.view = None
             end_frame(<Frame>frame)
 
-    def close(self):
+    cpdef close(self):
         """Ends the exchange. Views that a hook or the caller still has stay valid."""
         self.end()
 
     @property
     def object(self):
         """The message, as the hooks left it."""
-        if self.frame == NULL:
-            raise ValueError("the exchange is closed")
+        cdef Frame frame = self.opened()
         if self.view is None:
-            self.view = new_message((<Frame>self.frame).context, OBJECT, (<Frame>self.frame).root)
+            self.view = new_message(frame.context, OBJECT, frame.root)
         return self.view
 
-    def run(self, bytes bundle not None, bytes name not None):
-        """Calls a hook. Returns what it changed: 0 for nothing, otherwise the sum of EDITED_*."""
-        cdef CoProcessMessage out
-        cdef PyObject *handler
-        cdef Frame frame
-        cdef int status
+    cdef Frame opened(self):
         if self.frame == NULL:
             raise ValueError("the exchange is closed")
-        frame = <Frame>self.frame
-        memset(&out, 0, sizeof(out))
-        handler = find(
-            span_of(PyBytes_AS_STRING(bundle), PyBytes_GET_SIZE(bundle)),
-            span_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)),
-        )
-        if handler == NULL:
-            from tykbridge import runtime
+        return <Frame>self.frame
 
-            raise runtime.missing(bundle.decode(), name.decode())
-        Py_INCREF(handler)
-        status = call(frame, <Handler>handler, &out)
-        Py_DECREF(handler)
-        if status == TYKB_OK and frame.request.message.node != NULL:
-            status = tykb_node_settle_body(frame.request.message.node)
-        if status == TYKB_OK and frame.response.node != NULL:
-            status = tykb_node_settle_body(frame.response.node)
+    cpdef int run(self, tuple hooks, Py_ssize_t first=0) except -1:
+        """Calls hooks, (bundle, name) each, from the first-th on, until one changes more than headers of the request.
+
+        Headers that a hook sets are put where the next one sees them; `headers` has them. Returns what the last hook
+        called, the `at`-th, changed besides: 0 when all are through, otherwise the sum of EDITED_*, in which what was
+        changed before may be, too.
+        """
+        cdef CoProcessMessage out
+        cdef PyObject *handler
+        cdef Frame frame = self.opened()
+        cdef uint32_t before
+        cdef int status, taken
+        cdef bytes bundle, name
+        memset(&out, 0, sizeof(out))
+        for self.at in range(first, len(hooks)):
+            bundle, name = <tuple>hooks[self.at]
+            handler = find(
+                span_of(PyBytes_AS_STRING(bundle), PyBytes_GET_SIZE(bundle)),
+                span_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)),
+            )
+            if handler == NULL:
+                from tykbridge import runtime
+
+                raise runtime.missing(bundle.decode(), name.decode())
+            before = tykb_node_writes(frame.root)
+            Py_INCREF(handler)
+            status = call(frame, <Handler>handler, &out)
+            Py_DECREF(handler)
+            if status == TYKB_OK and frame.request.message.node != NULL:
+                status = tykb_node_settle_body(frame.request.message.node)
+            if status == TYKB_OK and frame.response.node != NULL:
+                status = tykb_node_settle_body(frame.response.node)
+            if status != TYKB_OK:
+                raise_failure(status, &out)
+            if tykb_node_writes(frame.root) == before:
+                continue
+            taken = 0
+            # A view that somebody keeps must not see it when headers move.
+            if frame.request.message.node != NULL and self.view is None and not is_kept(frame):
+                taken = tykb_headers_take(frame.request.message.node, before, &self.set)
+            if taken < 0:
+                failed(taken, REQUEST.name)
+            if taken == 0:
+                return edits(frame)
+        return 0
+
+    @property
+    def headers(self):
+        """The headers that hooks set and that were put in place: (name, value), each name once, whatever its case."""
+        cdef tykb_header *header
+        found = []
+        if self.frame != NULL:
+            header = self.set.first
+            while header != NULL:
+                name = text_to_python(header.name, SET_HEADERS.row)
+                found.append((name, text_to_python(header.value, SET_HEADERS.row)))
+                header = header.next
+        return found
+
+    cpdef bytes changes(self):
+        """`headers` as the set_headers of a serialised MiniRequestObject."""
+        cdef tykb_header *header = self.set.first if self.frame != NULL else NULL
+        cdef size_t size = 0
+        cdef bytes made
+        cdef uint8_t *p
+        while header != NULL:
+            size += 1 + tykb_wire_varint_size(entry_size(header)) + entry_size(header)
+            header = header.next
+        made = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+        p = <uint8_t *>PyBytes_AS_STRING(made)
+        header = self.set.first if size else NULL
+        while header != NULL:
+            p = tykb_wire_put_varint(tykb_wire_put_varint(p, tykb_wire_tag(2, TYKB_WIRE_LEN)), entry_size(header))
+            p = put_text(put_text(p, 1, header.name), 2, header.value)
+            header = header.next
+        return made
+
+    cpdef bytes header(self, str name):
+        """The bytes of a header's value as hooks see it: of that spelling, else of any; None when there is none."""
+        cdef tykb_span key, value
+        cdef int status
+        text_from_python(name, &key)
+        status = tykb_headers_find(self.opened().request.message.get_node(), key, &value)
+        if status == TYKB_E_NOT_FOUND:
+            return None
         if status != TYKB_OK:
-            raise_failure(status, &out)
-        return edits(frame)
+            failed(status, REQUEST.name)
+        return bytes_of(value)
+
+    cpdef show_session(self, bytes session, bytes metadata):
+        """Puts a serialised SessionState into the message, and parts of an Object that hold its metadata."""
+        cdef Frame frame = self.opened()
+        cdef int status
+        place_message(frame.session, session)
+        status = tykb_node_merge(frame.root, span_of(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata)))
+        if status != TYKB_OK:
+            failed(status, OBJECT.name)
+
+    cpdef show_quota(self, int64_t remaining, int64_t renews):
+        """Sets what is left of the session's quota, and when it renews (unix seconds)."""
+        cdef tykb_node *session = self.opened().session.get_node()
+        cdef tykb_value value
+        cdef int status
+        value.number = remaining
+        status = tykb_node_set(session, QUOTA_REMAINING, value)
+        value.number = renews
+        if status == TYKB_OK:
+            status = tykb_node_set(session, QUOTA_RENEWS, value)
+        if status != TYKB_OK:
+            failed(status, SESSION.name)
+
+
+cdef inline size_t entry_size(tykb_header *header) noexcept:
+    cdef size_t name = header.name.size, value = header.value.size
+    return 2 + tykb_wire_varint_size(name) + name + tykb_wire_varint_size(value) + value
+
+
+cdef inline uint8_t *put_text(uint8_t *p, uint32_t number, tykb_span text) noexcept:
+    p = tykb_wire_put_varint(tykb_wire_put_varint(p, tykb_wire_tag(number, TYKB_WIRE_LEN)), text.size)
+    return tykb_wire_put_bytes(p, text.data, text.size)
+
+
+cpdef bytes quota_message(int64_t remaining, int64_t renews):
+    """A serialised SessionState with what is left of a quota, and when it renews (unix seconds)."""
+    cdef uint8_t room[22]
+    cdef uint8_t *p = tykb_wire_put_varint(room, tykb_wire_tag(7, TYKB_WIRE_VARINT))
+    p = tykb_wire_put_varint(tykb_wire_put_varint(p, <uint64_t>renews), tykb_wire_tag(8, TYKB_WIRE_VARINT))
+    p = tykb_wire_put_varint(p, <uint64_t>remaining)
+    return PyBytes_FromStringAndSize(<char *>room, p - room)
+
+
+cpdef bytes part(uint32_t number, bytes data):
+    """The bytes of a field that holds a message, text or bytes; empty ones are written too. `number`: 1 to 15."""
+    cdef size_t size = <size_t>PyBytes_GET_SIZE(data)
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(1 + tykb_wire_varint_size(size) + size))
+    put_text(<uint8_t *>PyBytes_AS_STRING(made), number, span_of(PyBytes_AS_STRING(data), <Py_ssize_t>size))
+    return made
+
+
+NO_OVERRIDES = b"\x52\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
+cdef tykb_span no_overrides = span_of(PyBytes_AS_STRING(NO_OVERRIDES), PyBytes_GET_SIZE(NO_OVERRIDES))
+
+
+cpdef tuple incoming(bytes data):
+    """What a host's Object is about: the id of its API, and the part of it that shows hooks the request.
+
+    None where hooks cannot be shown that as it is: the request comes in pieces, has a body or edits, leaves out its
+    parameters, or names no API. DecodeError where the fields of message or request cannot be told apart; what is in
+    them is looked at when it is read.
+    """
+    cdef const uint8_t *p = <const uint8_t *>PyBytes_AS_STRING(data)
+    cdef const uint8_t *end = p + PyBytes_GET_SIZE(data)
+    cdef tykb_wire_field wire
+    cdef tykb_span request = span_of(NULL, 0), api = span_of(NULL, 0), key, value
+    cdef bint pieces = False, plain
+    cdef bytes shown
+    cdef uint8_t *to
+    cdef size_t size
+    while p < end:
+        p = tykb_wire_next(p, end, &wire)
+        if p == NULL:
+            failed(TYKB_E_MALFORMED, "Object")
+        if wire.type != TYKB_WIRE_LEN:
+            continue
+        if wire.number == 3:
+            pieces = request.size != 0
+            request = wire.len
+        elif wire.number == 6:
+            if tykb_entry_parse(wire.len, &key, &value) != TYKB_OK:
+                failed(TYKB_E_MALFORMED, "Object")
+            if key.size == 5 and memcmp(key.data, <const char *>b"APIID", 5) == 0:
+                api = value
+    plain = is_plain(request)
+    if api.size == 0 or pieces or not plain:
+        return None
+    size = request.size + no_overrides.size
+    shown = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(1 + tykb_wire_varint_size(size) + size))
+    to = tykb_wire_put_varint(<uint8_t *>PyBytes_AS_STRING(shown), tykb_wire_tag(3, TYKB_WIRE_LEN))
+    to = tykb_wire_put_bytes(tykb_wire_put_varint(to, size), request.data, request.size)
+    tykb_wire_put_bytes(to, no_overrides.data, no_overrides.size)
+    return (text_to_python(api, OBJECT_SPEC), shown)
+
+
+cdef bint is_plain(tykb_span request) except -1:
+    """Whether a request has no body and no edits, and names its parameters."""
+    cdef const uint8_t *p = request.data
+    cdef const uint8_t *end = p + request.size
+    cdef tykb_wire_field wire
+    cdef bint query = False, params = False, edited = False
+    while p < end:
+        p = tykb_wire_next(p, end, &wire)
+        if p == NULL:
+            failed(TYKB_E_MALFORMED, REQUEST.name)
+        if wire.type != TYKB_WIRE_LEN or wire.number == 1:
+            continue
+        if wire.number == 5:
+            query = wire.len.size != 0 and memchr(wire.len.data, 63, wire.len.size) != NULL  # "?"
+        elif wire.number == 6:
+            params = True
+        elif wire.number in (2, 3, 7, 8, 9, 10) or (wire.number in (4, 14) and wire.len.size):
+            edited = True
+    return request.size != 0 and not edited and (params or not query)
 
 
 cdef inline int edits(Frame frame) noexcept:

@@ -68,12 +68,18 @@ cdef int set_reply(CoProcessMessage *out, bytes data) noexcept:
     return TYKB_OK
 
 
+cdef object run_hosted = None  # hosted.run_request, once it was asked for
+
+
 cdef int c_run_request(const void *data, size_t size, CoProcessMessage *out) noexcept:
+    global run_hosted
     cdef int status
     try:
-        from tykbridge import hosted
+        if run_hosted is None:
+            from tykbridge.hosted import run_request
 
-        outcome, reply = hosted.run_request(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size))
+            run_hosted = run_request
+        outcome, reply = run_hosted(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size))
         status = set_reply(out, reply)
         return outcome if status == TYKB_OK else status
     except BaseException as error:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from tykbridge import idextractor, messages
+from tykbridge import idextractor, limits, messages
 from tykbridge import session as sessions
 from tykbridge.definition import Definition, Extractor, TokenSource
+from tykbridge.flow import Flow, shown
 from tykbridge.outcome import AUTH_FAILURE, KEY_NOT_AUTHORISED, Request, Respond, refused, token_of
 from tykbridge.policies import Policy, PolicyError, apply_policies
 from tykbridge.session import Denied, Origin, Session
@@ -33,21 +33,40 @@ UNAVAILABLE = "Sessions cannot be read or stored"
 _KNOWN = 4096  # identities that are kept ready
 
 
-@dataclass(frozen=True, slots=True)
 class Identity:
-    """Who sends a request.
+    """Who sends a request to an API. Shared between requests.
 
     Attributes:
         key: under what the session is stored, and counted.
-        session: what the key may do, policies applied. Shared between requests: nobody writes to it.
-        message: the session as a serialised SessionState.
-        parts: what shows it to hooks: parts of an Object.
+        stored: the session as it is stored.
+        session: what the key may do, policies applied. Nobody writes to it.
+        shown: what hooks see of it.
+        windows: what its requests are counted in.
+        fresh_until: unix seconds until which it stands for the auth plugin; 0: it never does.
+        expires: unix seconds; 0 or less: never.
+        is_guarded: something besides the time may refuse it: it is inactive, or not for all of the API.
     """
 
-    key: str
-    session: Session
-    message: bytes
-    parts: bytes
+    def __init__(self, key: str, stored: bytes, session: Session, definition: Definition) -> None:
+        """Work out what holds for all requests of a session to an API."""
+        api_id = definition.api_id
+        self.key, self.stored, self.session = key, stored, session
+        self.shown = shown(messages.session_message(session))
+        self.windows = limits.windows(
+            session,
+            key,
+            api_id,
+            rate=not definition.disable_rate_limit,
+            quota=not definition.disable_quota,
+        )
+        extracted = sessions.is_extracted(session, api_id, definition.org_id)
+        self.fresh_until = session.id_extractor_deadline if extracted else 0
+        self.expires = session.expires
+        self.is_guarded = (
+            session.is_inactive
+            or sessions.check_access(session, api_id) is not None
+            or sessions.has_paths(session, api_id)
+        )
 
 
 class Refused(Exception):
@@ -58,7 +77,7 @@ class Refused(Exception):
         self.denied = denied
 
 
-RunHook = Callable[[], Any]
+RunHook = Callable[[Flow], Any]
 """Runs the auth_check hook: gives its reply, an Object, or the response that ends the request."""
 
 
@@ -76,6 +95,8 @@ class Authentication:
         """Prepare it. Raises `idextractor.ConfigError` and `regex.MissingEngineError` for an extractor."""
         self._definition = definition
         self._auth = definition.auth
+        self._org_id = definition.org_id
+        self._is_custom, self._token_source = definition.auth.custom, definition.auth.token
         self._store = store
         self._policies = policies
         self._clock = clock
@@ -83,24 +104,24 @@ class Authentication:
         extractor = definition.section.extractor if definition.auth.custom else None
         self._extractor = None if extractor is None else _compile(extractor)
         # Reading a session and applying policies costs more than all the rest; equal bytes give an equal session.
-        self._known: dict[tuple[str, bytes], Identity] = {}
+        self._known: dict[str, Identity] = {}
         self._lock = threading.Lock()
 
-    def check(self, request: Callable[[], Request], run_hook: RunHook) -> Identity | Respond:
-        """Ask every method that is on; all must agree. `request` gives what the client sent, pre hooks applied.
+    def check(self, flow: Flow, run_hook: RunHook) -> Identity | Respond:
+        """Ask every method that is on; all must agree. `flow` has what the client sent, pre hooks applied.
 
         Raises `Refused` where this, not a hook, turns the request down.
         """
-        found: list[tuple[str, Identity]] = []
-        if self._auth.custom:
-            identity = self._custom(request, run_hook)
-            if isinstance(identity, Respond):
-                return identity
-            found.append(("custom_auth", identity))
-        if self._auth.token is not None:
-            found.append(("auth_token", self._token(request(), self._auth.token)))
-        if len(found) == 1:
-            return found[0][1]
+        custom = self._custom(flow, run_hook) if self._is_custom else None
+        if custom is not None and (self._token_source is None or isinstance(custom, Respond)):
+            return custom
+        if self._token_source is None:
+            raise Refused(Denied(403, KEY_NOT_AUTHORISED, AUTH_FAILURE), "no method of authentication is on")
+        token = self._token(flow, self._token_source)
+        return token if custom is None else self._choose([("custom_auth", custom), ("auth_token", token)])
+
+    def _choose(self, found: list[tuple[str, Identity]]) -> Identity:
+        """Choose whose session counts of those that passed, in their order."""
         chosen = next((item for item in reversed(found) if self._auth.base_identity in ("", item[0])), None)
         if chosen is None:
             raise Refused(Denied(403, KEY_NOT_AUTHORISED, AUTH_FAILURE), "no method of authentication ran")
@@ -113,15 +134,14 @@ class Authentication:
 
     # ---- Custom authentication
 
-    def _custom(self, request: Callable[[], Request], run_hook: RunHook) -> Identity | Respond:
+    def _custom(self, flow: Flow, run_hook: RunHook) -> Identity | Respond:
         definition, key, stored = self._definition, "", None
         if self._extractor is not None:
-            key = self._extract(request())
+            key = self._extract(flow)
             stored = self._load(key)
-            identity = None if stored is None else self._cached(key, stored)
-            if identity is not None:
+            if stored is not None and (identity := self._cached(key, stored)) is not None:
                 return identity
-        reply = run_hook()
+        reply = run_hook(flow)
         if isinstance(reply, Respond):
             return reply
         token = token_of(reply)
@@ -152,17 +172,12 @@ class Authentication:
             if refusal.denied.status >= 500:
                 raise
             return None  # its policies give it nothing any more: the plugin is asked again
-        definition = self._definition
-        fresh = sessions.is_cached(identity.session, definition.api_id, definition.org_id, self._clock())
-        return identity if fresh else None
+        return identity if identity.fresh_until > int(self._clock()) else None
 
-    def _extract(self, request: Request) -> str:
+    def _extract(self, flow: Flow) -> str:
         assert self._extractor is not None
         try:
-            return self._extractor.session_id(
-                idextractor.Request(headers=_first(request), query=request.url.partition("?")[2], body=request.body),
-                self._definition.org_id,
-            )
+            return self._extractor.session_id(flow, self._org_id)
         except idextractor.ExtractionError as error:
             raise Refused(Denied(error.status, error.text, AUTH_FAILURE)) from error
         except Exception as error:
@@ -170,8 +185,8 @@ class Authentication:
 
     # ---- Standard auth tokens
 
-    def _token(self, request: Request, source: TokenSource) -> Identity:
-        key = find_token(request, source)
+    def _token(self, flow: Flow, source: TokenSource) -> Identity:
+        key = find_token(flow, source)
         if not key:
             raise Refused(Denied(401, FIELD_MISSING, AUTH_FAILURE))
         data = self._load(key)
@@ -188,8 +203,8 @@ class Authentication:
     # ---- Sessions
 
     def _identity(self, key: str, data: bytes) -> Identity:
-        known = self._known.get((key, data))
-        if known is not None:
+        known = self._known.get(key)
+        if known is not None and known.stored == data:
             return known
         session = self._decode(key, data)
         try:
@@ -199,12 +214,11 @@ class Authentication:
         for notice in notices:
             self._log(f'api "{self._definition.api_id}": {notice}', "warning")
         session = msgspec.structs.replace(session, key_id=key)
-        message = messages.session_message(session)
-        identity = Identity(key, session, message, messages.session_parts(message))
+        identity = Identity(key, data, session, self._definition)
         with self._lock:
             if len(self._known) >= _KNOWN:
                 self._known.clear()
-            self._known[key, data] = identity
+            self._known[key] = identity
         return identity
 
     def _load(self, key: str) -> bytes | None:
@@ -234,19 +248,18 @@ class Authentication:
         return max(0.0, lifetime)
 
 
-def find_token(request: Request, source: TokenSource) -> str:
+def find_token(flow: Flow, source: TokenSource) -> str:
     """Find a standard auth token; "" when there is none. A header's may have "Bearer " before it."""
     if source.header:
-        wanted = source.header.lower()
-        value = next((value for name, value in request.headers if name.lower() == wanted), "").strip()
+        value = (flow.header(source.header) or b"").decode("utf-8", "surrogateescape").strip()
         if value:
             return value[7:].strip() if value[:7].lower() == "bearer " else value
     if source.param:
-        for name, value in parse_qsl(request.url.partition("?")[2]):
+        for name, value in parse_qsl(flow.query):
             if name == source.param and value:
                 return value
     if source.cookie:
-        return _cookies(request).get(source.cookie, "")
+        return _cookies(flow.request).get(source.cookie, "")
     return ""
 
 
@@ -259,13 +272,6 @@ def _cookies(request: Request) -> dict[str, str]:
             except CookieError:
                 continue
     return found
-
-
-def _first(request: Request) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in request.headers:
-        headers.setdefault(name, value)
-    return headers
 
 
 def _compile(extractor: Extractor) -> idextractor.CompiledExtractor:

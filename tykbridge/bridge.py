@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tykbridge import chain, idextractor, regex
+from tykbridge import idextractor, regex
 from tykbridge.bundle import manifest
 from tykbridge.bundle.loader import refuse_while_loading
+from tykbridge.chain import Chain
 from tykbridge.code import Code, Loader
 from tykbridge.definition import (
     Bundle,
@@ -69,7 +70,7 @@ class Loaded:
     notices: tuple[Notice, ...]
 
 
-class _Api(chain.Chain):
+class _Api(Chain):
     """A chain, and the code that its hooks need."""
 
     def __init__(self, definition: Definition, codes: Mapping[Hook, Code], services: Services) -> None:
@@ -207,7 +208,7 @@ class Bridge:
         """
         return self.chain(request, api_id).response(request, response, session, scheme)
 
-    def chain(self, request: Request, api_id: str = "") -> chain.Chain:
+    def chain(self, request: Request, api_id: str = "") -> Chain:
         """Give the chain that a request goes through.
 
         Raises:
@@ -216,12 +217,23 @@ class Bridge:
         if not api_id:
             host = next((value for name, value in request.headers if name.lower() == "host"), "")
             api_id = self.find(request.url, host)
+        if not api_id and api_id not in self._state.by_id:
+            raise NotFoundError(f"no API listens on {request.url.partition('?')[0]} ({self._there()})")
+        return self.chain_of(api_id)
+
+    def chain_of(self, api_id: str) -> Chain:
+        """Give the chain of an API.
+
+        Raises:
+            NotFoundError: there is no such API.
+        """
         found = self._state.by_id.get(api_id)
         if found is None:
-            there = ", ".join(self._state.by_id) or "none"
-            words = f'there is no API "{api_id}"' if api_id else f"no API listens on {request.url.partition('?')[0]}"
-            raise NotFoundError(f"{words} (APIs: {there})")
+            raise NotFoundError(f'there is no API "{api_id}" ({self._there()})')
         return found
+
+    def _there(self) -> str:
+        return f"APIs: {', '.join(self._state.by_id) or 'none'}"
 
 
 class _NotLoadedError(Exception):

@@ -6,23 +6,31 @@ do. What is refused is not counted, so that a client which keeps knocking does n
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
-from tykbridge import locks
+from tykbridge._bridge import unix_time
 
 
-class Hit(msgspec.Struct, frozen=True, gc=False):
-    """What counting one request came to."""
+class Hit:
+    """What counting one request came to.
 
-    allowed: bool
-    passed: int
-    """Requests that passed in this window, this one included when it was allowed."""
-    resets: float
-    """Unix seconds at which the window ends; 0.0 when it never does."""
+    Attributes:
+        allowed: the request passes.
+        passed: requests that passed in this window, this one included when it was allowed.
+        resets: unix seconds at which the window ends; 0.0 when it never does.
+    """
+
+    def __init__(self, allowed: bool, passed: int, resets: float) -> None:
+        self.allowed, self.passed, self.resets = allowed, passed, resets
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Hit):
+            return NotImplemented
+        return (self.allowed, self.passed, self.resets) == (other.allowed, other.passed, other.resets)
+
+    def __repr__(self) -> str:
+        return f"Hit(allowed={self.allowed}, passed={self.passed}, resets={self.resets})"
 
 
 class Counters(Protocol):
@@ -39,24 +47,27 @@ class Counters(Protocol):
         """Forget what was counted on `key`."""
 
 
-class _Window(msgspec.Struct, gc=False):
-    passed: int
-    resets: float
+class _Window:
+    def __init__(self, resets: float) -> None:
+        self.passed, self.resets = 0, resets
+
+
+_ROOM = 10_000
+"""Keys that are kept without looking for those whose window is over."""
 
 
 class MemoryCounters:
-    """Counters in this process's memory."""
+    """Counters in this process's memory.
 
-    _ROOM = 10_000
-    """Keys that are kept without looking for those whose window is over."""
+    This module is compiled, and Python's lock is the only one: between looking at a window and counting in it nothing
+    is called that could let another thread, or a finalizer on this one, come in between.
+    """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = unix_time) -> None:
         """Make counters whose time is `clock`, in unix seconds."""
         self._clock = clock
-        # Reentrant: a finalizer that runs while a request is counted may send one on the same thread.
-        self._lock = locks.reentrant()
         self._windows: dict[str, _Window] = {}
-        self._room = self._ROOM
+        self._room = _ROOM
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -64,23 +75,27 @@ class MemoryCounters:
     def hit(self, key: str, limit: int, window: float) -> Hit:
         """Count one request; see `Counters.hit`."""
         now = self._clock()
-        with self._lock:
-            counted = self._windows.get(key)
+        resets = now + window if window > 0 else 0.0
+        counted = self._windows.get(key)
+        if counted is None:
+            counted = self._windows.setdefault(key, _Window(resets))
+        elif now >= counted.resets if counted.resets else window > 0:
             # A window that never ended ends when its limit learns to renew.
-            if counted is None or (now >= counted.resets if counted.resets else window > 0):
-                counted = self._windows[key] = _Window(0, now + window if window > 0 else 0.0)
-                if len(self._windows) > self._room:
-                    self._sweep(now)
-            if counted.passed >= limit:
-                return Hit(False, counted.passed, counted.resets)
+            counted.passed, counted.resets = 0, resets
+        allowed = counted.passed < limit
+        if allowed:
             counted.passed += 1
-            return Hit(True, counted.passed, counted.resets)
+        hit = Hit(allowed, counted.passed, counted.resets)
+        if len(self._windows) > self._room:
+            self._sweep(now)
+        return hit
 
     def reset(self, key: str) -> None:
         """Forget what was counted on `key`."""
-        with self._lock:
-            self._windows.pop(key, None)
+        self._windows.pop(key, None)
 
     def _sweep(self, now: float) -> None:
-        self._windows = {key: item for key, item in self._windows.items() if not item.resets or now < item.resets}
-        self._room = max(self._ROOM, 2 * len(self._windows))
+        for key, counted in list(self._windows.items()):
+            if 0 < counted.resets <= now:
+                self._windows.pop(key, None)
+        self._room = max(_ROOM, 2 * len(self._windows))

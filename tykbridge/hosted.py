@@ -13,16 +13,16 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from tykbridge import _bridge, messages
+from tykbridge._bridge import incoming, part
 from tykbridge.bridge import Bridge
-from tykbridge.chain import Chain, Flow
+from tykbridge.chain import Chain
 from tykbridge.errors import MalformedError
-from tykbridge.outcome import Continue, Request, request_of, response_of
+from tykbridge.flow import Flow
+from tykbridge.outcome import Request, Respond, request_of, response_of
 from tykbridge.policies import Policy, read_policies
 from tykbridge.services import Mode
 
 CONTINUE, RESPOND = 0, 1
-
-_EDITS = ("set_headers", "delete_headers", "add_params", "extended_params", "delete_params", "return_overrides")
 
 bridge = Bridge()
 _lock = threading.Lock()
@@ -69,20 +69,33 @@ def run_request(data: bytes) -> tuple[int, bytes]:
         MalformedError: `data` is no Object.
         NotFoundError: there is no such API.
     """
+    try:
+        sent = incoming(data)
+    except DecodeError as error:
+        raise _malformed(error) from error
+    if sent is None:
+        flow, chain = _started(data)
+    else:
+        api_id, wire = sent
+        chain = bridge.chain_of(api_id)
+        flow = Flow(chain.services, chain.strict, wire)
+    try:
+        end = chain.run(flow)
+        if isinstance(end, Respond):
+            return RESPOND, part(messages.RESPONSE, messages.response_whole(end.response))
+        changes = flow.changes()
+    finally:
+        flow.drop()
+    reply = part(messages.REQUEST, changes) if changes else b""
+    return CONTINUE, reply + part(messages.SESSION, end) if end else reply
+
+
+def _started(data: bytes) -> tuple[Flow, Chain]:
+    """Start with a message that holds more or less than hooks get to see."""
     sent, request, chain = _read(data)
     message = sent.request
-    for name in _EDITS:
-        message.ClearField(name)
-    # As the host wrote it, unless it leaves out what hooks get to see.
-    whole = not request.body and (message.params or "?" not in request.url)
-    wire = messages.part(messages.REQUEST, message.SerializeToString()) if whole else None
-    flow = Flow(chain, request, message.scheme, message.request_uri or request.url, wire)
-    outcome = chain.run(flow)
-    if not isinstance(outcome, Continue):
-        return RESPOND, messages.part(messages.RESPONSE, messages.response_whole(outcome.response))
-    changes = messages.request_changes(request, outcome.request, flow.touched)
-    reply = messages.part(messages.REQUEST, changes) if changes else b""
-    return CONTINUE, reply + (messages.part(messages.SESSION, outcome.session) if outcome.session else b"")
+    flow = Flow.of(chain.services, chain.strict, request, message.scheme, message.request_uri or request.url)
+    return flow, chain
 
 
 def run_response(data: bytes) -> bytes:
@@ -95,7 +108,7 @@ def run_response(data: bytes) -> bytes:
     sent, request, chain = _read(data)
     session = sent.session.SerializeToString() if sent.HasField("session") else b""
     answer = chain.response(request, response_of(sent), session, sent.request.scheme)
-    return messages.part(messages.RESPONSE, messages.response_whole(answer.response))
+    return part(messages.RESPONSE, messages.response_whole(answer.response))
 
 
 def _read(data: bytes) -> tuple[Any, Request, Chain]:
@@ -104,5 +117,9 @@ def _read(data: bytes) -> tuple[Any, Request, Chain]:
         sent = _bridge.message("Object", data)
         request, api_id = request_of(sent), sent.spec.get("APIID", "")
     except (DecodeError, UnicodeDecodeError) as error:
-        raise MalformedError(f"the message is not a serialised coprocess.Object: {error}") from error
+        raise _malformed(error) from error
     return sent, request, bridge.chain(request, api_id)
+
+
+def _malformed(error: Exception) -> MalformedError:
+    return MalformedError(f"the message is not a serialised coprocess.Object: {error}")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import urllib.parse
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -36,13 +36,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     xpath_expression: str = ""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What an extractor sees of a request. Header names are compared without regard to case."""
+class Source(Protocol):
+    """What an extractor asks of a request."""
 
-    headers: Mapping[str, str]
-    query: str = ""
-    """The part of the URL after "?", as it came."""
-    body: bytes = b""
+    def header(self, name: str) -> bytes | None:
+        """Give the first value of a header, None without one. Its name's case does not count."""
+
+    @property
+    def query(self) -> str:
+        """The part of the URL after "?", as it came."""
+
+    @property
+    def body(self) -> bytes:
+        """The request's body."""
 
 
 class ConfigError(Exception):
@@ -63,14 +69,20 @@ class ExtractionError(Exception):
 Find = Callable[[bytes], bytes]
 
 
+_KEPT, _SHORT = 4096, 256  # how many ids are kept, of values of how many bytes
+
+
 class CompiledExtractor:
     """An extractor that is ready to read requests. Safe to use from any thread."""
 
-    def __init__(self, read: Callable[[Request], bytes], find: Find) -> None:
+    def __init__(self, read: Callable[[Source], bytes], find: Find) -> None:
         self._read = read
         self._find = find
+        # Ids made before, by the value. An extractor belongs to one API, and so to one org.
+        self._ids: dict[bytes, str] = {}
+        self._org_id = ""
 
-    def value(self, request: Request) -> bytes:
+    def value(self, request: Source) -> bytes:
         """Give the extracted value. Raises `ExtractionError` when there is none, or an empty one."""
         value = self._find(self._read(request))
         if not value:
@@ -78,9 +90,19 @@ class CompiledExtractor:
             raise ExtractionError("the extracted value is empty")
         return value
 
-    def session_id(self, request: Request, org_id: str) -> str:
+    def session_id(self, request: Source, org_id: str) -> str:
         """Give the ID under which the session is stored: org id and hex md5 of the value (contract, section 6)."""
-        return org_id + hashlib.md5(self.value(request), usedforsecurity=False).hexdigest()
+        value = self.value(request)
+        if org_id != self._org_id:
+            self._ids, self._org_id = {}, org_id
+        known = self._ids.get(value)
+        if known is None:
+            known = org_id + hashlib.md5(value, usedforsecurity=False).hexdigest()
+            if len(value) <= _SHORT:
+                if len(self._ids) >= _KEPT:
+                    self._ids = {}
+                self._ids[value] = known
+        return known
 
 
 def compile_extractor(source: str, method: str, config: Config) -> CompiledExtractor:
@@ -110,38 +132,29 @@ def compile_extractor(source: str, method: str, config: Config) -> CompiledExtra
     raise ConfigError("extract_with", '"value", "regex" or "xpath"', f'"{method}"')
 
 
-def is_fresh(deadline: int, now: float) -> bool:
-    """Tell whether a stored session is used instead of calling the plugin: its deadline (unix seconds) lies ahead."""
-    return deadline > int(now)
-
-
 def _whole(value: bytes) -> bytes:
     return value
 
 
-def _header_reader(name: str) -> Callable[[Request], bytes]:
-    folded = name.lower()
-
-    def read(request: Request) -> bytes:
-        value = request.headers.get(name)
-        if value is None:
-            value = next((given for key, given in request.headers.items() if key.lower() == folded), "")
+def _header_reader(name: str) -> Callable[[Source], bytes]:
+    def read(request: Source) -> bytes:
+        value = request.header(name)
         if not value:
             raise ExtractionError(f"no header {name}")
-        return _bytes(value)
+        return value
 
     return read
 
 
-def _form_reader(name: str) -> Callable[[Request], bytes]:
+def _form_reader(name: str) -> Callable[[Source], bytes]:
     # As Go's Request.Form: the values of the body come before those of the query, and all of them are joined.
     wanted = name.encode()
 
-    def read(request: Request) -> bytes:
+    def read(request: Source) -> bytes:
         values: list[bytes] = []
-        kind = next((value for key, value in request.headers.items() if key.lower() == "content-type"), "")
+        kind = request.header("Content-Type") or b""
         parts = [_bytes(request.query)]
-        if kind.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
+        if kind.partition(b";")[0].strip().lower() == b"application/x-www-form-urlencoded":
             parts.insert(0, request.body)
         for part in parts:
             try:
@@ -165,7 +178,7 @@ def _bytes(text: str) -> bytes:
         raise ExtractionError("a text with a lone surrogate") from None
 
 
-def _read_body(request: Request) -> bytes:
+def _read_body(request: Source) -> bytes:
     if not request.body:
         raise ExtractionError("the request has no body")
     return request.body

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from tykbridge import _bridge
+from tykbridge._bridge import part
 from tykbridge.outcome import Request, Response
 from tykbridge.session import Session, write_message
 
@@ -20,21 +21,8 @@ REQUEST, SESSION, METADATA, SPEC, RESPONSE = 3, 4, 5, 6, 7
 FRAMING = frozenset({"content-length", "transfer-encoding"})
 """Headers that follow from the body, which the host sets."""
 
-NO_OVERRIDES = b"\x1a\x0d\x52\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
-"""An Object whose request.return_overrides.response_code is -1, as hooks find it."""
-
-
-def part(number: int, data: bytes) -> bytes:
-    """Give the bytes of a field that holds a message, text or bytes; empty ones are written too."""
-    size = len(data)
-    if size < 0x80:
-        return bytes((number << 3 | 2, size)) + data
-    head = bytearray((number << 3 | 2,))
-    while size > 0x7F:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head) + data
+NO_OVERRIDES = _bridge.NO_OVERRIDES
+"""The fields of a MiniRequestObject whose return_overrides.response_code is -1, as hooks find it."""
 
 
 def request_message(request: Request, scheme: str, request_uri: str, *, readable: bool = True) -> bytes:
@@ -78,12 +66,6 @@ def session_message(session: Session) -> bytes:
     message = _bridge.message("SessionState")
     write_message(session, message)
     return message.SerializeToString()
-
-
-def session_parts(message: bytes) -> bytes:
-    """Make the parts of an Object that show a session: itself, and its metadata once more."""
-    metadata = _bridge.message("SessionState", message).metadata
-    return part(SESSION, message) + map_parts(METADATA, metadata)
 
 
 def map_parts(number: int, entries: Mapping[str, str] | _bridge.Map) -> bytes:

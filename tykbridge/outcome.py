@@ -191,14 +191,7 @@ def _edited(request: Request, before: Any, after: Any) -> Request:
     deleted = {name.lower() for name in after.delete_headers} - _FRAMING
     if deleted:
         headers = _without(headers, deleted)
-    keys = [name.lower() for name, _ in headers]
-    for name, value in _checked(after.set_headers.items()):
-        key = name.lower()
-        if key in keys:
-            headers = _set(headers, name, value)
-        elif key not in _FRAMING:
-            headers = (*headers, (name, value))
-            keys.append(key)
+    headers = _with(headers, _checked(after.set_headers.items()))
     url = request.url
     if after.url != before.url:
         url = _rewritten(url, after.url)
@@ -208,9 +201,24 @@ def _edited(request: Request, before: Any, after: Any) -> Request:
         method = after.method
         if not _TOKEN.fullmatch(method):
             raise _FaultError(f"set a method that is no token: {method!a:.80}")
-    if body or not _FRAMING.isdisjoint(keys):
-        headers = _framed(headers, len(body))
-    return Request(method, url, headers, body)
+    return Request(method, url, _framed_request(headers, body), body)
+
+
+def with_headers(request: Request, headers: Iterable[tuple[str, str]]) -> Request:
+    """Set headers of a request, as a hook's `set_headers` do; their names and values are such as HTTP allows."""
+    return replace(request, headers=_framed_request(_with(request.headers, headers), request.body))
+
+
+def _with(headers: Headers, new: Iterable[tuple[str, str]]) -> Headers:
+    keys = [name.lower() for name, _ in headers]
+    for name, value in new:
+        key = name.lower()
+        if key in keys:
+            headers = _set(headers, name, value)
+        elif key not in _FRAMING:
+            headers = (*headers, (name, value))
+            keys.append(key)
+    return headers
 
 
 def _body(kept: bytes, before: Any, after: Any) -> bytes:
@@ -342,6 +350,11 @@ def _framed(headers: Headers, length: int) -> Headers:
     name = next((name for name, _ in headers if name.lower() == "content-length"), "Content-Length")
     headers = _without(headers, _FRAMING - {"content-length"})
     return tuple(_put(headers, "content-length", [(name, str(length))], str.lower))
+
+
+def _framed_request(headers: Headers, body: bytes) -> Headers:
+    named = any(name.lower() in _FRAMING for name, _ in headers)
+    return _framed(headers, len(body)) if body or named else headers
 
 
 def _framed_response(status: int, headers: Headers, body: bytes) -> Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -58,6 +57,6 @@ class Services:
     counters: Counters = field(default_factory=MemoryCounters)
     events: EventSink = field(default_factory=HostEvents)
     policies: Mapping[str, Policy] = field(default_factory=dict)
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = _bridge.unix_time
     mode: Mode = Mode.COMPATIBLE
     log: Callable[[str, str], None] = _bridge.log

@@ -5,12 +5,11 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 
-from tykbridge.counters import Counters
 from tykbridge.regex import MissingEngineError, RegexError, compile_regex
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -333,15 +332,6 @@ class Denied(msgspec.Struct, frozen=True):
     """Unix seconds at which trying again makes sense; 0: unknown."""
 
 
-class Allowance(msgspec.Struct, frozen=True):
-    """What is left after a request was counted; None where nothing is limited."""
-
-    rate_remaining: int | None = None
-    rate_resets: float = 0
-    quota_remaining: int | None = None
-    quota_renews: float = 0
-
-
 def check_state(session: Session, now: float) -> Denied | None:
     """Refuse a session that is inactive or expired. `now` is in unix seconds."""
     if session.is_inactive:
@@ -356,6 +346,12 @@ def check_access(session: Session, api_id: str) -> Denied | None:
     if session.access_rights and api_id not in session.access_rights:
         return Denied(403, "Access to this API has been disallowed", "AuthFailure")
     return None
+
+
+def has_paths(session: Session, api_id: str) -> bool:
+    """Tell whether `check_path` has anything to check."""
+    access = session.access_rights.get(api_id)
+    return access is not None and bool(access.allowed_urls)
 
 
 def check_path(session: Session, api_id: str, method: str, path: str) -> Denied | None:
@@ -387,50 +383,6 @@ def _path_regex(url: str) -> Any:
     return compile_regex(_PARAMETER.sub("[^/]+", url))
 
 
-def limit_of(session: Session, api_id: str) -> tuple[Limit | Session, str]:
-    """Give what limits the use of an API, its own limit or the session, and the scope of its counters."""
-    access = session.access_rights.get(api_id)
-    if access is None:
-        return session, ""
-    return session if access.limit.empty else access.limit, access.allowance_scope
-
-
-def count(
-    session: Session, key: str, api_id: str, counters: Counters, *, rate: bool = True, quota: bool = True
-) -> Denied | Allowance:
-    """Count a request against the session's rate limit and quota, in this order.
-
-    `key` names the session in the counters (the stored key, hashed where keys are); `rate` and `quota` are off where
-    the API turned them off. What the store raises goes up: a request that was not counted must not pass.
-    """
-    limit, scope = limit_of(session, api_id)
-    name = f"{scope}-{key}" if scope else key
-    left: int | None = None
-    resets = 0.0
-    if rate and limit.rate > 0 and limit.per > 0:
-        # Less than one request in `per` seconds is one request in a longer window.
-        most, window = (int(limit.rate), limit.per) if limit.rate >= 1 else (1, limit.per / limit.rate)
-        hit = counters.hit(f"rate-limit-{name}", most, window)
-        if not hit.allowed:
-            return Denied(429, "Rate limit exceeded", "RatelimitExceeded", hit.resets)
-        left, resets = most - hit.passed, hit.resets
-    if not quota or limit.quota_max <= 0:
-        return Allowance(left, resets)
-    hit = counters.hit(f"quota-{name}", limit.quota_max, limit.quota_renewal_rate)
-    if not hit.allowed:
-        return Denied(403, "Quota exceeded", "QuotaExceeded", hit.resets)
-    return Allowance(left, resets, limit.quota_max - hit.passed, hit.resets)
-
-
-def note_allowance(session: Session, api_id: str, allowance: Allowance) -> None:
-    """Write what is left of the quota into the session, where plugins and stores see it."""
-    if allowance.quota_remaining is None:
-        return
-    place, _ = limit_of(session, api_id)
-    place.quota_remaining = allowance.quota_remaining
-    place.quota_renews = int(allowance.quota_renews)
-
-
 def keep_quota(session: Session, stored: Session) -> None:
     """Take quota renewal and remaining over from the stored session: a plugin that answers again is no refill."""
     session.quota_renews, session.quota_remaining = stored.quota_renews, stored.quota_remaining
@@ -445,21 +397,6 @@ def is_key(session: Session) -> bool:
     return session.origin is Origin.KEY
 
 
-def is_cached(session: Session, api_id: str, org_id: str, now: float) -> bool:
-    """Tell whether a stored session stands for the auth plugin: stored by this API's extractor, and still fresh."""
-    return (
-        session.origin is Origin.EXTRACTOR
-        and session.origin_api == api_id
-        and session.org_id == org_id
-        and session.id_extractor_deadline > int(now)
-    )
-
-
-def base_identity(name: str, sessions: Mapping[str, Session] | Iterable[tuple[str, Session]]) -> Session:
-    """Choose the session that counts when several methods of authentication passed.
-
-    `sessions` are by method ("custom_auth", "auth_token"), in the order in which they ran; `name` is the definition's
-    base identity. Without one the last counts, as in upstream. Raises `KeyError` when the named method did not run.
-    """
-    passed = dict(sessions)
-    return passed[name] if name else passed[list(passed)[-1]]
+def is_extracted(session: Session, api_id: str, org_id: str) -> bool:
+    """Tell whether a stored session may stand for the auth plugin of an API: the API's own extractor stored it."""
+    return session.origin is Origin.EXTRACTOR and session.origin_api == api_id and session.org_id == org_id

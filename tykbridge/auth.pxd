@@ -1,0 +1,41 @@
+cimport cython
+
+from tykbridge.flow cimport Flow, Shown
+from tykbridge.idextractor cimport CompiledExtractor
+
+
+cdef class Identity:
+    cdef readonly str key
+    cdef readonly bytes stored
+    cdef readonly object session
+    cdef readonly Shown shown
+    cdef readonly tuple windows
+    cdef readonly long long fresh_until
+    cdef readonly long long expires
+    cdef readonly bint is_guarded
+
+
+cdef class Authentication:
+    cdef object _definition
+    cdef object _auth
+    cdef object _store
+    cdef object _policies
+    cdef object _clock
+    cdef object _log
+    cdef CompiledExtractor _extractor
+    cdef str _org_id
+    cdef bint _is_custom
+    cdef object _token_source
+    cdef dict _known
+    cdef object _lock
+
+    cpdef check(self, Flow flow, run_hook)
+    cdef str _extract(self, Flow flow)
+    cdef _load(self, str key)
+    cdef _custom(self, Flow flow, run_hook)
+
+    @cython.locals(identity=Identity)
+    cdef _cached(self, str key, bytes stored)
+
+    @cython.locals(known=Identity, identity=Identity)
+    cdef Identity _identity(self, str key, bytes data)

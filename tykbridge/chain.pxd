@@ -1,0 +1,30 @@
+cimport cython
+
+from tykbridge.auth cimport Authentication, Identity
+from tykbridge.counters cimport Hit
+from tykbridge.flow cimport Flow
+from tykbridge.limits cimport Window, count
+
+
+cdef class Chain:
+    cdef readonly object definition
+    cdef readonly object services
+    cdef readonly bint strict
+    cdef readonly tuple _pre
+    cdef readonly tuple _post
+    cdef readonly tuple _post_key_auth
+    cdef readonly tuple _response
+    cdef readonly tuple _auth_check
+    cdef object _counters
+    cdef bint _keyless
+    cdef bint _strip
+    cdef Authentication _auth
+
+    cpdef run(self, Flow flow)
+    cdef _run(self, Flow flow)
+
+    @cython.locals(identity=Identity)
+    cdef _admit(self, Flow flow)
+
+    @cython.locals(quota=Window, hit=Hit)
+    cdef bytes _count(self, Flow flow, Identity identity)

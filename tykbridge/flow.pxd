@@ -1,0 +1,48 @@
+cimport cython
+
+from tykbridge._bridge cimport Exchange, part, quota_message
+
+
+cdef class Run:
+    cdef readonly tuple steps
+    cdef readonly tuple keys
+    cdef readonly bytes parts
+    cdef readonly bint readable
+
+
+cdef class Shown:
+    cdef readonly bytes message
+    cdef readonly bytes metadata
+    cdef readonly bytes parts
+
+
+cdef class Flow:
+    cdef object _services
+    cdef bint _strict
+    cdef bytes _sent
+    cdef bytes _readable
+    cdef bytes _raw
+    cdef object _first
+    cdef object _request
+    cdef str _scheme
+    cdef str _request_uri
+    cdef Exchange _exchange
+    cdef Run _open
+    cdef Shown _session
+    cdef bytes _quota
+    cdef bytes _response_wire
+    cdef set _touched
+    cdef readonly str key
+    cdef readonly object reply
+    cdef readonly bint failed
+    cdef public object response
+
+    @cython.locals(run=Run, exchange=Exchange, at=Py_ssize_t, edits=int)
+    cpdef run(self, tuple together)
+    cpdef Exchange prepare(self, Run run)
+    cpdef show(self, Shown session, str key)
+    cpdef bytes show_quota(self, long long remaining, long long renews)
+    cpdef header(self, str name)
+    cpdef bytes changes(self)
+    cpdef close(self)
+    cpdef drop(self)

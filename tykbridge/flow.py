@@ -1,0 +1,423 @@
+"""Carries one request or response past hooks: shows it to them, and applies what they change."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tykbridge import _bridge, messages
+from tykbridge._bridge import Exchange, part, quota_message
+from tykbridge.definition import Bundle, Definition, Hook, OnFailure, Phase
+from tykbridge.errors import BridgeError, HookError
+from tykbridge.outcome import (
+    CUSTOM_KEY_CHECK,
+    MIDDLEWARE_ERROR,
+    Request,
+    Respond,
+    Response,
+    after_failure,
+    after_request,
+    after_response,
+    refused,
+    request_of,
+    with_headers,
+)
+
+if TYPE_CHECKING:
+    from tykbridge.services import Services
+
+TYPES = {
+    Phase.PRE: 1,
+    Phase.POST: 2,
+    Phase.POST_KEY_AUTH: 3,
+    Phase.AUTH_CHECK: CUSTOM_KEY_CHECK,
+    Phase.RESPONSE: 5,
+}
+"""Numbers of coprocess.HookType."""
+
+_REQUEST, _SESSION, _RESPONSE = 2, 4, 8  # what Exchange.run says was changed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A hook, ready to be called.
+
+    Attributes:
+        label: API and hook, for the log.
+        name: the hook's name.
+        key: the name under which its code is loaded, and its own, as the table of hooks has them.
+        hook_type: number of coprocess.HookType.
+        parts: what its message holds whoever asks: its spec.
+        readable: it gets the body as text, too.
+        is_open: when it fails, the request goes on without it.
+    """
+
+    label: str
+    name: str
+    key: tuple[bytes, bytes]
+    hook_type: int
+    parts: bytes
+    readable: bool
+    is_open: bool
+
+
+def step(definition: Definition, hook: Hook, bundle: str) -> Step:
+    """Make a hook of a definition, whose code is loaded under the name `bundle`, ready to be called."""
+    spec = definition.spec(Bundle(name=hook.bundle) if hook.bundle else None)
+    return Step(
+        label=f'api "{definition.api_id}": hook "{hook.name}"',
+        name=hook.name,
+        key=(bundle.encode(), hook.name.encode()),
+        hook_type=TYPES[hook.phase],
+        parts=messages.map_parts(messages.SPEC, spec),
+        readable=not hook.raw_body_only,
+        is_open=hook.on_failure is OnFailure.OPEN and hook.phase is not Phase.AUTH_CHECK,
+    )
+
+
+class Run:
+    """Hooks of one phase that follow each other and get the same message.
+
+    Attributes:
+        steps: the hooks.
+        keys: their keys.
+        parts: as in Step.
+        readable: as in Step.
+    """
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        self.steps = steps
+        self.keys = tuple(step.key for step in steps)
+        self.parts, self.readable = steps[0].parts, steps[0].readable
+
+
+def runs(steps: Iterable[Step]) -> tuple[Run, ...]:
+    """Put the hooks of a phase together, in their order."""
+    groups = itertools.groupby(steps, lambda step: (step.parts, step.readable))
+    return tuple(Run(tuple(together)) for _, together in groups)
+
+
+class Shown:
+    """A session as hooks see it.
+
+    Attributes:
+        message: a serialised SessionState.
+        metadata: parts of an Object that hold its metadata once more.
+        parts: parts of an Object that hold both.
+    """
+
+    def __init__(self, message: bytes, metadata: bytes) -> None:
+        self.message, self.metadata = message, metadata
+        self.parts = part(messages.SESSION, message) + metadata
+
+
+def shown(message: bytes) -> Shown:
+    """Make what shows a serialised SessionState to hooks."""
+    return Shown(message, messages.map_parts(messages.METADATA, _bridge.message("SessionState", message).metadata))
+
+
+EMPTY_SESSION = shown(b"")
+
+
+class _SentRequest:
+    """What `after_request` must know of the request that a hook got."""
+
+    __slots__ = ("body", "method", "raw_body", "url")
+
+    def __init__(self, request: Request, readable: bool) -> None:
+        self.url, self.method, self.raw_body = request.url, request.method, request.body
+        self.body = messages.readable_body(request.body) if readable and request.body else ""
+
+
+class _Sent:
+    """The message that a hook got, as far as `outcome` reads it."""
+
+    __slots__ = ("hook_name", "hook_type", "request", "response")
+
+    def __init__(self, hook: Step, request: Any, response: Any = None) -> None:
+        self.hook_type, self.hook_name = hook.hook_type, hook.name
+        self.request, self.response = request, response
+
+
+class Flow:
+    """One request or response on its way past the hooks of an API.
+
+    All hooks share one message for as long as they set headers at the most. Whatever else one changes is applied to the
+    request, and the next hook gets a message of that. Nothing of the request is decoded before somebody asks for it.
+
+    Attributes:
+        key: the key of whoever sends the request.
+        reply: what auth_check left.
+        failed: a hook failed, or may not do what it did.
+        response: the response, in the response phase.
+    """
+
+    def __init__(self, services: Services, strict: bool, wire: bytes = b"") -> None:
+        """Start with `wire`, the part of an Object that shows hooks a request without a body; or see `of`."""
+        self._services, self._strict = services, strict
+        self._sent = wire
+        # The request's part of a message, with and without the body as text; empty: to be made.
+        self._readable = self._raw = wire
+        self._first: Request | None = None
+        self._request: Request | None = None
+        self._scheme = self._request_uri = ""
+        self._exchange: Exchange | None = None
+        self._open: Run | None = None  # what the exchange's message was made for
+        self._session: Shown | None = None
+        self._quota = b""  # a SessionState with what is left of it, which comes behind the session
+        self._response_wire = b""
+        self._touched: set[str] | None = None  # lower-case names of the headers that were set or deleted
+        self.key = ""
+        self.reply: Any = None
+        self.failed = False
+        self.response: Response | None = None
+
+    @classmethod
+    def of(cls, services: Services, strict: bool, request: Request, scheme: str, request_uri: str) -> Flow:
+        """Start with a request."""
+        flow = cls(services, strict)
+        flow._start(request, scheme, request_uri)
+        return flow
+
+    def _start(self, request: Request, scheme: str, request_uri: str) -> None:
+        self._request = self._first = request
+        self._scheme, self._request_uri = scheme, request_uri
+
+    # ---- The request
+
+    @property
+    def request(self) -> Request:
+        """The request as the hooks so far made it."""
+        if self._request is None:
+            sent = _bridge.message("Object", self._sent)
+            message = sent.request
+            self._start(request_of(sent), message.scheme, message.request_uri or message.url)
+        self._settle()
+        assert self._request is not None
+        return self._request
+
+    @request.setter
+    def request(self, request: Request) -> None:
+        before = self.request
+        if request != before:
+            self._touch(name for name, _ in {*before.headers} ^ {*request.headers})
+            self.close()
+            self._replace(request)
+
+    def _replace(self, request: Request) -> None:
+        self._request = request
+        self._readable = self._raw = b""
+
+    def _touch(self, names: Iterable[str]) -> None:
+        if self._touched is None:
+            self._touched = set()
+        self._touched.update(map(str.lower, names))
+
+    def header(self, name: str) -> bytes | None:
+        """The first value of a header, None without one. Its name's case does not count."""
+        if self._exchange is not None:
+            return self._exchange.header(name)
+        wanted = name.lower()
+        for key, value in self.request.headers:
+            if key.lower() == wanted:
+                return _bytes(value)
+        return None
+
+    @property
+    def query(self) -> str:
+        """The part of the url after "?", as it came."""
+        return self.request.url.partition("?")[2]
+
+    @property
+    def body(self) -> bytes:
+        """The request's body."""
+        return self.request.body
+
+    def changes(self) -> bytes:
+        """What became different, as a MiniRequestObject whose fields are those that change."""
+        if self._request is None:
+            return b"" if self._exchange is None else self._exchange.changes()
+        request, first = self.request, self._first
+        assert first is not None
+        return messages.request_changes(first, request, self._touched or ())
+
+    # ---- The session
+
+    def show(self, session: Shown, key: str) -> None:
+        """Let hooks see a session from now on."""
+        if self._exchange is not None:
+            if self._session is None:
+                self._exchange.show_session(session.message, session.metadata)
+            else:
+                self.close()
+        self._session, self._quota, self.key = session, b"", key
+
+    def show_quota(self, remaining: int, renews: int) -> bytes:
+        """Let hooks see what is left of a quota, and when it renews (unix seconds); gives it as a SessionState."""
+        self._quota = quota_message(remaining, renews)
+        if self._exchange is not None:
+            self._exchange.show_quota(remaining, renews)
+        return self._quota
+
+    # ---- Hooks
+
+    def run(self, together: tuple[Run, ...]) -> Respond | None:
+        """Call the hooks of a phase. None: the request goes on; otherwise the response that ends it."""
+        for run in together:
+            at = 0
+            while at < len(run.keys):
+                try:
+                    exchange = self.prepare(run)
+                    if not (edits := exchange.run(run.keys, at)):
+                        break
+                    at = exchange.at
+                except Exception as error:
+                    at = at if self._exchange is None else self._exchange.at
+                    end = self._fail(run.steps[at], error)
+                else:
+                    end = self._apply(run.steps[at], edits)
+                if end is not None:
+                    return end
+                at += 1
+        return None
+
+    def check(self, run: Run) -> Respond | None:
+        """Call an auth_check hook; `reply` has what it left."""
+        self.show(EMPTY_SESSION, "")
+        try:
+            edits = self.prepare(run).run(run.keys)
+        except Exception as error:
+            return self._fail(run.steps[0], error)
+        return self._apply(run.steps[0], edits)
+
+    def _apply(self, hook: Step, edits: int) -> Respond | None:
+        """Apply what a hook changed; for a response hook that changed something, give the response."""
+        end = self._edited(hook, edits)
+        self.close()
+        return end
+
+    def _edited(self, hook: Step, edits: int) -> Respond | None:
+        """Do so. A method of its own, so that no view outlives it: the message is used again."""
+        request = self.request
+        assert self._exchange is not None
+        reply = self._exchange.object
+        if hook.hook_type == CUSTOM_KEY_CHECK:
+            self.reply = _bridge.message("Object", reply.SerializeToString())
+        elif edits & _SESSION and self._strict and (end := self._forbidden(hook, reply)):
+            return end
+        if hook.hook_type == TYPES[Phase.RESPONSE]:
+            if not edits & _RESPONSE or self.response is None:
+                return None
+            before = _bridge.message("ResponseObject", self._response_wire)
+            return after_response(self.response, _Sent(hook, request, before), reply)
+        if not edits & _REQUEST and hook.hook_type != CUSTOM_KEY_CHECK:
+            return None
+        outcome = after_request(request, _Sent(hook, _SentRequest(request, hook.readable)), reply)
+        if isinstance(outcome, Respond):
+            return outcome
+        self._touch([*reply.request.set_headers, *reply.request.delete_headers])
+        if outcome.request != request:
+            self._replace(outcome.request)
+        return None
+
+    def _settle(self) -> None:
+        """Bring the request up to date with the headers that are in the message already."""
+        if self._exchange is not None and (headers := self._exchange.headers):
+            assert self._request is not None
+            self._touch(name for name, _ in headers)
+            request = with_headers(self._request, headers)
+            if request != self._request:
+                self._replace(request)
+
+    def close(self) -> None:
+        """Let the message go; the next hook gets a new one."""
+        if self._exchange is not None:
+            if self._exchange.headers:
+                _ = self.request
+            self._exchange.close()
+            self._exchange = None
+
+    def drop(self) -> None:
+        """End the flow."""
+        if self._exchange is not None:
+            self._exchange.close()
+            self._exchange = None
+
+    def prepare(self, run: Run) -> Exchange:
+        """Give the message for hooks: the one that is there, where it would be the same."""
+        if self._exchange is not None:
+            open_ = self._open
+            if open_ is run or (open_ is not None and open_.parts == run.parts and open_.readable == run.readable):
+                return self._exchange
+            self.close()
+        data = ((self._readable if run.readable else self._raw) or self._make(run.readable)) + run.parts
+        if self._session is not None:
+            data += self._session.parts
+            if self._quota:  # one message behind the other is one message: this one's fields win
+                data += part(messages.SESSION, self._quota)
+        if self.response is not None:
+            self._response_wire = messages.response_message(self.response)
+            data += part(messages.RESPONSE, self._response_wire)
+        self._open = run
+        self._exchange = Exchange(data)
+        return self._exchange
+
+    def _make(self, readable: bool) -> bytes:
+        request = self.request
+        message = messages.request_message(request, self._scheme, self._request_uri, readable=readable)
+        wire = part(messages.REQUEST, message + messages.NO_OVERRIDES)
+        if readable or not request.body:
+            self._readable = wire
+        if not (readable and request.body):
+            self._raw = wire
+        return wire
+
+    def _fail(self, hook: Step, error: Exception) -> Respond | None:
+        self.close()  # what it changed before it failed is not applied
+        if not isinstance(error, HookError):  # a hook's own failure is in the log
+            self._services.log(f"{hook.label}: {error if isinstance(error, BridgeError) else repr(error)}", "error")
+        if hook.is_open:
+            return None
+        self.failed = True
+        return after_failure(hook.hook_type)
+
+    def _forbidden(self, hook: Step, left: Any) -> Respond | None:
+        """Refuse a session that a hook changed without the right to."""
+        parts = b"" if self._session is None else self._session.parts + part(messages.SESSION, self._quota)
+        sent = _bridge.message("Object", parts)
+        name = _difference(sent.session, left.session)
+        if not name and sent.HasField("session") == left.HasField("session"):
+            return None
+        self.failed = True
+        words = f'hook "{hook.name}" changed session{"." if name else ""}{name}, which only auth_check may'
+        refusal = refused(500, f"{MIDDLEWARE_ERROR}: {words}")
+        return Respond(refusal.response, fault=words)
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a lone surrogate, which no byte of a request becomes
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _difference(before: Any, after: Any) -> str:
+    """Name the first field in which two sessions differ, "" for none."""
+    one, other = before.FromString(before.SerializeToString()), after.FromString(after.SerializeToString())
+    for field in one.DESCRIPTOR.fields:
+        first, second = one.FromString(b""), one.FromString(b"")
+        _take(first, one, field.name)
+        _take(second, other, field.name)
+        if first != second:
+            return str(field.name)
+    return ""
+
+
+def _take(place: Any, source: Any, name: str) -> None:
+    """Copy `source` without all fields but one."""
+    place.CopyFrom(source)
+    for field in source.DESCRIPTOR.fields:
+        if field.name != name:
+            place.ClearField(field.name)

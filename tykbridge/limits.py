@@ -1,0 +1,70 @@
+"""Counts requests against the rate limit and the quota of a session."""
+
+from __future__ import annotations
+
+from tykbridge.counters import Counters, Hit
+from tykbridge.session import Denied, Limit, Session
+
+
+class Window:
+    """What a request is counted in.
+
+    Attributes:
+        key: its name in the counters.
+        limit: requests that pass in it.
+        seconds: its length; 0 or less: it never ends.
+        is_quota: a quota, otherwise a rate limit.
+        is_own: the limit is the session's own, not that of an API in it.
+    """
+
+    def __init__(self, key: str, limit: int, seconds: float, is_quota: bool, is_own: bool) -> None:
+        self.key, self.limit, self.seconds = key, limit, seconds
+        self.is_quota, self.is_own = is_quota, is_own
+
+    def denied(self, hit: Hit) -> Denied:
+        """What the client is told of a request that did not pass."""
+        if self.is_quota:
+            return Denied(403, "Quota exceeded", "QuotaExceeded", hit.resets)
+        return Denied(429, "Rate limit exceeded", "RatelimitExceeded", hit.resets)
+
+
+def limit_of(session: Session, api_id: str) -> tuple[Limit | Session, str]:
+    """Give what limits the use of an API, its own limit or the session, and the scope of its counters."""
+    access = session.access_rights.get(api_id)
+    if access is None:
+        return session, ""
+    return session if access.limit.empty else access.limit, access.allowance_scope
+
+
+def windows(session: Session, key: str, api_id: str, *, rate: bool = True, quota: bool = True) -> tuple[Window, ...]:
+    """Give what a request to an API is counted in: the session's rate limit, then its quota.
+
+    `key` names the session in the counters (the stored key, hashed where keys are); `rate` and `quota` are off where
+    the API turned them off.
+    """
+    limit, scope = limit_of(session, api_id)
+    name, own = f"{scope}-{key}" if scope else key, limit is session
+    found = []
+    if rate and limit.rate > 0 and limit.per > 0:
+        # Less than one request in `per` seconds is one request in a longer window.
+        most, seconds = (int(limit.rate), limit.per) if limit.rate >= 1 else (1, limit.per / limit.rate)
+        found.append(Window(f"rate-limit-{name}", most, seconds, False, own))
+    if quota and limit.quota_max > 0:
+        found.append(Window(f"quota-{name}", limit.quota_max, limit.quota_renewal_rate, True, own))
+    return tuple(found)
+
+
+def count(limits: tuple[Window, ...], counters: Counters) -> Denied | Hit | None:
+    """Count a request in each window, in this order, up to the first that is full.
+
+    Returns what the quota came to, None without one. What the store raises goes up: a request that was not counted must
+    not pass.
+    """
+    left = None
+    for window in limits:
+        hit = counters.hit(window.key, window.limit, window.seconds)
+        if not hit.allowed:
+            return window.denied(hit)
+        if window.is_quota:
+            left = hit
+    return left
