@@ -5,6 +5,7 @@ use std::mem;
 use std::os::raw::{c_char, c_int, c_void};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result, Status};
@@ -44,6 +45,21 @@ pub trait Store: Send + Sync {
 
     /// The value, None where there is none. Plugins get it up to the first NUL.
     fn get_data(&self, key: &str) -> Option<Vec<u8>>;
+}
+
+/// A host that others hold on to, too.
+impl<H: Host + ?Sized> Host for Arc<H> {
+    fn log(&self, level: Level, message: &str) {
+        (**self).log(level, message)
+    }
+
+    fn trigger_event(&self, name: &str, payload: &str) {
+        (**self).trigger_event(name, payload)
+    }
+
+    fn store(&self) -> Option<&dyn Store> {
+        (**self).store()
+    }
 }
 
 /// Makes `host` the host of this process, in place of the one before. May be called before

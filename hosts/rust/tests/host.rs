@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::HashMap;
 use std::panic;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tykbridge::{set_host, unset_host, Bridge, Configuration, Host, Level, Outcome, Request, Store};
@@ -72,7 +72,7 @@ type Kept = (Vec<u8>, Option<Duration>);
 #[derive(Default)]
 struct Keeper(Mutex<HashMap<String, Kept>>);
 
-impl Host for &'static Keeper {
+impl Host for Keeper {
     fn log(&self, _: Level, message: &str) {
         panic!("nothing is logged, but {message}");
     }
@@ -84,7 +84,7 @@ impl Host for &'static Keeper {
     }
 }
 
-impl Store for &'static Keeper {
+impl Store for Keeper {
     fn store_data(&self, key: &str, value: &[u8], ttl: Option<Duration>) {
         self.0.lock().unwrap().insert(key.into(), (value.into(), ttl));
     }
@@ -100,8 +100,8 @@ impl Store for &'static Keeper {
 #[test]
 fn data_is_kept_by_the_host() {
     let (bridge, _, _one) = support::started();
-    let keeper: &Keeper = Box::leak(Box::default());
-    set_host(keeper).unwrap();
+    let keeper = Arc::new(Keeper::default());
+    set_host(keeper.clone()).unwrap();
     let seen = run(bridge, "keep", "keep");
     let expected =
         [("X-brief", r"b'\xff value'"), ("X-lasting", "b'value'"), ("X-missing", "b''"), ("X-with", "b'up to'")];
@@ -118,7 +118,8 @@ fn data_of_a_host_without_a_store_stays_in_the_library() {
 }
 
 /// Panics whatever it is asked, with a payload whose end is a panic, too.
-struct Panicking(&'static Mutex<Vec<&'static str>>);
+#[derive(Default)]
+struct Panicking(Mutex<Vec<&'static str>>);
 
 struct Payload;
 
@@ -162,8 +163,8 @@ impl Store for Panicking {
 #[test]
 fn panics_end_at_the_border() {
     let (bridge, _, _one) = support::started();
-    let calls: &Mutex<Vec<_>> = Box::leak(Box::default());
-    set_host(Panicking(calls)).unwrap();
+    let host = Arc::new(Panicking::default());
+    set_host(host.clone()).unwrap();
     let before = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     run(bridge, "panic-talk", "talk");
@@ -172,5 +173,5 @@ fn panics_end_at_the_border() {
     assert!(seen.values().all(|value| value == "b''"), "{seen:?}");
     let mut expected = vec!["log"; 5];
     expected.extend(["trigger_event", "store_data", "store_data", "get_data", "get_data", "get_data", "get_data"]);
-    assert_eq!(*calls.lock().unwrap(), expected);
+    assert_eq!(*host.0.lock().unwrap(), expected);
 }

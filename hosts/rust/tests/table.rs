@@ -28,7 +28,7 @@ fn table_of_cases() {
         assert_eq!((loaded.refused, loaded.reasons.as_str()), (0, ""));
         for case in cases.list().iter().filter(|case| case.get("mode") == Some(&Json::Text(mode.to_string()))) {
             *count += 1;
-            if let Err(reason) = check_case(bridge, recorder, case) {
+            if let Err(reason) = check_case(bridge, &recorder, case) {
                 failed.push(format!("{}: {reason}", case.get("name").unwrap().text()));
             }
         }

@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tykbridge::{set_host, Bridge, Host, Level};
 
@@ -53,7 +53,7 @@ pub struct Recorder {
     pub events: Mutex<Vec<(String, String)>>,
 }
 
-impl Host for &'static Recorder {
+impl Host for Recorder {
     fn log(&self, level: Level, message: &str) {
         self.logs.lock().unwrap().push((level, message.into()));
     }
@@ -64,10 +64,10 @@ impl Host for &'static Recorder {
 }
 
 /// The bridge, started, with a host that remembers; one test at a time, since all of it is the process's.
-pub fn started() -> (Bridge, &'static Recorder, MutexGuard<'static, ()>) {
+pub fn started() -> (Bridge, Arc<Recorder>, MutexGuard<'static, ()>) {
     static ONE: Mutex<()> = Mutex::new(());
     let guard = ONE.lock().unwrap_or_else(|failed| failed.into_inner());
-    let recorder: &Recorder = Box::leak(Box::default());
-    set_host(recorder).unwrap();
+    let recorder = Arc::new(Recorder::default());
+    set_host(recorder.clone()).unwrap();
     (Bridge::start().unwrap(), recorder, guard)
 }
