@@ -14,9 +14,9 @@ use crate::sys;
 
 /// The proof that the library is started, and so the way to everything that needs it.
 ///
-/// What it stands for is the process's: one interpreter, one configuration, one set of bundles. It holds nothing, so copies
-/// are free, and any thread may call through any of them, also several at once. A thread that has called keeps a Python
-/// thread state until it ends: serve requests from a pool rather than from a thread for each.
+/// What it stands for is the process's: one interpreter, one configuration, one set of bundles. It holds nothing, so
+/// copies are free, and any thread may call through any of them, also several at once. A thread that has called keeps a
+/// Python thread state until it ends: serve requests from a pool rather than from a thread for each.
 ///
 /// A forked child that calls gets [`Status::Forked`]; nothing here ends the process.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,8 @@ impl Configuration {
         self
     }
 
-    /// Whether a session that a hook changed without the right to fails the request, rather than that the change is dropped.
+    /// Whether a session that a hook changed without the right to fails the request, rather than that the change is
+    /// dropped.
     pub fn strict(mut self, strict: bool) -> Configuration {
         self.flags = if strict { sys::TYKB_STRICT } else { 0 };
         self
@@ -92,7 +93,8 @@ impl Bridge {
         ended(Message::out_of(|out| unsafe { sys::tykb_init(out) })).map(|()| Bridge(()))
     }
 
-    /// Loads a configuration in place of the one before, in one step. An API whose new version is bad goes on as before.
+    /// Loads a configuration in place of the one before, in one step. An API whose new version is bad goes on as
+    /// before.
     ///
     /// # Errors
     ///
@@ -130,8 +132,9 @@ impl Bridge {
 
     /// Runs the upstream's response through its API, and gives the one for the client.
     ///
-    /// `request` is the one that the upstream got, `session` what [`run_request`](Bridge::run_request) gave. A host whose
-    /// hooks change the url or the Host header names the API (`request.api_id`): it cannot be found by them any more.
+    /// `request` is the one that the upstream got, `session` what [`run_request`](Bridge::run_request) gave. A host
+    /// whose hooks change the url or the Host header names the API (`request.api_id`): it cannot be found by them any
+    /// more.
     ///
     /// # Errors
     ///

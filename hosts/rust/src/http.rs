@@ -150,8 +150,8 @@ impl Session {
     }
 }
 
-/// The payloads of all fields with this tag, one behind the other, which is how protobuf merges messages. The outer None:
-/// the bytes are no message.
+/// The payloads of all fields with this tag, one behind the other, which is how protobuf merges messages. The outer
+/// None: the bytes are no message.
 fn cut(mut rest: &[u8], wanted: u64) -> Option<Option<Vec<u8>>> {
     let mut found = None;
     while !rest.is_empty() {

@@ -21,9 +21,9 @@
 //! # }
 //! ```
 //!
-//! [`Bridge`] runs whole APIs, and single hooks too. [`Builder`] and [`Reader`] make and read messages without a protobuf
-//! library, [`Host`] and [`Store`] are what plugins reach. [`sys`] is the C interface as it stands in `csrc/api.h`, for what
-//! the rest leaves out.
+//! [`Bridge`] runs whole APIs, and single hooks too. [`Builder`] and [`Reader`] make and read messages without a
+//! protobuf library, [`Host`] and [`Store`] are what plugins reach. [`sys`] is the C interface as it stands in
+//! `csrc/api.h`, for what the rest leaves out.
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs, missing_debug_implementations)]
 

@@ -147,7 +147,8 @@ pub(crate) fn borrowed(bytes: &[u8]) -> Result<sys::CoProcessMessage> {
 /// ```
 pub struct Builder(*mut sys::tykb_builder);
 
-// SAFETY: one thread at a time may use a builder, whichever that is; there is no method that a shared reference can call.
+// SAFETY: one thread at a time may use a builder, whichever that is; there is no method that a shared reference can
+// call.
 unsafe impl Send for Builder {}
 
 impl Builder {
@@ -158,7 +159,8 @@ impl Builder {
         Builder(unsafe { sys::tykb_builder_new() })
     }
 
-    /// A string or bytes field; of a repeated one, one more value; of a message, its serialised bytes, which are merged in.
+    /// A string or bytes field; of a repeated one, one more value; of a message, its serialised bytes, which are merged
+    /// in.
     pub fn text(&mut self, path: Path, value: impl AsRef<[u8]>) -> &mut Builder {
         let value = value.as_ref();
         // SAFETY: pointer and length are those of a slice, which is copied.
@@ -216,7 +218,8 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// One thing that a message says. Which members count depends on the field, as api.h has it; one that does not is empty.
+/// One thing that a message says. Which members count depends on the field, as api.h has it; one that does not is
+/// empty.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Item<'m> {
     /// The field.

@@ -1,7 +1,7 @@
 //! `csrc/api.h`, name by name: its comments say what each does and what holds for all of them.
 //!
-//! Written by hand, since the header is one page that changes rarely; `tests/header.rs` has a C compiler hold every name,
-//! value, layout and signature against it.
+//! Written by hand, since the header is one page that changes rarely; `tests/header.rs` has a C compiler hold every
+//! name, value, layout and signature against it.
 #![allow(non_camel_case_types, non_snake_case, missing_docs)]
 
 use std::os::raw::{c_char, c_int, c_void};

@@ -1,4 +1,5 @@
-//! The table of cases, `tests/cases` of the project: what becomes of a request, judged as every other host's runner does.
+//! The table of cases, `tests/cases` of the project: what becomes of a request, judged as every other host's runner
+//! does.
 
 mod support;
 
