@@ -1,0 +1,3 @@
+module github.com/tykbridge/tykbridge/hosts/go
+
+go 1.19
