@@ -79,7 +79,7 @@ run: build  ## watch the example plugins at work
 
 .PHONY: test
 test: build $(VENV)/.test  ## every test on this Python, the core on the other Pythons found
-	@tools/prepare $(BIN)/python c cxx libpython rust
+	@tools/prepare $(BIN)/python c cxx libpython go rust
 	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
 
 .PHONY: test-environment
@@ -93,10 +93,12 @@ bench: build $(VENV)/.test  ## measure a dispatch against its floor and the clas
 
 .PHONY: lint
 lint: build $(VENV)/.lint  ## check style, types and warnings
+	@tools/prepare $(BIN)/python go
 	@tools/lint $(BIN)
 
 .PHONY: format
 format: build $(VENV)/.lint  ## put the sources into the house style
+	@tools/prepare $(BIN)/python go
 	@tools/lint $(BIN) --fix
 
 .PHONY: sanitize

@@ -16,7 +16,7 @@ PAGES = sorted(
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("bench/*.md"),
         *ROOT.glob("examples/**/*.md"),
-        *ROOT.glob("hosts/*/*.md"),
+        *ROOT.glob("hosts/**/*.md"),
     ]
 )
 
