@@ -187,6 +187,22 @@ def test_base_identity(base, alias):
     assert refusal(ask(bridge, "t", headers=good)) == (403, "Key is inactive, please renew")
 
 
+@pytest.mark.parametrize("base", ["custom_auth", "auth_token"])
+def test_regression_paths_of_the_session_that_is_not_the_base_were_not_held(base):
+    api = definition(
+        hooks={"auth_check": "allow"},
+        use_standard_auth=True,
+        base_identity_provided_by=base,
+        auth={"auth_header_name": "X-Key"},
+    )
+    rights = {"api": {"api_id": "api", "allowed_urls": [{"url": "^/open/", "methods": ["GET"]}]}}
+    bridge, store = start(api)
+    store.set("apikey-k", json.dumps({"org_id": "org", "access_rights": rights}).encode())
+    keys = (("X-Key", "k"), ("Authorization", "t"))
+    assert isinstance(ask(bridge, url="/open/a", headers=keys), Continue)
+    assert refusal(ask(bridge, url="/shut?x=/open/", headers=keys))[0] == 403
+
+
 # ---- Custom authentication
 
 

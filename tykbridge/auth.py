@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -125,12 +125,20 @@ class Authentication:
         chosen = next((item for item in reversed(found) if self._auth.base_identity in ("", item[0])), None)
         if chosen is None:
             raise Refused(Denied(403, KEY_NOT_AUTHORISED, AUTH_FAILURE), "no method of authentication ran")
-        for _, other in found:  # what is checked of the chosen one later holds for each
-            api_id = self._definition.api_id
-            denied = sessions.check_state(other.session, self._clock()) or sessions.check_access(other.session, api_id)
-            if denied is not None:
-                raise Refused(denied)
+        for item in found:  # what the chain checks of the chosen one holds for each
+            if item is not chosen:
+                self._check_rights(item[1].session, request())
         return chosen[1]
+
+    def _check_rights(self, session: Session, request: Request) -> None:
+        api_id, path = self._definition.api_id, unquote(request.url.partition("?")[0])
+        denied = (
+            sessions.check_state(session, self._clock())
+            or sessions.check_access(session, api_id)
+            or sessions.check_path(session, api_id, request.method, path)
+        )
+        if denied is not None:
+            raise Refused(denied)
 
     # ---- Custom authentication
 
