@@ -3,9 +3,7 @@
 import json
 import threading
 
-import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
 
 from tests import cases
 from tykbridge import Bridge
@@ -317,49 +315,3 @@ def test_exactly_as_many_pass_as_are_allowed(limit):
             thread.join()
         assert sum(passed) == allowed
         clock[0] += 60
-
-
-# ---- No bypass
-
-AUTH_HOOKS = ["no_token", "fail", "exit", "refuse_silently", "return_none", "bad_header_name", "nothing", "bad_status"]
-OTHERS = ["nothing", "add_header", "set_body", "write_session", "rewrite_path", "same_session", "replace_header"]
-EXTRACTORS = [
-    None,
-    {"extract_from": "header", "extract_with": "value", "extractor_config": {"header_name": "Authorization"}},
-    {"extract_from": "form", "extract_with": "value", "extractor_config": {"param_name": "id"}},
-    {"extract_from": "body", "extract_with": "xpath", "extractor_config": {"xpath_expression": "//id"}},
-]
-
-
-@settings(max_examples=60)
-@given(
-    check=st.sampled_from([None, *AUTH_HOOKS]),
-    pre=st.lists(st.sampled_from(OTHERS), max_size=3),
-    after=st.lists(st.sampled_from(OTHERS), max_size=2),
-    post=st.lists(st.sampled_from(OTHERS), max_size=2),
-    extractor=st.sampled_from(EXTRACTORS),
-    standard=st.booleans(),
-    base=st.booleans(),
-    broken=st.lists(st.sampled_from(["get", "set", "hit"]), max_size=2),
-    requests=st.lists(
-        st.tuples(st.sampled_from([None, "", "key", "Bearer x", "\udcff"]), st.sampled_from(["/", "/?id=1", "/?id="])),
-        min_size=1,
-        max_size=4,
-    ),
-)
-def test_nothing_gets_past_authentication(check, pre, after, post, extractor, standard, base, broken, requests):
-    hooks = {"pre": pre, "post_key_auth": after, "post": post}
-    keys = {}
-    if check is not None:
-        hooks["auth_check"] = check
-        if standard:
-            keys["use_standard_auth"] = True
-        if base:
-            keys["base_identity_provided_by"] = "custom_auth"
-        if extractor is not None:
-            keys["section"] = {"id_extractor": extractor}
-    bridge, _ = start(definition(hooks=hooks, **keys), sessions=Broken(*broken), counters=Broken(*broken))
-    for key, url in requests:
-        outcome = ask(bridge, key, url)
-        assert isinstance(outcome, Respond)
-        assert outcome.response.status >= 400
