@@ -16,6 +16,7 @@ cdef class Chain:
     cdef readonly tuple _response
     cdef readonly tuple _auth_check
     cdef object _counters
+    cdef object _source
     cdef bint _keyless
     cdef bint _strip
     cdef Authentication _auth

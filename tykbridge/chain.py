@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
-from tykbridge import auth
+from tykbridge import auth, fired
 from tykbridge import session as sessions
 from tykbridge.auth import Authentication, Identity, Refused
 from tykbridge.definition import Definition, Hook, Phase
@@ -42,6 +42,7 @@ class Chain:
         self._auth_check = runs(steps[Phase.AUTH_CHECK])
         self._keyless = definition.auth.keyless
         self._strip = definition.auth.strip and definition.auth.token is not None
+        self._source = fired.Source(services.events, definition.api_id, definition.org_id, services.log)
         self._auth = Authentication(definition, services.sessions, services.policies, services.clock, services.log)
 
     def request(self, request: Request, scheme: str = "http") -> Outcome:
@@ -58,11 +59,14 @@ class Chain:
 
         Never raises.
         """
+        before = fired.source.set(self._source)
         try:
             return self._run(flow)
         except Exception as error:  # a fault of tykbridge's own: it must not let anybody through
             self._fault(f"internal error: {error!r}")
             return after_failure(TYPES[Phase.PRE])
+        finally:
+            fired.source.reset(before)
 
     def response(self, request: Request, response: Response, session: bytes = b"", scheme: str = "http") -> Respond:
         """Run the upstream's response through the response hooks.
@@ -73,6 +77,7 @@ class Chain:
         if not self._response:
             return Respond(response)
         flow = Flow.of(self.services, self.strict, request, scheme, request.url)
+        before = fired.source.set(self._source)
         try:
             if session:
                 flow.show(shown(session), "")
@@ -82,6 +87,7 @@ class Chain:
             return after_failure(TYPES[Phase.RESPONSE])
         finally:
             flow.drop()
+            fired.source.reset(before)
 
     # ---- The order
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tykbridge import _bridge
+from tykbridge import _bridge, fired
 from tykbridge.counters import Counters, MemoryCounters
 from tykbridge.policies import Policy
 from tykbridge.stores import Store
@@ -25,18 +25,25 @@ class Mode(enum.StrEnum):
 
 
 class EventSink(Protocol):
-    """Gets the events of chains. May be called from any thread."""
+    """Gets the events of chains, and those that plugins fire in their hooks. May be called from any thread."""
 
     def fire(self, event: str, api_id: str, org_id: str, meta: Mapping[str, str]) -> None:
-        """Take an event: its name, the API that it happened in, and its Meta as upstream writes it."""
+        """Take an event: its name, the API that it happened in, and its Meta as upstream writes it.
+
+        The Meta of an event that a plugin fired is a `fired.PluginMeta`; its payload is "Message".
+        """
 
 
 class HostEvents:
-    """Hands events to the host, as those that plugins fire."""
+    """Hands events to the host's TykTriggerEvent."""
 
     def fire(self, event: str, api_id: str, org_id: str, meta: Mapping[str, str]) -> None:
-        """Call TykTriggerEvent; the payload is the Meta as JSON."""
-        _bridge.trigger_event(event, json.dumps({**meta, "APIID": api_id, "OrgID": org_id}))
+        """Hand over what a plugin fired as it gave it, and a chain's own event with Meta and ids as JSON."""
+        if isinstance(meta, fired.PluginMeta):
+            payload = meta["Message"]
+        else:
+            payload = json.dumps({**meta, "APIID": api_id, "OrgID": org_id})
+        _bridge.trigger_event(event, payload)
 
 
 @dataclass(frozen=True, kw_only=True)

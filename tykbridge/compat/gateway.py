@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tykbridge import _bridge
+from tykbridge import _bridge, fired
 
 __all__ = ["TykGateway"]
 
@@ -46,7 +46,7 @@ class TykGateway:
     @staticmethod
     def trigger_event(name: str, payload: str) -> None:
         """Fires an event; `payload` becomes its message."""
-        _bridge.trigger_event(_text("name", name), _text("payload", payload))
+        fired.fire(_text("name", name), _text("payload", payload))
 
 
 def _text(name: str, value: object) -> str:
