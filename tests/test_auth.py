@@ -225,6 +225,15 @@ def test_extractors_session_is_no_key():
     assert refusal(ask(plain, name.removeprefix("apikey-")))[0] == 403
 
 
+def test_token_as_a_variable_is_the_plugins_not_the_extractors_id():
+    config = {"header_name": "Authorization"}
+    extractor = {"extract_from": "header", "extract_with": "value", "extractor_config": config}
+    hooks = {"auth_check": "allow_cached", "post": ["context_variables"]}
+    bridge, _ = start(definition(hooks=hooks, section={"id_extractor": extractor}, enable_context_vars=True))
+    for _ in range(2):  # by the plugin, then out of the store
+        assert dict(ask(bridge, "value").request.headers)["X-Context"] == "/|any||"
+
+
 class Broken:
     """A store, or counters, of which some operations fail."""
 

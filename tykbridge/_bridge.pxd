@@ -310,7 +310,7 @@ cdef class Exchange:
     cdef tykb_headers set  # of the frame's memory
     cdef readonly Py_ssize_t at
     cdef Frame opened(self)
-    cpdef int run(self, tuple hooks, Py_ssize_t first=*) except -1
+    cpdef int run(self, tuple hooks, Py_ssize_t first=*, bint move=*) except -1
     cpdef bytes header(self, str name)
     cpdef bytes changes(self)
     cpdef show_session(self, bytes session, bytes metadata)

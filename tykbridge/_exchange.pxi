@@ -93,10 +93,10 @@ cdef class Exchange:
             raise ValueError("the exchange is closed")
         return <Frame>self.frame
 
-    cpdef int run(self, tuple hooks, Py_ssize_t first=0) except -1:
+    cpdef int run(self, tuple hooks, Py_ssize_t first=0, bint move=True) except -1:
         """Calls hooks, (bundle, name) each, from the first-th on, until one changes more than headers of the request.
 
-        Headers that a hook sets are put where the next one sees them; `headers` has them. Returns what the last hook
+        With `move`, headers that a hook sets are put where the next one sees them; `headers` has them. Returns what the last hook
         called, the `at`-th, changed besides: 0 when all are through, otherwise the sum of EDITED_*, in which what was
         changed before may be, too.
         """
@@ -131,7 +131,7 @@ cdef class Exchange:
                 continue
             taken = 0
             # A view that somebody keeps must not see it when headers move.
-            if frame.request.message.node != NULL and self.view is None and not is_kept(frame):
+            if move and frame.request.message.node != NULL and self.view is None and not is_kept(frame):
                 taken = tykb_headers_take(frame.request.message.node, before, &self.set)
             if taken < 0:
                 failed(taken, REQUEST.name)

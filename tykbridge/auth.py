@@ -68,6 +68,13 @@ class Identity:
             or sessions.has_paths(session, api_id)
         )
 
+    @property
+    def token(self) -> str:
+        """What the client showed, or its plugin gave for it: an ID extractor's session is stored under another key."""
+        if self.session.origin is Origin.EXTRACTOR:
+            return str(self.session.metadata.get("token", ""))
+        return self.key
+
 
 class Refused(Exception):
     """The request ends here: `denied` says with what, the text says why, for the log ("" for what is no fault)."""

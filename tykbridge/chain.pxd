@@ -18,6 +18,7 @@ cdef class Chain:
     cdef object _counters
     cdef object _source
     cdef bint _keyless
+    cdef bint _has_variables
     cdef bint _strip
     cdef Authentication _auth
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote, unquote_plus
 from tykbridge import auth, fired
 from tykbridge import session as sessions
 from tykbridge.auth import Authentication, Identity, Refused
+from tykbridge.context_variables import ContextVariables
 from tykbridge.definition import Definition, Hook, Phase
 from tykbridge.flow import TYPES, Flow, runs, shown, step
 from tykbridge.limits import count
@@ -40,7 +41,7 @@ class Chain:
         self._pre, self._post = runs(steps[Phase.PRE]), runs(steps[Phase.POST])
         self._post_key_auth, self._response = runs(steps[Phase.POST_KEY_AUTH]), steps[Phase.RESPONSE]
         self._auth_check = runs(steps[Phase.AUTH_CHECK])
-        self._keyless = definition.auth.keyless
+        self._keyless, self._has_variables = definition.auth.keyless, definition.context_vars
         self._strip = definition.auth.strip and definition.auth.token is not None
         self._source = fired.Source(services.events, definition.api_id, definition.org_id, services.log)
         self._auth = Authentication(definition, services.sessions, services.policies, services.clock, services.log)
@@ -93,6 +94,8 @@ class Chain:
 
     def _run(self, flow: Flow) -> bytes | Respond:
         session = b""
+        if self._has_variables:
+            flow.variables = ContextVariables(flow.request)
         if self._pre and (end := flow.run(self._pre)) is not None:
             return self._ended(flow, end)
         if not self._keyless:
@@ -116,6 +119,8 @@ class Chain:
             return found
         identity = found
         flow.show(identity.shown, identity.key)
+        if flow.variables is not None:
+            flow.variables.token = identity.token
         if self._post_key_auth and (end := flow.run(self._post_key_auth)) is not None:
             return end
         if self._strip:

@@ -36,6 +36,7 @@ cdef class Flow:
     cdef readonly object reply
     cdef readonly bint failed
     cdef public object response
+    cdef public object variables
 
     @cython.locals(run=Run, exchange=Exchange, at=Py_ssize_t, edits=int)
     cpdef run(self, tuple together)

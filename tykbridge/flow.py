@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tykbridge import _bridge, messages
 from tykbridge._bridge import Exchange, part, quota_message
+from tykbridge.context_variables import ContextVariables
 from tykbridge.definition import Bundle, Definition, Hook, OnFailure, Phase
 from tykbridge.errors import BridgeError, HookError
 from tykbridge.outcome import (
@@ -20,6 +21,7 @@ from tykbridge.outcome import (
     after_failure,
     after_request,
     after_response,
+    faulty,
     refused,
     request_of,
     with_headers,
@@ -152,6 +154,7 @@ class Flow:
         reply: what auth_check left.
         failed: a hook failed, or may not do what it did.
         response: the response, in the response phase.
+        variables: what hooks may name in headers and urls, where the API has that on.
     """
 
     def __init__(self, services: Services, strict: bool, wire: bytes = b"") -> None:
@@ -173,6 +176,7 @@ class Flow:
         self.reply: Any = None
         self.failed = False
         self.response: Response | None = None
+        self.variables: ContextVariables | None = None
 
     @classmethod
     def of(cls, services: Services, strict: bool, request: Request, scheme: str, request_uri: str) -> Flow:
@@ -270,7 +274,7 @@ class Flow:
             while at < len(run.keys):
                 try:
                     exchange = self.prepare(run)
-                    if not (edits := exchange.run(run.keys, at)):
+                    if not (edits := exchange.run(run.keys, at, self.variables is None)):
                         break
                     at = exchange.at
                 except Exception as error:
@@ -314,6 +318,8 @@ class Flow:
             return after_response(self.response, _Sent(hook, request, before), reply)
         if not edits & _REQUEST and hook.hook_type != CUSTOM_KEY_CHECK:
             return None
+        if self.variables is not None and (fault := self.variables.fill(reply.request, request.url)):
+            return faulty(hook.name, fault)
         outcome = after_request(request, _Sent(hook, _SentRequest(request, hook.readable)), reply)
         if isinstance(outcome, Respond):
             return outcome

@@ -119,7 +119,7 @@ def after_request(request: Request, sent: Object, reply: Object) -> Outcome:
             return refused(403, KEY_NOT_AUTHORISED, event=AUTH_FAILURE)
         return Continue(_edited(request, sent.request, reply.request))
     except _FaultError as fault:
-        return _faulty(sent.hook_name, fault)
+        return faulty(sent.hook_name, fault)
 
 
 def after_response(response: Response, sent: Object, reply: Object) -> Respond:
@@ -135,7 +135,7 @@ def after_response(response: Response, sent: Object, reply: Object) -> Respond:
             return Respond(Response(status, headers, body))  # it has the length of a body that is not there
         return Respond(_framed_response(status, headers, body))
     except _FaultError as fault:
-        return _faulty(sent.hook_name, fault)
+        return faulty(sent.hook_name, fault)
 
 
 def after_failure(hook_type: int) -> Respond:
@@ -177,7 +177,8 @@ def refused(code: int, text: str, headers: Headers = (), event: str = "") -> Res
     return Respond(_framed_response(code, headers, body), event)
 
 
-def _faulty(hook_name: str, fault: _FaultError) -> Respond:
+def faulty(hook_name: str, fault: object) -> Respond:
+    """Fail a request for what a hook wrote; `fault` says what, in words that follow the hook's name."""
     words = f'hook "{hook_name}" {fault}'
     return replace(refused(500, f"{MIDDLEWARE_ERROR}: {words}"), fault=words)
 

@@ -172,6 +172,20 @@ def same_session(request, session, spec):
     return request, session
 
 
+@Hook
+def context_variables(request, session, spec):
+    names = ("path", "token", "headers_Accept", "none")
+    request.add_header("X-Context", "|".join(f"$tyk_context.{name}" for name in names))
+    request.object.url = "/to?all=$tyk_context.request_data"
+    return request, session
+
+
+@Hook
+def context_in_header(request, session, spec):
+    request.add_header("X-Context", "$tyk_context.request_data")
+    return request, session
+
+
 # ---- Overrides
 
 
