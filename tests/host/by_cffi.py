@@ -65,12 +65,12 @@ class CffiHost(Calls):
         flags = 1 if delta else 0
         return self._cleared(self._c.tykb_dispatch(message[0], flags, out), out)
 
-    def load_configuration(self, source, strict=False, policies=None):
-        text, path = _text(source), _text(policies) if policies is not None else FFI.NULL
+    def load_configuration(self, source, strict=False, policies=None, middleware_path=None):
+        # Held here: the struct only points to them.
+        given = {"source": source, "policies": policies, "middleware_path": middleware_path}
+        texts = {name: _text(text) for name, text in given.items() if text is not None}
         size = FFI.sizeof("struct tykb_configuration")
-        wanted = FFI.new(
-            "struct tykb_configuration *", {"size": size, "flags": int(strict), "source": text, "policies": path}
-        )
+        wanted = FFI.new("struct tykb_configuration *", {"size": size, "flags": int(strict), **texts})
         out = _out()
         return self._cleared(self._c.tykb_load_configuration(wanted, out), out)
 

@@ -108,10 +108,10 @@ class CtypesHost(Calls):
         out = Message()
         return self._cleared(self._c.tykb_dispatch(_message(sent), int(delta), out), out)
 
-    def load_configuration(self, source, strict=False, policies=None):
+    def load_configuration(self, source, strict=False, policies=None, middleware_path=None):
         out = Message()
-        path = policies.encode() if policies is not None else None
-        wanted = Configuration(ctypes.sizeof(Configuration), int(strict), source.encode(), None, path)
+        paths = [path if path is None else path.encode() for path in (middleware_path, policies)]
+        wanted = Configuration(ctypes.sizeof(Configuration), int(strict), source.encode(), *paths)
         return self._cleared(self._c.tykb_load_configuration(wanted, out), out)
 
     def run_request(self, sent):

@@ -58,7 +58,9 @@ class Calls(ABC):
         """tykb_dispatch; the reply is freed with tykb_message_clear()."""
 
     @abstractmethod
-    def load_configuration(self, source: str, strict: bool = False, policies: str | None = None) -> Reply:
+    def load_configuration(
+        self, source: str, strict: bool = False, policies: str | None = None, middleware_path: str | None = None
+    ) -> Reply:
         """tykb_load_configuration."""
 
     @abstractmethod
