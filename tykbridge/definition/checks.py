@@ -51,11 +51,9 @@ CLASSIC_KEYS = HookKeys("name", "timeout_ms", "on_failure")
 OAS_KEYS = HookKeys("functionName", "timeoutMs", "onFailure")
 
 
-class HookDraft(msgspec.Struct, kw_only=True):
-    """A hook as written, its types checked and nothing else."""
+class HookDraft(msgspec.Struct, frozen=True):
+    """A hook as written, its types checked and nothing else. The keys are those of the classic form."""
 
-    phase: Phase
-    where: str
     name: str = ""
     path: str = ""
     code: str = ""
@@ -76,6 +74,8 @@ def driver(report: Report, where: str, name: str) -> Driver | None:
 
 def hook(
     report: Report,
+    phase: Phase,
+    where: str,
     draft: HookDraft,
     keys: HookKeys,
     default: Driver | None,
@@ -84,7 +84,6 @@ def hook(
     in_bundle: bool,
 ) -> Hook:
     """Check one hook. Without any driver, the suffix of its path says it; in a bundle the manifest may."""
-    where = draft.where
     if not draft.name and not draft.disabled:
         report.problem(key(where, keys.name), "a string, the name of the hook's function", "none")
     elif not draft.name.isprintable():
@@ -103,7 +102,7 @@ def hook(
     failure = OnFailure.CLOSED
     if draft.on_failure is not None and report.choice(key(where, keys.on_failure), draft.on_failure, OnFailure):
         failure = OnFailure(draft.on_failure)
-        if failure is OnFailure.OPEN and draft.phase is Phase.AUTH_CHECK:
+        if failure is OnFailure.OPEN and phase is Phase.AUTH_CHECK:
             report.problem(
                 key(where, keys.on_failure), '"closed": authentication that fails lets nobody through', '"open"'
             )
@@ -112,7 +111,7 @@ def hook(
     if code and draft.path:
         report.notice(where, f'the hook has code and a path: the code runs, "{draft.path}" only names it')
     return Hook(
-        phase=draft.phase,
+        phase=phase,
         name=draft.name,
         where=where,
         driver=language,

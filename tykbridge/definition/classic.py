@@ -26,18 +26,6 @@ from tykbridge.definition.model import (
 from tykbridge.definition.problems import Report, key
 
 
-class _Hook(msgspec.Struct, frozen=True):
-    name: str = ""
-    path: str = ""
-    code: str = ""
-    driver: str = ""
-    disabled: bool = False
-    require_session: bool = False
-    raw_body_only: bool = False
-    timeout_ms: int | None = None
-    on_failure: str | None = None
-
-
 class _Extractor(msgspec.Struct, frozen=True):
     disabled: bool = False
     extract_from: str = ""
@@ -46,12 +34,12 @@ class _Extractor(msgspec.Struct, frozen=True):
 
 
 class _Section(msgspec.Struct, frozen=True):
-    pre: list[_Hook] = []
-    auth_check: _Hook = _Hook()
-    post_key_auth: list[_Hook] = []
-    post: list[_Hook] = []
-    response: list[_Hook] = []
-    traffic_logs: _Hook = _Hook()
+    pre: list[checks.HookDraft] = []
+    auth_check: checks.HookDraft = checks.HookDraft()
+    post_key_auth: list[checks.HookDraft] = []
+    post: list[checks.HookDraft] = []
+    response: list[checks.HookDraft] = []
+    traffic_logs: checks.HookDraft = checks.HookDraft()
     driver: str = ""
     id_extractor: _Extractor = _Extractor()
 
@@ -247,11 +235,17 @@ def read_section(
             drafts = [(given, place)] if given.name or given.path or given.code else []
         else:
             drafts = [(item, f"{place}[{index}]") for index, item in enumerate(given)]
-        for item, path in drafts:
-            draft = checks.HookDraft(phase=phase, where=path, **msgspec.structs.asdict(item))
+        for draft, path in drafts:
             hooks.append(
                 checks.hook(
-                    report, draft, checks.CLASSIC_KEYS, default, capabilities, in_bundle=in_bundle or unknown_driver
+                    report,
+                    phase,
+                    path,
+                    draft,
+                    checks.CLASSIC_KEYS,
+                    default,
+                    capabilities,
+                    in_bundle=in_bundle or unknown_driver,
                 )
             )
     logs = raw.traffic_logs

@@ -271,9 +271,9 @@ def _section(report: Report, raw: _Extension, capabilities: Capabilities, bundle
     hooks = tuple(
         checks.hook(
             report,
+            phase,
+            where,
             checks.HookDraft(
-                phase=phase,
-                where=where,
                 name=plugin.function_name,
                 path=plugin.path,
                 code=plugin.code,
