@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from tests import hooks
+from tests.host.calls import OK
 from tests.host.fixtures import new_object
 from tykbridge import Bridge
 from tykbridge.compat.gateway import TykGateway as tyk
@@ -151,8 +152,22 @@ def test_a_chain_inside_of_a_hook(start):
     assert [item[:2] for item in other] == [("Inner", "inner")]
 
 
+def test_a_plain_dispatch_inside_of_a_hook_belongs_to_its_api(start, host, bundle, monkeypatch):
+    monkeypatch.setattr(hooks, "hook", firing, raising=False)
+    sent = new_object(bundle(hooks.BUNDLE).name, "three").SerializeToString()
+
+    def hook(request, session, spec):
+        assert host.dispatch(sent).status == OK
+        return request, session
+
+    sink = Sink()
+    start(hook, "pre", events=sink).request(REQUEST)
+    assert sink == [("Request", "api", "org of api", meta("3"))]
+    assert host.events == []
+
+
 def test_threads_each_fire_for_their_own_api(start):
-    barrier = threading.Barrier(2)
+    barrier = threading.Barrier(2, timeout=60)
 
     def hook(request, session, spec):
         barrier.wait()  # both are inside of their chains

@@ -1,4 +1,4 @@
-"""What stands behind the hooks of tests/test_bypass.py: stores that fail, sessions of every kind, and who may pass.
+"""What stands behind the hooks of tests/test_bypass.py: what fails, sessions of every kind, and who may pass.
 
 `World` knows what was let through without asking the chain: auth hooks note down what they grant just before they
 return it, and stored sessions are judged here, by the JSON that lies in the store when the request comes.
@@ -71,7 +71,7 @@ class Call:
         deadline: seconds from now for which an ID extractor may use that session; 0: none.
         keys, ids: what was presented as a key and as an extractor's value, by the client or by a pre hook.
         granted: the session that the auth_check hook let in, as JSON; None: nobody.
-        broken: a store or the counters failed.
+        broken: the store, the counters or the extractor failed.
         tampered: a hook saw the session that another hook had no right to change.
         before: what was stored when the request came.
     """
@@ -90,7 +90,7 @@ class Call:
 
 
 class World:
-    """Store, counters and sink of one example; calls of the store and the counters fail at the given numbers."""
+    """Store, counters and sink of one example; what may fail does so at the given numbers of calls."""
 
     def __init__(self, failing=()):
         self.stored = {}
@@ -103,25 +103,25 @@ class World:
         call.before = dict(self.stored)
         self.call = call
 
-    def _may_fail(self):
+    def may_fail(self):
         self._calls += 1
         if self._calls in self._failing:
             self.call.broken = True
-            raise OSError("the store is gone")
+            raise OSError("gone")
 
     def get(self, key):
-        self._may_fail()
+        self.may_fail()
         return self.stored.get(key)
 
     def set(self, key, value, ttl=0):
-        self._may_fail()
+        self.may_fail()
         self.stored[key] = value
 
     def delete(self, key):
         return self.stored.pop(key, None) is not None
 
     def hit(self, key, limit, window):
-        self._may_fail()
+        self.may_fail()
         return self._counters.hit(key, limit, window)
 
     def reset(self, key):
