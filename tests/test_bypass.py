@@ -172,17 +172,21 @@ def ways_of(api, world):
 @pytest.fixture
 def world(monkeypatch):
     """Puts an example's world where the hooks look for it, and lets it fail extractors."""
-    extract = idextractor.CompiledExtractor.session_id
+    whole, xpath = idextractor._whole, idextractor._xpath
 
-    def session_id(self, request, org_id):
-        bypass.world.may_fail()
-        return extract(self, request, org_id)
+    def failing(find):
+        def found(value):
+            bypass.world.may_fail()
+            return find(value)
+
+        return found
 
     def start(made):
         bypass.world = made
         return made
 
-    monkeypatch.setattr(idextractor.CompiledExtractor, "session_id", session_id)
+    monkeypatch.setattr(idextractor, "_whole", failing(whole))
+    monkeypatch.setattr(idextractor, "_xpath", lambda expression: failing(xpath(expression)))
     yield start
     bypass.world = World()
 

@@ -125,16 +125,16 @@ class Authentication:
         if self._token_source is None:
             raise Refused(Denied(403, KEY_NOT_AUTHORISED, AUTH_FAILURE), "no method of authentication is on")
         token = self._token(flow, self._token_source)
-        return token if custom is None else self._choose([("custom_auth", custom), ("auth_token", token)])
+        return token if custom is None else self._choose(flow, [("custom_auth", custom), ("auth_token", token)])
 
-    def _choose(self, found: list[tuple[str, Identity]]) -> Identity:
+    def _choose(self, flow: Flow, found: list[tuple[str, Identity]]) -> Identity:
         """Choose whose session counts of those that passed, in their order."""
         chosen = next((item for item in reversed(found) if self._auth.base_identity in ("", item[0])), None)
         if chosen is None:
             raise Refused(Denied(403, KEY_NOT_AUTHORISED, AUTH_FAILURE), "no method of authentication ran")
         for item in found:  # what the chain checks of the chosen one holds for each
             if item is not chosen:
-                self._check_rights(item[1].session, request())
+                self._check_rights(item[1].session, flow.request)
         return chosen[1]
 
     def _check_rights(self, session: Session, request: Request) -> None:
