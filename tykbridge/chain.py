@@ -24,7 +24,11 @@ from tykbridge.session import Denied
 
 
 class Chain:
-    """One API: its hooks, and its authentication. Safe to use from any thread."""
+    """One API: its hooks, and its authentication. Safe to use from any thread.
+
+    Attributes:
+        steps: the hooks that run, by phase.
+    """
 
     def __init__(self, definition: Definition, bundle_of: Callable[[Hook], str], services: Services) -> None:
         """Put the hooks in order. `bundle_of` names the bundle under which a hook's code is loaded.
@@ -35,7 +39,7 @@ class Chain:
         self.services = services
         self._counters = services.counters
         self.strict = services.mode is Mode.STRICT
-        steps = {
+        self.steps = steps = {
             phase: tuple(step(definition, hook, bundle_of(hook)) for hook in definition.hooks(phase)) for phase in Phase
         }
         self._pre, self._post = runs(steps[Phase.PRE]), runs(steps[Phase.POST])

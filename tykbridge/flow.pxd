@@ -19,6 +19,7 @@ cdef class Shown:
 cdef class Flow:
     cdef object _services
     cdef bint _strict
+    cdef object _watch
     cdef bytes _sent
     cdef bytes _readable
     cdef bytes _raw
@@ -27,6 +28,7 @@ cdef class Flow:
     cdef str _scheme
     cdef str _request_uri
     cdef Exchange _exchange
+    cdef Py_ssize_t _at
     cdef Run _open
     cdef Shown _session
     cdef bytes _quota
@@ -38,8 +40,10 @@ cdef class Flow:
     cdef public object response
     cdef public object variables
 
-    @cython.locals(run=Run, exchange=Exchange, at=Py_ssize_t, edits=int)
+    @cython.locals(run=Run, edits=int)
     cpdef run(self, tuple together)
+    @cython.locals(exchange=Exchange)
+    cdef int _call(self, Run run) except -1
     cpdef Exchange prepare(self, Run run)
     cpdef show(self, Shown session, str key)
     cpdef bytes show_quota(self, long long remaining, long long renews)

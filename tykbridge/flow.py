@@ -159,7 +159,7 @@ class Flow:
 
     def __init__(self, services: Services, strict: bool, wire: bytes = b"") -> None:
         """Start with `wire`, the part of an Object that shows hooks a request without a body; or see `of`."""
-        self._services, self._strict = services, strict
+        self._services, self._strict, self._watch = services, strict, services.watch
         self._sent = wire
         # The request's part of a message, with and without the body as text; empty: to be made.
         self._readable = self._raw = wire
@@ -167,6 +167,7 @@ class Flow:
         self._request: Request | None = None
         self._scheme = self._request_uri = ""
         self._exchange: Exchange | None = None
+        self._at = 0  # of a run's hooks, the one that is called or was called last
         self._open: Run | None = None  # what the exchange's message was made for
         self._session: Shown | None = None
         self._quota = b""  # a SessionState with what is left of it, which comes behind the session
@@ -270,28 +271,35 @@ class Flow:
     def run(self, together: tuple[Run, ...]) -> Respond | None:
         """Call the hooks of a phase. None: the request goes on; otherwise the response that ends it."""
         for run in together:
-            at = 0
-            while at < len(run.keys):
+            self._at = 0
+            while self._at < len(run.keys):
                 try:
-                    exchange = self.prepare(run)
-                    if not (edits := exchange.run(run.keys, at, self.variables is None)):
-                        break
-                    at = exchange.at
+                    edits = self._call(run)
                 except Exception as error:
-                    at = at if self._exchange is None else self._exchange.at
-                    end = self._fail(run.steps[at], error)
+                    end = self._fail(run.steps[self._at], error)
                 else:
-                    end = self._apply(run.steps[at], edits)
+                    end = self._apply(run.steps[self._at], edits) if edits else None
                 if end is not None:
                     return end
-                at += 1
+                self._at += 1
         return None
+
+    def _call(self, run: Run) -> int:
+        """Call the `_at`-th hook and those after it, up to one that changes something; gives what it changed."""
+        exchange = self.prepare(run)
+        if self._watch is not None:
+            return self._watch(run.steps[self._at], exchange)
+        try:
+            return exchange.run(run.keys, self._at, self.variables is None)
+        finally:
+            self._at = exchange.at
 
     def check(self, run: Run) -> Respond | None:
         """Call an auth_check hook; `reply` has what it left."""
         self.show(EMPTY_SESSION, "")
+        self._at = 0
         try:
-            edits = self.prepare(run).run(run.keys)
+            edits = self._call(run)
         except Exception as error:
             return self._fail(run.steps[0], error)
         return self._apply(run.steps[0], edits)

@@ -6,13 +6,20 @@ import enum
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from tykbridge import _bridge, fired
 from tykbridge.counters import Counters, MemoryCounters
 from tykbridge.policies import Policy
 from tykbridge.stores import Store
 from tykbridge.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from tykbridge.flow import Step
+
+Watch: TypeAlias = Callable[["Step", _bridge.Exchange], int]
+"""Runs a hook in place of `exchange.run((step.key,))`, whose result or exception is its own: who looks on sees the message
+before and after."""
 
 
 class Mode(enum.StrEnum):
@@ -58,6 +65,7 @@ class Services:
         clock: unix seconds.
         mode: what becomes of a session that a hook may not change.
         log: writes a line: words, and debug, info, warning or error.
+        watch: looks on while hooks run; None, the default, costs nothing.
     """
 
     sessions: Store = field(default_factory=MemoryStore)
@@ -67,3 +75,4 @@ class Services:
     clock: Callable[[], float] = _bridge.unix_time
     mode: Mode = Mode.COMPATIBLE
     log: Callable[[str, str], None] = _bridge.log
+    watch: Watch | None = None
