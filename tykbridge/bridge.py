@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Mapping
@@ -21,11 +20,14 @@ from tykbridge.definition import (
     Definition,
     DefinitionError,
     Hook,
+    Need,
     Notice,
     Phase,
+    Problem,
     Reading,
     read_file,
     read_folder,
+    read_manifest,
     read_text,
     with_manifests,
 )
@@ -34,6 +36,31 @@ from tykbridge.outcome import Outcome, Request, Respond, Response
 from tykbridge.services import Services
 
 _CAPABILITIES = Capabilities(bundles=True)  # those that are on this machine; `_bundled` asks for a download of others
+_BUNDLES_AT = {
+    "classic": "$.custom_middleware_bundle",
+    "oas": "$.x-tyk-api-gateway.middleware.global.pluginConfig.bundle.path",
+}
+
+
+@dataclass(frozen=True)
+class HookProblem:
+    """A hook whose code cannot be used.
+
+    Attributes:
+        file: the file that asks for the hook.
+        path: JSON path of the hook there.
+        text: what is wrong.
+        place: "file:line" in the plugin's code, "" where there is none.
+    """
+
+    file: str
+    path: str
+    text: str
+    place: str = ""
+
+    def __str__(self) -> str:
+        """One line, for the log."""
+        return f"{self.file}: {self.path}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -44,11 +71,15 @@ class NotLoaded:
         file: its file.
         reason: "refused: ..." with every problem, "not loaded: needs ...", or "not loaded: inactive".
         kept: an earlier version of the API goes on running.
+        problems: why it is refused.
+        needs: what it waits for.
     """
 
     file: str
     reason: str
     kept: bool = False
+    problems: tuple[Problem | HookProblem, ...] = ()
+    needs: tuple[Need, ...] = ()
 
     def __str__(self) -> str:
         """One line or more, for the log."""
@@ -120,22 +151,24 @@ class Bridge:
         with self._lock:
             before = self._state
             apis: dict[str, _Api] = {}
-            refused: list[tuple[Reading, str]] = []
+            refused: list[tuple[Reading, _NotLoadedError]] = []
             notices: list[Notice] = []
             for reading in catalog.readings:
                 notices += reading.notices
                 try:
                     api = self._build(_bundled(reading, loader), loader)
                 except _NotLoadedError as error:
-                    refused.append((reading, str(error)))
+                    refused.append((reading, error))
                 else:
                     apis[api.definition.api_id] = api
-            not_loaded = [NotLoaded(str(problem.file), str(problem)) for problem in _folder_problems(catalog)]
-            for reading, reason in refused:
+            not_loaded = [
+                NotLoaded(problem.file, str(problem), problems=(problem,)) for problem in _folder_problems(catalog)
+            ]
+            for reading, error in refused:
                 kept = None if _is_inactive(reading) else _earlier(before, reading, apis)
                 if kept is not None:
                     apis[kept.definition.api_id] = kept
-                not_loaded.append(NotLoaded(reading.file, reason, kept is not None))
+                not_loaded.append(NotLoaded(reading.file, str(error), kept is not None, error.problems, error.needs))
             self._state = _State(apis, _routes(apis))
         for item in not_loaded:
             self.services.log(str(item), "error")
@@ -143,19 +176,27 @@ class Bridge:
 
     def _build(self, reading: Reading, loader: Loader) -> _Api:
         if reading.problems:
-            raise _NotLoadedError("refused: " + "; ".join(str(problem) for problem in reading.problems))
+            raise _refused(*reading.problems)
         if not reading.loadable:
-            raise _NotLoadedError(reading.verdict)
+            raise _NotLoadedError(reading.verdict, needs=reading.needs)
         definition = reading.require()
+        codes: dict[Hook, Code] = {}
+        problems: dict[str, HookProblem] = {}  # by their text: what breaks a file is told once, not for each hook in it
+        for hook in (hook for phase in Phase for hook in definition.hooks(phase)):
+            try:
+                codes[hook] = loader.load(definition, hook)
+            except LoadError as error:
+                problem = HookProblem(definition.file, hook.where, error.detail, error.place)
+                problems.setdefault(problem.text, problem)
+        if problems:
+            raise _refused(*problems.values())
+        where = definition.section.extractor.where if definition.section.extractor else "$"
         try:
-            hooks = [hook for phase in Phase for hook in definition.hooks(phase)]
-            return _Api(definition, {hook: loader.load(definition, hook) for hook in hooks}, self.services)
-        except LoadError as error:
-            raise _NotLoadedError(f"refused: {error}") from error
+            return _Api(definition, codes, self.services)
         except idextractor.ConfigError as error:
-            raise _NotLoadedError(f"refused: the ID extractor: {error}") from error
+            raise _refused(HookProblem(definition.file, where, f"the ID extractor: {error}")) from error
         except regex.MissingEngineError as error:
-            raise _NotLoadedError(f"not loaded: needs {error}") from error
+            raise _needed(Need(path=where, what=str(error))) from error
 
     @property
     def apis(self) -> tuple[str, ...]:
@@ -239,6 +280,20 @@ class Bridge:
 class _NotLoadedError(Exception):
     """Why an API does not run."""
 
+    def __init__(
+        self, words: str, problems: tuple[Problem | HookProblem, ...] = (), needs: tuple[Need, ...] = ()
+    ) -> None:
+        super().__init__(words)
+        self.problems, self.needs = problems, needs
+
+
+def _refused(*problems: Problem | HookProblem) -> _NotLoadedError:
+    return _NotLoadedError("refused: " + "; ".join(map(str, problems)), problems=problems)
+
+
+def _needed(need: Need) -> _NotLoadedError:
+    return _NotLoadedError(f"not loaded: needs {need}", needs=(need,))
+
 
 def _read(source: str | os.PathLike[str]) -> Catalog:
     if isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{"):
@@ -263,23 +318,18 @@ def _bundled(reading: Reading, loader: Loader) -> Reading:
     if not reading.loadable or not reading.require().bundles:
         return reading
     manifests: list[tuple[Bundle, dict[str, Any]]] = []
+    files: dict[str, str] = {}
     for bundle in reading.require().bundles:
         try:
             file = os.path.join(loader.folder_of(bundle), manifest.FILE_NAME)
         except NotFoundError as error:
-            raise _NotLoadedError(f"not loaded: needs {error}") from error
+            raise _needed(Need(path=_BUNDLES_AT[reading.require().form], what=str(error))) from error
         try:
-            with open(file, "rb") as stream:
-                tree = json.load(stream)
-        except (OSError, ValueError, RecursionError) as error:
-            raise _NotLoadedError(f"refused: {file} cannot be read: {error}") from error
-        if not isinstance(tree, dict):
-            raise _NotLoadedError(f"refused: {file} is no JSON object")
-        manifests.append((bundle, tree))
-    try:
-        return with_manifests(reading, manifests, _CAPABILITIES)
-    except DefinitionError as error:
-        raise _NotLoadedError(f"refused: {error}") from error
+            manifests.append((bundle, read_manifest(file)))
+        except DefinitionError as error:
+            raise _refused(*error.problems) from error
+        files[bundle.name] = file
+    return with_manifests(reading, manifests, _CAPABILITIES, files)
 
 
 def _is_inactive(reading: Reading) -> bool:

@@ -57,7 +57,8 @@ class Loader:
             code = self._code(definition, hook)
             registry.check_hook(code.bundle, hook.name)
         except BridgeError as error:
-            raise LoadError(f"{definition.file}: {hook.where}: {error}") from error
+            place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
+            raise LoadError(f"{definition.file}: {hook.where}: {error}", place=place, detail=detail) from error
         return code
 
     def folder_of(self, bundle: Bundle) -> str:

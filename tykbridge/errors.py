@@ -40,9 +40,19 @@ class HookError(BridgeError):
 
 
 class LoadError(BridgeError):
-    """A bundle could not be loaded."""
+    """A bundle could not be loaded.
+
+    Attributes:
+        place: "file:line" in the plugin's code that is to blame, "" where there is none.
+        detail: the words without the bundle's name.
+    """
 
     status = -9  # TYKB_E_LOAD
+
+    def __init__(self, words: str = "", *, place: str = "", detail: str = "") -> None:
+        super().__init__(words)
+        self.place = place
+        self.detail = detail or words
 
 
 def of(status: int, words: str) -> BridgeError:

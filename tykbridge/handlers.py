@@ -32,6 +32,7 @@ class Marker:
         arity: how many positional parameters it takes.
         is_event: marked by @Event rather than by a hook decorator.
         place: where it is defined: "/path/file.py:12".
+        decorator: what marks it: "Hook", "Pre" ... "Event".
     """
 
     name: str
@@ -39,6 +40,7 @@ class Marker:
     arity: int
     is_event: bool
     place: str
+    decorator: str = "Hook"
 
 
 def read(module: ModuleType) -> list[Marker]:
@@ -67,7 +69,8 @@ def is_text(name: str) -> bool:
 
 def _check(name: str, marked: Marked[..., Any]) -> Marker:
     if type(name) is not str or not is_text(name):  # put into globals() by hand
-        raise LoadError(f"{place(marked)}: {name!a} cannot be a hook's or handler's name: no message can hold it")
+        where = place(marked)
+        raise LoadError(f"{where}: {name!a} cannot be a hook's or handler's name: no message can hold it", place=where)
     is_event = isinstance(marked, Event)
     kind, forms = ("event handler", EVENT_FORMS) if is_event else ("hook", HOOK_FORMS)
     function: Callable[..., Any] = marked
@@ -76,13 +79,16 @@ def _check(name: str, marked: Marked[..., Any]) -> Marker:
     where = place(function)
     right = " or ".join(f"def {name}{form}" for form in forms.values())
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise LoadError(f'{where}: the {kind} "{name}" is async, but is called by a gateway that cannot await: {right}')
+        words = f'{where}: the {kind} "{name}" is async, but is called by a gateway that cannot await: {right}'
+        raise LoadError(words, place=where)
     if inspect.isgeneratorfunction(function):
-        raise LoadError(f'{where}: the {kind} "{name}" is a generator, but its result is needed at once: {right}')
+        words = f'{where}: the {kind} "{name}" is a generator, but its result is needed at once: {right}'
+        raise LoadError(words, place=where)
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
-        raise LoadError(f'{where}: the parameters of the {kind} "{name}" cannot be read: {error}') from error
+        words = f'{where}: the parameters of the {kind} "{name}" cannot be read: {error}'
+        raise LoadError(words, place=where) from error
     kinds = [parameter.kind for parameter in parameters]
     arity = sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)
     missing = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
@@ -92,5 +98,5 @@ def _check(name: str, marked: Marked[..., Any]) -> Marker:
             found += " and *, which says nothing about the form"
         if missing:
             found += f" and needs the keyword {missing[0]}, which no gateway gives"
-        raise LoadError(f'{where}: the {kind} "{name}" {found}; write {right}')
-    return Marker(name, function, arity, is_event, where)
+        raise LoadError(f'{where}: the {kind} "{name}" {found}; write {right}', place=where)
+    return Marker(name, function, arity, is_event, where, type(marked).__name__)

@@ -268,6 +268,11 @@ class Registry:
         if version is None or hook not in version.bundle.hooks:
             raise self.missing(bundle, hook)
 
+    def hooks_of(self, bundle: str) -> Mapping[str, handlers.Marker]:
+        """Returns the hooks of a bundle in use, by name; none of one that is not."""
+        version = self._state.versions.get(bundle)
+        return version.bundle.hooks if version is not None else {}
+
     def root_of(self, bundle: str) -> str | None:
         """Returns the folder of a bundle in use."""
         version = self._state.versions.get(bundle)

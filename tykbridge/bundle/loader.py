@@ -77,7 +77,7 @@ def load(path: str, name: str, entry: str = "") -> Bundle:
         entries = [root / entry] if entry else _entries(root, described)
         namespace = Namespace(name, str(root))
     except LoadError as error:
-        raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
+        raise LoadError(f'bundle "{name}" cannot be loaded: {error}', place=error.place, detail=error.detail) from error
     except OSError as error:
         raise LoadError(f'bundle "{name}" cannot be loaded: {root} cannot be read: {error}') from error
     namespace.open()
@@ -97,7 +97,10 @@ def load(path: str, name: str, entry: str = "") -> Bundle:
         return bundle
     except BaseException as error:  # SystemExit and KeyboardInterrupt as well: a bundle cannot end its host
         namespace.close()
-        raise LoadError(f'bundle "{name}" cannot be loaded: {_words(error, str(root))}') from error
+        line = failures.line(error, str(root))
+        place = error.place if line is None and isinstance(error, LoadError) else line or ""
+        detail = _words(error, line)
+        raise LoadError(f'bundle "{name}" cannot be loaded: {detail}', place=place, detail=detail) from error
     finally:
         _loading.name = None
 
@@ -154,9 +157,8 @@ def _check_manifest(described: Manifest, bundle: Bundle, entries: list[pathlib.P
         raise LoadError(f'{described.file}: {hook.path} names the hook "{hook.name}", but {what}')
 
 
-def _words(error: BaseException, root: str) -> str:
+def _words(error: BaseException, line: str | None) -> str:
     """Says where in the bundle an error came from, and what it is."""
-    line = failures.line(error, root)
     if line is None:  # a check's words need no type
         return str(error) if isinstance(error, LoadError) else failures.what(error)
     return f"{line}: {failures.what(error)}"

@@ -63,7 +63,8 @@ def read(file: pathlib.Path) -> Manifest:
     except OSError as error:
         raise LoadError(f"{file}: cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
-        raise LoadError(f"{file}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
+        place = f"{file}:{error.lineno}"
+        raise LoadError(f"{place}: not JSON: {error.msg} (column {error.colno})", place=place) from error
     except (ValueError, RecursionError) as error:  # not UTF-8, or a number of thousands of digits
         raise LoadError(f"{file}: not JSON: {error}") from error
     reader = _Reader(file)

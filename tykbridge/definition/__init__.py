@@ -24,6 +24,7 @@ from tykbridge.definition.reading import (
     Reading,
     read_file,
     read_folder,
+    read_manifest,
     read_text,
     with_manifests,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "VirtualEndpoint",
     "read_file",
     "read_folder",
+    "read_manifest",
     "read_text",
     "with_manifests",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -94,14 +94,9 @@ def read_text(text: bytes | str, file: str = TEXT, capabilities: Capabilities = 
 def read_file(path: str | os.PathLike[str], capabilities: Capabilities = DEFAULT) -> Reading:
     """Read one definition out of a file. A file that cannot be read is a problem as well, never an exception."""
     file = os.fspath(path)
-    try:
-        with open(file, "rb") as stream:
-            text = stream.read(tree.MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        report = Report(file)
-        report.problem("$", "a file that can be read", str(getattr(error, "strerror", None) or error))
-        return _finish(report)
-    return read_text(text, file, capabilities)
+    report = Report(file)
+    text = _bytes_of(file, report)
+    return _finish(report) if text is None else read_text(text, file, capabilities)
 
 
 def read_folder(path: str | os.PathLike[str], capabilities: Capabilities = DEFAULT) -> Catalog:
@@ -121,13 +116,31 @@ def read_folder(path: str | os.PathLike[str], capabilities: Capabilities = DEFAU
     return _settle(_companions(readings))
 
 
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a bundle's manifest.json, for `with_manifests`, which checks what it says.
+
+    Raises `DefinitionError`: it cannot be read, or is no JSON object.
+    """
+    file = os.fspath(path)
+    report = Report(file)
+    text = _bytes_of(file, report)
+    document = None if text is None else tree.parse(text, report, "the manifest")
+    if document is None:
+        raise DefinitionError(report.problems)
+    return document
+
+
 def with_manifests(
-    reading: Reading, manifests: Iterable[tuple[Bundle, dict[str, Any]]], capabilities: Capabilities = DEFAULT
+    reading: Reading,
+    manifests: Iterable[tuple[Bundle, dict[str, Any]]],
+    capabilities: Capabilities = DEFAULT,
+    files: Mapping[str, str] | None = None,
 ) -> Reading:
     """Put the hooks of the bundles' manifests in the place of the definition's own.
 
     `manifests` holds the API's bundles in its order, each with the JSON object of its manifest. Lists are put one after
-    the other; auth_check and the ID extractor may come from one bundle only.
+    the other; auth_check and the ID extractor may come from one bundle only. `files` has the manifests' paths, by the
+    bundles' names, for messages.
     """
     definition = reading.require()
     hooks: list[Hook] = []
@@ -135,7 +148,7 @@ def with_manifests(
     owner = {"auth_check": "", "id_extractor": ""}
     reports: list[Report] = []
     for bundle, manifest in manifests:
-        report = Report(f"{bundle.name}/manifest.json")
+        report = Report((files or {}).get(bundle.name) or f"{bundle.name}/manifest.json")
         section = classic.read_section(report, manifest.get("custom_middleware"), "$.custom_middleware", capabilities)
         checks.needs(report, section, (), "", capabilities)
         has_check = any(hook.phase is Phase.AUTH_CHECK and not hook.disabled for hook in section.hooks)
@@ -159,6 +172,15 @@ def with_manifests(
         notices=reading.notices + tuple(notice for report in reports for notice in report.notices),
         needs=reading.needs + tuple(need for report in reports for need in report.needs),
     )
+
+
+def _bytes_of(file: str, report: Report) -> bytes | None:
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(tree.MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        report.problem("$", "a file that can be read", str(getattr(error, "strerror", None) or error))
+        return None
 
 
 def _read(report: Report, document: dict[str, Any], capabilities: Capabilities) -> Reading:
