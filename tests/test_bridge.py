@@ -5,11 +5,12 @@ import gc
 import hashlib
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
-from tykbridge import Bridge
-from tykbridge.errors import LoadError, NotFoundError
+from tykbridge import Bridge, _bridge
+from tykbridge.errors import HookError, LoadError, NotFoundError
 from tykbridge.outcome import Continue, Request
 from tykbridge.services import Services
 
@@ -211,3 +212,52 @@ def test_module_code_cannot_load_a_configuration(bridge, tmp_path):
     loaded = bridge.load(json.dumps(api()))
     assert "cannot be done by the bundle" in loaded.not_loaded[0].reason
     assert issubclass(LoadError, Exception)
+
+
+def test_who_looks_on_sees_every_hook_before_and_after(tmp_path, log):
+    seen = []
+
+    def watch(step, exchange):
+        before = exchange.object.SerializeToString()
+        try:
+            edits = exchange.run(*step.key)
+        except HookError as error:
+            seen.append((step.name, str(error)))
+            raise
+        after = _bridge.message("Object", exchange.object.SerializeToString())
+        assert not _bridge.message("Object", before).request.set_headers
+        seen.append((step.name, dict(after.request.set_headers.items())))
+        return edits
+
+    put(tmp_path, "plugin.py", HOOK.format("1") + "@Hook\ndef fails(request, session, spec):\n    raise ValueError\n")
+    pre = [{"name": name, "path": "plugin.py"} for name in ("mark", "mark", "fails", "mark")]
+    definition = put(tmp_path, "api.json", api(custom_middleware={"driver": "python", "pre": pre}))
+    services = Services(log=lambda words, level: log.append(words))
+    bridges = [Bridge(replace(services, watch=each)) for each in (None, watch)]
+    outcomes = []
+    for bridge in bridges:
+        assert bridge.load(definition).apis == ("api",)
+        outcomes.append(bridge.request(Request("GET", "/"), "api"))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[1].response.status == 500
+    assert seen[:2] == [("mark", {"X-Mark": "1"})] * 2
+    assert seen[2][0] == "fails"
+    assert len(seen) == 3
+
+
+def test_problems_and_needs_by_themselves(bridge, tmp_path):
+    apis = tmp_path / "apis"
+    put(apis, "plugin.py", HOOK.format("1"))
+    put(apis, "broken.py", "\nimport nowhere_to_be_found")
+    files = ("broken.py", "broken.py", "gone.py", "plugin.py")
+    pre = [{"name": "mark", "path": path} for path in files]
+    put(apis, "a.json", api("a", custom_middleware={"driver": "python", "pre": pre}))
+    put(apis, "b.json", api("b", custom_middleware_bundle="far", custom_middleware={}))
+    first, second = bridge.load(apis).not_loaded
+    assert [problem.path for problem in first.problems] == [f"$.custom_middleware.pre[{i}]" for i in (0, 2)]
+    assert [problem.place for problem in first.problems] == [f"{apis / 'broken.py'}:2", ""]
+    assert first.reason == "refused: " + "; ".join(map(str, first.problems))
+    assert (first.needs, second.problems) == ((), ())
+    assert [(need.path, need.what) for need in second.needs] == [
+        ("$.custom_middleware_bundle", 'a download of the bundle "far"')
+    ]

@@ -73,6 +73,7 @@ class NotLoaded:
         kept: an earlier version of the API goes on running.
         problems: why it is refused.
         needs: what it waits for.
+        notices: those of `Loaded.notices` that are about it.
     """
 
     file: str
@@ -80,6 +81,7 @@ class NotLoaded:
     kept: bool = False
     problems: tuple[Problem | HookProblem, ...] = ()
     needs: tuple[Need, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
     def __str__(self) -> str:
         """One line or more, for the log."""
@@ -151,24 +153,26 @@ class Bridge:
         with self._lock:
             before = self._state
             apis: dict[str, _Api] = {}
-            refused: list[tuple[Reading, _NotLoadedError]] = []
+            refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []
             notices: list[Notice] = []
             for reading in catalog.readings:
-                notices += reading.notices
+                whole = reading
                 try:
-                    api = self._build(_bundled(reading, loader), loader)
+                    whole = _bundled(reading, loader)
+                    api = self._build(whole, loader)
                 except _NotLoadedError as error:
-                    refused.append((reading, error))
+                    refused.append((reading, whole.notices, error))
                 else:
                     apis[api.definition.api_id] = api
+                notices += whole.notices
             not_loaded = [
                 NotLoaded(problem.file, str(problem), problems=(problem,)) for problem in _folder_problems(catalog)
             ]
-            for reading, error in refused:
+            for reading, told, why in refused:
                 kept = None if _is_inactive(reading) else _earlier(before, reading, apis)
                 if kept is not None:
                     apis[kept.definition.api_id] = kept
-                not_loaded.append(NotLoaded(reading.file, str(error), kept is not None, error.problems, error.needs))
+                not_loaded.append(NotLoaded(reading.file, str(why), kept is not None, why.problems, why.needs, told))
             self._state = _State(apis, _routes(apis))
         for item in not_loaded:
             self.services.log(str(item), "error")

@@ -58,6 +58,7 @@ class Loader:
             registry.check_hook(code.bundle, hook.name)
         except BridgeError as error:
             place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
+            detail = detail.replace(f'#{self._number}"', '"')  # a loading's number says nothing to people
             raise LoadError(f"{definition.file}: {hook.where}: {error}", place=place, detail=detail) from error
         return code
 
