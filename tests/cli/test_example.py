@@ -71,7 +71,7 @@ def test_all_that_is_read(written):
             Request("PUT", "/", (("A", "1"), ("A", "2"), ("B", "3"), ("Content-Length", "2")), "ä".encode()),
             Response(201, (("C", "4"), ("Content-Length", "0"))),
         ),
-        Call("b", Request("GET", "/x"), Response(200, (("Content-Length", "0"),))),
+        Call("b", Request("GET", "/x"), Response(200, (("Content-Length", "0"),)), answered=False),
     )
 
 

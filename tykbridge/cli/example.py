@@ -1,4 +1,4 @@
-"""Reads an example: a bundle's folder, with the requests to play in request.json beside its manifest.json.
+"""Reads requests to play from a file, and an example: a bundle's folder with request.json beside its manifest.json.
 
 request.json:
 
@@ -14,7 +14,8 @@ request.json:
       ]
     }
 
-`api` is a part of a classic API definition. Only `calls` and a call's `request` must be there. Content-Length is added.
+`api` is a part of a classic API definition. Only `calls` and a call's `request` must be there; a file that has one call
+may be that call itself. Content-Length is added.
 """
 
 from __future__ import annotations
@@ -55,11 +56,29 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to play, and what the upstream answers to it."""
+    """A request to play, and what the upstream answers to it.
+
+    `answered` is False where nobody said what the upstream answers: then it is an empty 200.
+    """
 
     about: str
     request: Request
     upstream: Response
+    answered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A file of calls, and the part of an API definition in it. "" stands for what it does not say."""
+
+    about: str
+    calls: tuple[Call, ...]
+    org_id: str
+    api_id: str
+    config_data: str
+    """JSON text."""
+    event_handlers: dict[str, tuple[str, ...]]
+    """The names of the functions that hear an event, by the event's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +108,33 @@ def read(folder: Path, name: str) -> Example:
 
     Raises ExampleError: a file is missing, is no JSON, or holds something else than it should.
     """
-    manifest = _Table.of(folder / "manifest.json")
-    scenario = _Table.of(folder / "request.json")
-    scenario.take("calls", list)
+    hint = "; an example is a bundle with manifest.json and request.json"
+    manifest = _Table.of(folder / "manifest.json", hint)
+    scenario = read_scenario(folder / "request.json", hint)
+    return Example(
+        name=name,
+        about=scenario.about,
+        folder=folder,
+        hooks=tuple(_hooks(manifest.table("custom_middleware"))),
+        calls=scenario.calls,
+        org_id=scenario.org_id,
+        api_id=scenario.api_id or name,
+        config_data=scenario.config_data,
+        event_handlers=scenario.event_handlers,
+    )
+
+
+def read_scenario(file: Path, hint: str = "") -> Scenario:
+    """Read a file of calls. `hint` follows the words "not found" when there is none.
+
+    Raises ExampleError: the file is missing, is no JSON, or holds something else than it should.
+    """
+    scenario = _Table.of(file, hint)
+    if "calls" not in scenario.value and "request" in scenario.value:
+        calls = [scenario]
+    else:
+        scenario.take("calls", list)
+        calls = scenario.tables("calls")
     api = scenario.table("api")
     config_data = api.take("config_data", dict, {})
     handlers = {
@@ -102,14 +145,11 @@ def read(folder: Path, name: str) -> Example:
         )
         for event in api.table("event_handlers").take("events", dict, {})
     }
-    return Example(
-        name=name,
-        about=scenario.take("about", str, ""),
-        folder=folder,
-        hooks=tuple(_hooks(manifest.table("custom_middleware"))),
-        calls=tuple(_call(call) for call in scenario.tables("calls")),
+    return Scenario(
+        about="" if calls == [scenario] else scenario.take("about", str, ""),
+        calls=tuple(_call(call) for call in calls),
         org_id=api.take("org_id", str, ""),
-        api_id=api.take("api_id", str, name),
+        api_id=api.take("api_id", str, ""),
         config_data=json.dumps(config_data) if config_data else "",
         event_handlers=handlers,
     )
@@ -126,11 +166,12 @@ def _hooks(middleware: _Table) -> Iterable[Hook]:
 
 def _call(call: _Table) -> Call:
     request, upstream = call.table("request"), call.table("upstream")
-    sent, answered = _body(request), _body(upstream)
+    sent, answer = _body(request), _body(upstream)
     return Call(
         call.take("about", str, ""),
         Request(request.take("method", str), request.take("url", str), _headers(request, sent or None), sent),
-        Response(upstream.take("status", int, 200), _headers(upstream, answered), answered),
+        Response(upstream.take("status", int, 200), _headers(upstream, answer), answer),
+        call.value.get("upstream") is not None,
     )
 
 
@@ -161,13 +202,11 @@ class _Table:
     path: str = ""
 
     @classmethod
-    def of(cls, file: Path) -> _Table:
+    def of(cls, file: Path, hint: str) -> _Table:
         try:
             value = json.loads(file.read_bytes())
         except FileNotFoundError:
-            raise ExampleError(
-                f"{file}: not found; an example is a bundle with manifest.json and request.json"
-            ) from None
+            raise ExampleError(f"{file}: not found{hint}") from None
         except (OSError, ValueError) as error:
             raise ExampleError(f"{file}: {error}") from None
         if not isinstance(value, dict):

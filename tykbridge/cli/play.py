@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 import tykbridge
 from tykbridge.cli.example import ExampleError, find, read
 from tykbridge.cli.host import CallError
 from tykbridge.cli.player import HookStep, Player
-from tykbridge.cli.screen import Screen
-
-_PIPED_WIDTH = 100
+from tykbridge.cli.screen import Screen, color_option, console
 
 
 @click.command("play")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@click.option("--color/--no-color", default=None, help="Colour, whatever standard output is. [default: in a terminal]")
+@color_option
 def command(folder: Path | None, color: bool | None) -> None:
     """Play the bundles in DIR and show what their hooks do.
 
@@ -39,7 +35,7 @@ def command(folder: Path | None, color: bool | None) -> None:
         raise click.ClickException(f"{root}: there is no such folder")
     if not bundles:
         raise click.ClickException(f"{root}: no manifest.json in it, so there is no bundle to play")
-    failures = _play(root, bundles, Screen(_console(color)))
+    failures = _play(root, bundles, Screen(console(color)))
     sys.exit(1 if failures else 0)
 
 
@@ -54,7 +50,7 @@ def _play(root: Path, bundles: list[Path], screen: Screen) -> list[str]:
         name = folder.name if folder == root else folder.relative_to(root).as_posix()
         try:
             example = read(folder, name)
-            screen.example(example)
+            screen.section(example.name, example.about)
             player.load(example)
         except (ExampleError, CallError) as error:
             failures.append(f"{name}: {error}")
@@ -70,20 +66,5 @@ def _play(root: Path, bundles: list[Path], screen: Screen) -> list[str]:
                     seconds += step.seconds
                     if step.failure or step.fault:
                         failures.append(f"{name}: {step.failure or step.fault}")
-    screen.summary(len(bundles), calls, hooks, seconds, failures)
+    screen.summary([(len(bundles), "bundle"), (calls, "request"), (hooks, "hook")], seconds, failures)
     return failures
-
-
-def _console(color: bool | None) -> Console:
-    # `file`: standard output as it is now; while a hook runs, what it prints goes elsewhere.
-    console = Console(
-        file=sys.stdout,
-        force_terminal=color,
-        no_color=False if color else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        console.width = _PIPED_WIDTH
-    return console

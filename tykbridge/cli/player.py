@@ -6,37 +6,28 @@ is the one that the auth hook of the same call returned; storing sessions is not
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 from tykbridge import _bridge, outcome
 from tykbridge.cli.example import Call, Example, Hook
 from tykbridge.cli.host import CallError, Host, Listener
+from tykbridge.cli.witness import Seen, Witness
 from tykbridge.outcome import Continue, Object, Request, Respond, Response
 
 _RESPONSE = 5
 
 
-@dataclass(slots=True)
-class Seen:
-    """What a hook or an event handler did beside replying."""
-
-    printed: list[str] = field(default_factory=list)
-    logged: list[tuple[str, str]] = field(default_factory=list)
-    """Level and message."""
-    events: list[tuple[str, str]] = field(default_factory=list)
-    """Name and payload."""
-
-
 @dataclass(frozen=True, slots=True)
 class HookStep:
-    """A hook's run. `reply` is None, and `failure` has the library's words, where it failed."""
+    """A hook's run. `reply` is None, and `failure` has the library's words, where it failed.
+
+    `fault` says what the hook wrote that no hook may write, `warnings` what it changed in vain.
+    """
 
     hook: Hook
     sent: Object
@@ -46,6 +37,7 @@ class HookStep:
     failure: str = ""
     fault: str = ""
     token: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def lacks_token(self) -> bool:
@@ -67,10 +59,10 @@ class EventStep:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamStep:
-    """What the upstream got and answered."""
+    """What the upstream got and answered; None for what is not played."""
 
-    request: Request
-    response: Response
+    request: Request | None
+    response: Response | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +74,15 @@ class ClientStep:
     event: str = ""
 
 
-Step = HookStep | EventStep | UpstreamStep | ClientStep
+@dataclass(frozen=True, slots=True)
+class NoteStep:
+    """What is seen between hooks: while code is loaded, or of the chain itself."""
+
+    about: str
+    seen: Seen
+
+
+Step = HookStep | EventStep | UpstreamStep | ClientStep | NoteStep
 
 
 class Player:
@@ -90,8 +90,8 @@ class Player:
 
     def __init__(self, connect: Callable[[Listener, Listener], Host] = Host) -> None:
         """Start the library through `connect`, which gets the functions for log lines and for events."""
-        self._seen = Seen()
-        self.host = connect(self._on_log, self._on_event)
+        self._witness = Witness(connect)
+        self.host = self._witness.host
 
     def load(self, example: Example) -> None:
         """Load an example's bundle.
@@ -133,7 +133,7 @@ class Player:
 
     def _run(self, hook: Hook, sent: Object, message: Request | Response) -> tuple[HookStep, outcome.Outcome]:
         data = sent.SerializeToString()
-        with self._watching() as seen:
+        with self._witness.watching() as seen:
             start = time.perf_counter()
             try:
                 reply_data, failure = self.host.dispatch(data), ""
@@ -162,24 +162,11 @@ class Player:
                     "TimeStamp": datetime.now(UTC).isoformat(),
                 }
                 spec = {"APIID": example.api_id, "OrgID": example.org_id}
-                with self._watching() as seen:
+                with self._witness.watching() as seen:
                     start = time.perf_counter()
                     self.host.dispatch_event(json.dumps({"message": message, "handler_name": handler, "spec": spec}))
                     seconds = time.perf_counter() - start
                 yield EventStep(event, handler, seconds, seen)
-
-    @contextlib.contextmanager
-    def _watching(self) -> Iterator[Seen]:
-        self._seen = seen = Seen()
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            yield seen
-        seen.printed += printed.getvalue().splitlines()
-
-    def _on_log(self, message: str, level: str) -> None:
-        self._seen.logged.append((level, message))
-
-    def _on_event(self, name: str, payload: str) -> None:
-        self._seen.events.append((name, payload))
 
 
 def _sent(example: Example, hook: Hook, request: Request, session: bytes, response: Response | None = None) -> Object:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
+import click
 from rich.console import Console
 from rich.text import Text
 
 from tykbridge.cli.changes import Change, Value, changes
-from tykbridge.cli.example import Example
-from tykbridge.cli.player import ClientStep, EventStep, HookStep, Seen, Step, UpstreamStep
+from tykbridge.cli.player import ClientStep, EventStep, HookStep, NoteStep, Step, UpstreamStep
+from tykbridge.cli.witness import Seen
 from tykbridge.outcome import Headers, Request, Response
 
 _INDENT = 19
@@ -18,8 +21,29 @@ _LONG = 300
 _BODY_LINES = 12
 _WIDEST = 110
 
+_PIPED_WIDTH = 100
+
+color_option = click.option(
+    "--color/--no-color", default=None, help="Colour, whatever standard output is. [default: in a terminal]"
+)
+
 _LEVELS = {"debug": "dim", "info": "blue", "warning": "yellow", "error": "red"}
 _MARKS = {"+": "green", "-": "red", "~": "yellow", " ": ""}
+
+
+def console(color: bool | None) -> Console:
+    """Give a console on standard output as it is now: while a hook runs, what it prints goes elsewhere."""
+    made = Console(
+        file=sys.stdout,
+        force_terminal=color,
+        no_color=False if color else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        made.width = _PIPED_WIDTH
+    return made
 
 
 class Screen:
@@ -37,14 +61,19 @@ class Screen:
         """Write the page's head."""
         self._console.print(Text(words, "dim"))
 
-    def example(self, example: Example) -> None:
-        """Begin an example."""
+    def section(self, name: str, about: str = "") -> None:
+        """Begin an example, or an API."""
         self._console.print()
-        name = _clean(example.name)
+        name = clean(name)
         rest = self._rule * max(2, self._width - len(name) - 4)
         self._console.print(Text.assemble((self._rule * 2, "dim"), (f" {name} ", "bold"), (rest, "dim")))
-        if example.about:
-            self._paragraph(example.about)
+        if about:
+            self._paragraph(about)
+
+    def note(self, about: str, seen: Seen) -> None:
+        """Write what was seen outside of any call."""
+        self._console.print()
+        self._stop(about, list(self._seen(seen)), last=True)
 
     def failure(self, words: str) -> None:
         """Write what went wrong with an example as a whole."""
@@ -64,15 +93,21 @@ class Screen:
         self._line(Text())
         match step:
             case HookStep():
-                self._stop(step.hook.section, [Text(_clean(step.hook.name), "bold"), *self._hook(step)], step.seconds)
+                self._stop(step.hook.section, [Text(clean(step.hook.name), "bold"), *self._hook(step)], step.seconds)
             case EventStep():
-                name = Text.assemble((_clean(step.handler), "bold"), (f"  hears {_clean(step.event)}", "dim"))
+                name = Text.assemble((clean(step.handler), "bold"), (f"  hears {clean(step.event)}", "dim"))
                 self._stop("event", [name, *self._seen(step.seen)], step.seconds)
             case UpstreamStep():
-                self._stop("upstream", self._http(step.request, self._original))
-                self._line(Text())
-                self._stop("upstream", self._http(step.response, None))
-                self._answer = step.response
+                if step.request is not None:
+                    last = step.response is None
+                    self._stop("upstream", self._http(step.request, self._original), last=last)
+                if step.request is not None and step.response is not None:
+                    self._line(Text())
+                if step.response is not None:
+                    self._stop("upstream", self._http(step.response, None))
+                    self._answer = step.response
+            case NoteStep():
+                self._stop(step.about, list(self._seen(step.seen)))
             case ClientStep():
                 before = self._answer if step.asked_upstream else None
                 lines = self._http(step.response, before)
@@ -82,13 +117,11 @@ class Screen:
                     lines.insert(1, Text.assemble(("event  ", "yellow"), step.event))
                 self._stop("client", lines, last=True)
 
-    def summary(self, bundles: int, calls: int, hooks: int, seconds: float, failures: Sequence[str]) -> None:
-        """End the page."""
+    def summary(self, counts: Sequence[tuple[int, str]], seconds: float, failures: Sequence[str]) -> None:
+        """End the page. `counts` are numbers and what there is of it, in the singular."""
         self._console.print()
         self._console.print(Text(self._rule * self._width, "dim"))
-        line = (
-            f"{_count(bundles, 'bundle')}, {_count(calls, 'request')}, {_count(hooks, 'hook')} in {self._time(seconds)}"
-        )
+        line = ", ".join(count(number, noun) for number, noun in counts) + f" in {self._time(seconds)}"
         self._paragraph(line + ("." if failures else ". Nothing failed."), "bold")
         for failure in failures:
             self._paragraph(failure, "red")
@@ -111,13 +144,13 @@ class Screen:
         """Write a line beside the rail, folded to the width: what follows the first stands further in."""
         rail = Text(f"  {self._rail:<{_INDENT - 2}}", "dim")
         after = head if head is not None and not head.plain.strip() else rail
-        for i, part in enumerate(_fold(line, max(20, self._width - _INDENT))):
+        for i, part in enumerate(fold(line, max(20, self._width - _INDENT))):
             whole = Text.assemble(after if i or head is None else head, part)
             whole.rstrip()
             self._console.print(whole, soft_wrap=True)
 
     def _paragraph(self, words: str, style: str = "") -> None:
-        for line in Text(_clean(words, keep="\n"), style).wrap(self._console, self._width - 2, overflow="fold"):
+        for line in Text(clean(words, keep="\n"), style).wrap(self._console, self._width - 2, overflow="fold"):
             line.rstrip()
             self._console.print(Text.assemble("  ", line), soft_wrap=True)
 
@@ -126,33 +159,35 @@ class Screen:
     def _hook(self, step: HookStep) -> Iterable[Text]:
         yield from self._seen(step.seen)
         if step.failure:
-            yield Text(f"failed  {_clean(step.failure)}", "red")
+            yield Text(f"failed  {clean(step.failure)}", "red")
         if step.reply is not None:
             found = changes(step.sent, step.reply)
             for change in found:
                 yield from self._change(change)
             if not found:
                 yield Text("changes nothing", "dim")
+        for warning in step.warnings:
+            yield Text(f"warning  {clean(warning)}", "yellow")
         if step.fault:
-            yield Text(f"refused  {_clean(step.fault)}", "red")
+            yield Text(f"refused  {clean(step.fault)}", "red")
         if step.token:
-            yield Text.assemble(("token  ", "cyan"), (_clean(step.token), "bold"))
+            yield Text.assemble(("token  ", "cyan"), (clean(step.token), "bold"))
         elif step.lacks_token:
             yield Text("no token", "yellow")
 
     def _seen(self, seen: Seen) -> Iterable[Text]:
         for line in seen.printed:
-            yield Text.assemble(("print  ", "dim"), _clean(line))
+            yield Text.assemble(("print  ", "dim"), clean(line))
         for level, message in seen.logged:
             first, *rest = message.rstrip("\n").split("\n")
-            yield Text.assemble((f"log {_clean(level)}  ", _LEVELS.get(level, "dim")), _clean(first))
+            yield Text.assemble((f"log {clean(level)}  ", _LEVELS.get(level, "dim")), clean(first))
             for line in rest:
-                yield Text("  " + _clean(line))
+                yield Text("  " + clean(line))
         for name, payload in seen.events:
-            yield Text.assemble(("event  ", "yellow"), f"{_clean(name)}  {_clean(payload)}")
+            yield Text.assemble(("event  ", "yellow"), f"{clean(name)}  {clean(payload)}")
 
     def _change(self, change: Change) -> Iterable[Text]:
-        path = _clean(change.path.removeprefix("request."))
+        path = clean(change.path.removeprefix("request."))
         old, new = self._value(change.old), self._value(change.new)
         if change.old is not None and change.new is not None:
             if len(path + old + new) + 8 <= self._width - _INDENT:
@@ -185,7 +220,7 @@ class Screen:
             lines[0].stylize("yellow")
         for mark, (name, value) in _marked(before.headers if before else None, message.headers):
             lead = f"{mark} " if before else ""
-            lines.append(Text(f"{lead}{_clean(name)}: {_clean(value)}", _MARKS[mark]))
+            lines.append(Text(f"{lead}{clean(name)}: {clean(value)}", _MARKS[mark]))
         if message.body:
             lines.append(Text())
             changed = before is not None and before.body != message.body
@@ -194,7 +229,7 @@ class Screen:
 
     def _first_line(self, message: Request | Response) -> Text:
         if isinstance(message, Request):
-            return Text(f"{_clean(message.method)} {_clean(message.url)}", "bold")
+            return Text(f"{clean(message.method)} {clean(message.url)}", "bold")
         colour = {2: "green", 3: "cyan", 4: "yellow"}.get(message.status // 100, "red")
         try:
             phrase = HTTPStatus(message.status).phrase
@@ -209,7 +244,7 @@ class Screen:
             lines = [self._value(body)]
         for line in lines[:_BODY_LINES]:
             shown = line if len(line) <= 2 * _LONG else line[: 2 * _LONG] + self._more
-            yield Text(lead + _clean(shown), style)
+            yield Text(lead + clean(shown), style)
         if len(lines) > _BODY_LINES:
             yield Text(f"{lead}{self._more} {len(lines) - _BODY_LINES} lines more", "dim")
 
@@ -226,16 +261,17 @@ def _marked(before: Headers | None, after: Headers) -> list[tuple[str, tuple[str
     return [(" " if pair in before else "+", pair) for pair in after] + gone
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Give the words for a number of things."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _clean(text: str, keep: str = "") -> str:
+def clean(text: str, keep: str = "") -> str:
     """Spell out what a terminal would obey rather than show."""
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
-def _fold(line: Text, room: int) -> list[Text]:
+def fold(line: Text, room: int) -> list[Text]:
     """Cut a line where it is full, after a space if there is one; what follows stands further in. Nothing is lost."""
     hang = Text("")
     parts: list[Text] = []

@@ -1,0 +1,50 @@
+"""Notes what plugins do beside replying: what they print, log and fire."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from tykbridge.cli.host import Host, Listener
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a hook or an event handler did beside replying."""
+
+    printed: list[str] = field(default_factory=list)
+    logged: list[tuple[str, str]] = field(default_factory=list)
+    """Level and message."""
+    events: list[tuple[str, str]] = field(default_factory=list)
+    """Name and payload."""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.printed or self.logged or self.events)
+
+
+class Witness:
+    """The host whom plugins tell what they do."""
+
+    def __init__(self, connect: Callable[[Listener, Listener], Host] = Host) -> None:
+        """Start the library through `connect`, which gets the functions for log lines and for events."""
+        self._seen = Seen()
+        self.host = connect(self._on_log, self._on_event)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[Seen]:
+        """Note what happens from now on, until the block ends; what is printed goes nowhere else."""
+        self._seen = seen = Seen()
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            try:
+                yield seen
+            finally:
+                seen.printed += printed.getvalue().splitlines()
+
+    def _on_log(self, message: str, level: str) -> None:
+        self._seen.logged.append((level, message))
+
+    def _on_event(self, name: str, payload: str) -> None:
+        self._seen.events.append((name, payload))
