@@ -10,7 +10,9 @@ from tykbridge import __version__, installation
 # Each command is a module here, which holds a click command called `command`; it is imported when it is called, so that
 # a host's build does not wait for what it does not ask for. The words are the command's line in the list.
 _COMMANDS = {
+    "check": "Load API definitions, bundles and hooks, and tell every problem with its place.",
     "play": "Play the example plugins and show what they do.",
+    "run-hook": "Run one hook, or a whole API, on a request, and show what each hook changes.",
 }
 
 
@@ -63,5 +65,5 @@ def main(ctx: click.Context, /, **asked: bool) -> None:
         click.echo(ctx.get_help())
 
 
-for _name, (_, _words) in reversed(_ANSWERS.items()):
+for _name, (_, _words) in _ANSWERS.items():
     main = click.option(f"--{_name}", is_flag=True, help=_words)(main)

@@ -1,0 +1,194 @@
+"""Runs calls through a chain, or through one hook of it, and tells step by step what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tykbridge import _bridge, auth, messages
+from tykbridge import chain as chains
+from tykbridge import session as sessions
+from tykbridge.chain import Chain, Flow
+from tykbridge.cli.changes import changes
+from tykbridge.cli.example import Call, Hook
+from tykbridge.cli.player import ClientStep, HookStep, NoteStep, Step, UpstreamStep
+from tykbridge.cli.source import Opened, Refusal
+from tykbridge.cli.witness import Seen, Witness
+from tykbridge.definition import Phase
+from tykbridge.errors import BridgeError
+from tykbridge.outcome import CUSTOM_KEY_CHECK, Object, Outcome, Request, Respond, token_of
+from tykbridge.policies import Policy
+from tykbridge.services import Mode, Services
+from tykbridge.session import Session
+
+_PHASES = {1: Phase.PRE, 4: Phase.AUTH_CHECK, 3: Phase.POST_KEY_AUTH, 2: Phase.POST, 5: Phase.RESPONSE}
+_SEES_SESSION = (Phase.POST_KEY_AUTH, Phase.POST, Phase.RESPONSE)
+
+
+@dataclass
+class Run:
+    """What became of a call.
+
+    Attributes:
+        steps: hooks, upstream and client, in order.
+        failures: hooks that failed, what was refused of them, and faults of the chain; each in words.
+    """
+
+    call: Call
+    steps: list[Step] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def hooks(self) -> list[HookStep]:
+        """The hooks that ran."""
+        return [step for step in self.steps if isinstance(step, HookStep)]
+
+
+class Runner:
+    """Looks on while the chains run that are made with its `services`. For one thread.
+
+    Args:
+        witness: the host whom plugins tell what they do.
+        policies: by id.
+        strict: a session that a hook may not change fails the request.
+    """
+
+    def __init__(self, witness: Witness, policies: Mapping[str, Policy], strict: bool) -> None:
+        self._witness = witness
+        self._strict = strict
+        self._hooks: list[HookStep] = []
+        self._notes = Seen()
+        self.services = Services(
+            events=self,
+            policies=policies,
+            mode=Mode.STRICT if strict else Mode.COMPATIBLE,
+            log=lambda words, level: self._notes.logged.append((level, words)),
+            watch=self._watch,
+        )
+
+    def fire(self, event: str, api_id: str, org_id: str, meta: Mapping[str, str]) -> None:
+        """Take an event of the chain; the response that goes with it names it."""
+
+    def store_session(self, chain: Chain, request: Request, session: Session) -> None:
+        """Store a session under the token that a request carries.
+
+        Raises Refusal: the API has no standard tokens, or the request has none.
+        """
+        source = chain.definition.auth.token
+        if source is None:
+            why = "is keyless" if chain.definition.auth.keyless else "makes its sessions by an auth_check hook"
+            raise Refusal(
+                f'the API "{chain.definition.api_id}" {why}: --session is for one hook, or for an API with auth tokens'
+            )
+        key = auth.find_token(request, source)
+        if not key:
+            places = {"header": source.header, "parameter": source.param, "cookie": source.cookie}
+            where = " or ".join(f"{place} {name}" for place, name in places.items() if name)
+            raise Refusal(f"the request carries no token (in the {where}) under which --session could be stored")
+        self.services.sessions.set(auth.PREFIX + key, sessions.encode(session), 0)
+
+    def run(self, opened: Opened, call: Call, scheme: str, session: Session | None) -> Run:
+        """Run a call through the hooks."""
+        run = Run(call)
+        self._hooks, self._notes = [], Seen()  # what was said while definitions were loaded is not of this call
+        if opened.step is None:
+            self._all(run, opened.chain, scheme)
+        else:
+            self._one(run, opened, scheme, session)
+        run.failures[:0] = [words for hook in run.hooks for words in (hook.failure, hook.fault) if words]
+        return run
+
+    def _all(self, run: Run, chain: Chain, scheme: str) -> None:
+        outcome = chain.request(run.call.request, scheme)
+        self._take(run, outcome)
+        if isinstance(outcome, Respond):
+            run.steps.append(ClientStep(outcome.response, False, outcome.event))
+            return
+        answered = run.call.answered or bool(chain.steps[Phase.RESPONSE])
+        run.steps.append(UpstreamStep(outcome.request, run.call.upstream if answered else None))
+        if answered:
+            answer = chain.response(outcome.request, run.call.upstream, outcome.session, scheme)
+            self._take(run, answer)
+            run.steps.append(ClientStep(answer.response, True))
+
+    def _one(self, run: Run, opened: Opened, scheme: str, session: Session | None) -> None:
+        phase, step = opened.phase, opened.step
+        assert step is not None
+        if session is not None and phase not in _SEES_SESSION:
+            why = "makes the session" if phase is Phase.AUTH_CHECK else "sees no session"
+            raise Refusal(
+                f"a hook in the phase {phase} {why}: --session is for {', '.join(_SEES_SESSION)}, see --phase"
+            )
+        answers = phase is Phase.RESPONSE
+        flow = Flow(opened.chain, run.call.request, scheme, run.call.request.url)
+        try:
+            if session is not None:
+                flow.parts = messages.session_parts(messages.session_message(session))
+            elif phase in (Phase.AUTH_CHECK, Phase.POST_KEY_AUTH):
+                flow.parts = messages.part(messages.SESSION, b"")
+            if answers:
+                flow.response = run.call.upstream
+            end = flow.call(step)
+            request = flow.request
+        finally:
+            flow.close()
+        if answers:
+            run.steps.append(UpstreamStep(None, run.call.upstream))
+        self._take(run, end)
+        if answers:
+            run.steps.append(ClientStep(run.call.upstream if end is None else end.response, True))
+        elif end is None:
+            run.steps.append(UpstreamStep(request, None))
+        else:
+            run.steps.append(ClientStep(end.response, False, end.event))
+
+    def _take(self, run: Run, outcome: Outcome | None) -> None:
+        """Move what was seen so far into a run."""
+        hooks, notes = self._hooks, self._notes
+        self._hooks, self._notes = [], Seen()
+        fault = outcome.fault if isinstance(outcome, Respond) else ""
+        if fault and hooks:
+            hooks[-1] = replace(hooks[-1], fault=fault, warnings=())
+        run.steps += hooks
+        told = [words for hook in hooks for words in (hook.failure, hook.fault) if words]
+        notes.logged = [line for line in notes.logged if not any(words in line[1] for words in told)]
+        if notes:
+            run.steps.append(NoteStep("chain", notes))
+        run.failures += [words for level, words in notes.logged if level == "error"]
+
+    def _watch(self, step: chains.Step, exchange: _bridge.Exchange) -> int:
+        """Run a hook, and note what it got, left and did."""
+        hook = Hook(_PHASES[step.hook_type], step.hook_type, step.name, not step.readable)
+        sent = _object(step, exchange)
+        with self._witness.watching() as seen:
+            start = time.perf_counter()
+            try:
+                edits = exchange.run(*step.key)
+            except BridgeError as error:
+                self._hooks.append(HookStep(hook, sent, None, time.perf_counter() - start, seen, str(error)))
+                raise
+            seconds = time.perf_counter() - start
+        reply = _object(step, exchange)
+        token = token_of(reply) if step.hook_type == CUSTOM_KEY_CHECK else ""
+        warnings = () if self._strict else _warnings(step, sent, reply)
+        self._hooks.append(HookStep(hook, sent, reply, seconds, seen, token=token, warnings=warnings))
+        return edits
+
+
+def _object(step: chains.Step, exchange: _bridge.Exchange) -> Object:
+    """Copy the message of an exchange, with the fields that only a host's messages have."""
+    copy = _bridge.message("Object", exchange.object.SerializeToString())
+    copy.hook_type, copy.hook_name = step.hook_type, step.name
+    return copy
+
+
+def _warnings(step: chains.Step, sent: Object, reply: Object) -> tuple[str, ...]:
+    """Name what a hook changed in a session without the right to."""
+    if step.hook_type == CUSTOM_KEY_CHECK:
+        return ()
+    fields = [change.path for change in changes(sent, reply) if change.path.startswith("session")]
+    if not fields:
+        return ()
+    words = f'hook "{step.name}" changed {", ".join(fields)}, which only auth_check may'
+    return (f"{words}: dropped here, refused in strict mode",)

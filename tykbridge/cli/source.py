@@ -1,0 +1,313 @@
+"""Makes a chain of what a path on the command line means: a bundle, a file of hooks, or API definitions."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from tykbridge.bridge import Bridge, HookProblem, Loaded
+from tykbridge.bundle import manifest
+from tykbridge.chain import Chain, Step
+from tykbridge.definition import (
+    Auth,
+    Bundle,
+    Capabilities,
+    Definition,
+    DefinitionError,
+    Driver,
+    Hook,
+    Need,
+    Notice,
+    Phase,
+    Problem,
+    Reading,
+    Section,
+    TokenSource,
+    read_manifest,
+    with_manifests,
+)
+from tykbridge.errors import BridgeError, LoadError, NotFoundError
+from tykbridge.handlers import Marker
+from tykbridge.outcome import Request
+from tykbridge.runtime import registry
+from tykbridge.services import Services
+
+_CAPABILITIES = Capabilities(bundles=True)
+_DECORATORS = {
+    "Pre": Phase.PRE,
+    "CustomKeyCheck": Phase.AUTH_CHECK,
+    "PostKeyAuth": Phase.POST_KEY_AUTH,
+    "Post": Phase.POST,
+}
+
+
+class Refusal(click.ClickException):
+    """What keeps a command from doing anything, in words for people. The exit status is that of wrong usage."""
+
+    exit_code = 2
+
+
+class Kind(enum.Enum):
+    """What a path on the command line means."""
+
+    BUNDLE = "bundle"
+    FILE = "file"
+    APIS = "apis"
+
+
+def kind_of(place: Path) -> Kind:
+    """Tell what `place` is. A folder with a manifest.json is a bundle, one with other JSON files has definitions.
+
+    Raises Refusal: it is none of them.
+    """
+    if place.is_dir():
+        if (place / manifest.FILE_NAME).is_file():
+            return Kind.BUNDLE
+        if holds_definitions(place):
+            return Kind.APIS
+        if _has(place, ".py"):
+            return Kind.BUNDLE
+        raise Refusal(f"{place}: no manifest.json and no middleware.py (a bundle), and no *.json (API definitions)")
+    if not place.exists():
+        raise Refusal(f"{place}: there is no such file or folder")
+    if place.name == manifest.FILE_NAME:
+        return Kind.BUNDLE
+    kind = {".py": Kind.FILE, ".json": Kind.APIS}.get(place.suffix)
+    if kind is None:
+        hint = "; unpack it and name the folder" if place.suffix == ".zip" else ""
+        raise Refusal(f"{place}: expected a bundle's folder, a .py file, or API definitions{hint}")
+    return kind
+
+
+def holds_definitions(folder: Path) -> bool:
+    """Tell whether a folder's JSON files are definitions: those of a bundle are not."""
+    return not (folder / manifest.FILE_NAME).is_file() and _has(folder, ".json")
+
+
+def _has(folder: Path, suffix: str) -> bool:
+    return any(name.endswith(suffix) and not name.startswith(".") for name in os.listdir(folder))
+
+
+# ---- Bundles
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A bundle or a file, and what came of reading and loading it. With problems nothing of it is of use.
+
+    Attributes:
+        file: the manifest; without one the folder or file itself.
+        name: the bundle's name; "" for a file.
+        loaded_as: the name under which its hooks are called.
+        section: what the manifest says.
+        hooks: what its code marks.
+    """
+
+    file: str
+    name: str
+    loaded_as: str
+    section: Section = field(default_factory=Section)
+    hooks: Mapping[str, Marker] = field(default_factory=dict)
+    problems: tuple[Problem | HookProblem, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    needs: tuple[Need, ...] = ()
+
+
+def load_plugin(place: Path, kind: Kind) -> Plugin:
+    """Read and load a bundle or a file."""
+    folder = place if place.is_dir() else place.parent
+    entry = place.name if kind is Kind.FILE else ""
+    bundle = Bundle(name=folder.resolve().name or "bundle")
+    described = folder / manifest.FILE_NAME
+    if entry or not described.exists():
+        file, reading = str(place), _empty(bundle, str(place))
+    else:
+        file = str(described)
+        reading = _described(bundle, file)
+    name, loaded_as = ("", str(place.absolute())) if entry else (bundle.name, bundle.hash)
+    problems: tuple[Problem | HookProblem, ...] = reading.problems
+    if not problems:
+        try:
+            registry.load_bundle(str(folder), loaded_as, entry)
+        except LoadError as error:
+            problems = (HookProblem(file, "$", error.detail, error.place),)
+        except BridgeError as error:
+            problems = (HookProblem(file, "$", str(error)),)
+    section = Section() if reading.definition is None else reading.definition.section
+    found = registry.hooks_of(loaded_as)
+    return Plugin(file, name, loaded_as, section, found, problems, reading.notices, reading.needs)
+
+
+def _described(bundle: Bundle, file: str) -> Reading:
+    try:
+        tree = read_manifest(file)
+    except DefinitionError as error:
+        return Reading(file=file, problems=error.problems)
+    return with_manifests(_empty(bundle, file), [(bundle, tree)], _CAPABILITIES, {bundle.name: file})
+
+
+def _empty(bundle: Bundle, file: str) -> Reading:
+    return Reading(file=file, definition=_definition(bundle, file, Section(), Auth(keyless=True)))
+
+
+def _definition(bundle: Bundle, file: str, section: Section, auth: Auth, **keys: Any) -> Definition:
+    return Definition(
+        form="classic",
+        file=file,
+        api_id=keys.pop("api_id", "") or bundle.name,
+        name=bundle.name,
+        listen_path="/",
+        auth=auth,
+        section=section,
+        document={},
+        **keys,
+    )
+
+
+# ---- Chains
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for: a hook, or all of them with "", in the API that it names."""
+
+    hook: str = ""
+    phase: Phase | None = None
+    api_id: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a bundle's hooks find in `spec`. `config_data` is JSON text, "" for none."""
+
+    org_id: str = ""
+    api_id: str = ""
+    config_data: str = ""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A chain, and the hook of it that is run alone; None: all of them."""
+
+    chain: Chain
+    phase: Phase | None = None
+    step: Step | None = None
+
+
+def open_plugin(place: Path, kind: Kind, wanted: Wanted, settings: Settings, services: Services) -> Opened:
+    """Make a chain of a bundle's or a file's hooks.
+
+    Raises Refusal: it does not load, or has no such hook.
+    """
+    plugin = load_plugin(place, kind)
+    if plugin.problems:
+        raise _not_loaded(str(place), plugin.problems)
+    section, auth, phase = plugin.section, Auth(keyless=True), None
+    if wanted.hook:
+        hook = _hook_of(plugin, wanted, place)
+        section, phase = Section(hooks=(hook,)), hook.phase
+    elif plugin.needs:
+        raise Refusal(f"{plugin.file}: not loaded: needs " + ", ".join(map(str, plugin.needs)))
+    elif not section.hooks:
+        names = ", ".join(plugin.hooks) or "none"
+        raise Refusal(f"{place}: no manifest.json says which hooks run and when, so name one (there are: {names})")
+    phases = {hook.phase for hook in section.hooks if not hook.disabled}
+    if Phase.AUTH_CHECK in phases:
+        auth = Auth(custom=True)
+    elif Phase.POST_KEY_AUTH in phases:
+        auth = Auth(token=TokenSource())
+    bundle = Bundle(name=plugin.name or place.stem)
+    definition = _definition(
+        bundle,
+        plugin.file,
+        section,
+        auth,
+        api_id=settings.api_id,
+        org_id=settings.org_id,
+        config_data=json.loads(settings.config_data) if settings.config_data else None,
+    )
+    chain = Chain(definition, lambda _: plugin.loaded_as, services)
+    return Opened(chain, phase, None if phase is None else chain.steps[phase][0])
+
+
+def _hook_of(plugin: Plugin, wanted: Wanted, place: Path) -> Hook:
+    """Find a hook, and its phase: as asked for, as the manifest has it, as its decorator is named, as its form is."""
+    name = wanted.hook
+    if name not in plugin.hooks:
+        raise _unknown(place, name, plugin.hooks)
+    marker = plugin.hooks[name]
+    described = [hook for hook in plugin.section.hooks if hook.name == name]
+    for hook in described:
+        if wanted.phase in (None, hook.phase):
+            return msgspec.structs.replace(hook, disabled=False)
+    phase = wanted.phase or _DECORATORS.get(marker.decorator) or (Phase.RESPONSE if marker.arity == 5 else Phase.PRE)
+    return Hook(phase=phase, name=name, where="$", driver=Driver.PYTHON, bundle=plugin.name)
+
+
+def open_api(place: Path, wanted: Wanted, services: Services, middleware_path: Path) -> Opened:
+    """Load API definitions, and find the chain of one.
+
+    Raises Refusal: it is not there or does not load, or has no such hook.
+    """
+    bridge = Bridge(services, middleware_path)
+    loaded = bridge.load(place)
+    api_id = wanted.api_id
+    if not api_id and len(loaded.apis) == 1 and not loaded.not_loaded:
+        (api_id,) = loaded.apis
+    try:
+        chain = bridge.chain(Request("GET", wanted.url or "/"), api_id)
+    except NotFoundError as error:
+        raise _no_api(place, str(error), bridge, loaded) from error
+    if not wanted.hook:
+        return Opened(chain)
+    running = {(step.name, phase): step for phase, steps in chain.steps.items() for step in steps}
+    for (name, phase), step in running.items():
+        if name == wanted.hook and wanted.phase in (None, phase):
+            return Opened(chain, phase, step)
+    if any(hook.name == wanted.hook for hook in chain.definition.section.hooks):
+        when = f" as {wanted.phase}" if wanted.phase else ""
+        notes = [f"\n  {note}" for note in loaded.notices if f'"{wanted.hook}"' in note.text]
+        raise Refusal(f'{place}: the hook "{wanted.hook}" does not run{when} in this API' + "".join(notes))
+    raise _unknown(place, wanted.hook, dict.fromkeys(name for name, _ in running))
+
+
+def _no_api(place: Path, words: str, bridge: Bridge, loaded: Loaded) -> Refusal:
+    """Say which APIs there are; of a definition by itself, what is wrong with it."""
+    if not place.is_dir():
+        (item,) = loaded.not_loaded or (None,)
+        if item is not None and item.problems:
+            return _not_loaded(str(place), item.problems)
+        return Refusal(words if item is None else f"{place}: {item.reason}")
+    there = [bridge.chain(Request("GET", "/"), name).definition for name in loaded.apis]
+    lines = [f"{place}: {words}", *(f"{api.api_id} listens on {api.listen_path}" for api in there)]
+    if len(loaded.apis) > 1:
+        lines.append("say which one with --api, or with the path of the URL")
+    if loaded.not_loaded:
+        files = ", ".join(os.path.basename(item.file) for item in loaded.not_loaded)
+        lines.append(f"not loaded: {files}; `tykbridge check {place}` says why")
+    return Refusal("\n  ".join(lines))
+
+
+def _unknown(place: Path, name: str, there: Iterable[str]) -> Refusal:
+    names = list(there)
+    close = difflib.get_close_matches(name, names, n=1)
+    guess = f'; did you mean "{close[0]}"?' if close else ""
+    return Refusal(f'{place}: there is no hook "{name}"{guess} (hooks: {", ".join(names) or "none"})')
+
+
+def _not_loaded(place: str, problems: Iterable[Problem | HookProblem]) -> Refusal:
+    words = [
+        problem.text if isinstance(problem, HookProblem) and problem.path == "$" else str(problem)
+        for problem in problems
+    ]
+    return Refusal("\n  ".join([f"{place} does not load:", *words]))
