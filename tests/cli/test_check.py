@@ -225,7 +225,10 @@ def test_bundle_of_a_definition(check_json, place):
     items, _ = check_json("apis")
     assert items["apis/api.json"]["hooks"] == [{"phase": "pre", "name": "mark"}]
     items, _ = check_json(".", "--middleware-path", "middleware")
-    assert len(items) == 1
+    assert [item["kind"] for item in items.values()] == ["bundle"]
+    bundled(place, {"custom_middleware": hooks(pre=["mark"])}, middleware="apis/middleware")
+    items, _ = check_json("apis", "--middleware-path", "apis/middleware")
+    assert [item["kind"] for item in items.values()] == ["api"]  # and no bundle a second time
     bundled(place, {"custom_middleware": hooks(pre=["mark"])}, middleware="elsewhere")
     items, _ = check_json("apis", "--middleware-path", "elsewhere")
     assert items["apis/api.json"]["status"] == "loaded"
@@ -255,6 +258,10 @@ def test_warning_about_a_manifest_belongs_to_its_api(check_json, place):
     (warning,) = items["apis/api.json"]["warnings"]
     assert warning["file"] == str(place / folder / "manifest.json")
     assert "pots" in warning["path"] + warning["message"]
+    write(place, {"apis/other.json": definition("other", custom_middleware_bundle="b")})
+    items, document = check_json("apis")
+    assert [len(item["warnings"]) for item in items.values()] == [1, 1]
+    assert document["counts"]["warnings"] == 2
 
 
 def test_warning_about_a_manifest_of_an_api_that_does_not_load(check_json, place):
