@@ -225,9 +225,6 @@ def test_bundle_of_a_definition(check_json, place):
     items, _ = check_json("apis")
     assert items["apis/api.json"]["hooks"] == [{"phase": "pre", "name": "mark"}]
     items, _ = check_json(".", "--middleware-path", "middleware")
-    assert [item["kind"] for item in items.values()] == ["bundle"]
-    bundled(place, {"custom_middleware": hooks(pre=["mark"])}, middleware="apis/middleware")
-    items, _ = check_json("apis", "--middleware-path", "apis/middleware")
     assert [item["kind"] for item in items.values()] == ["api"]  # and no bundle a second time
     bundled(place, {"custom_middleware": hooks(pre=["mark"])}, middleware="elsewhere")
     items, _ = check_json("apis", "--middleware-path", "elsewhere")
@@ -303,6 +300,48 @@ def test_definitions_and_the_bundles_below_them(check_json, place):
     assert items["apis/good.json"]["status"] == "loaded"
     (problem,) = items["apis/more/manifest.json"]["problems"]
     assert problem["place"] == str(place / "apis" / "more" / "middleware.py") + ":1"
+
+
+def test_folders_of_everything(check_json, place):
+    """Definitions and bundles are found below, and other JSON is left alone."""
+    manifest, app = {"custom_middleware": hooks(pre=["mark"])}, {"name": "an app of the web"}
+    write(
+        place,
+        {
+            "package.json": {"name": "x"},
+            "manifest.json": app,
+            "apis/good.json": good("good"),
+            "apis/cut.json": '{"api_id": "cut',
+            "old/apis/good.json": good("good"),
+            "old/apis/plugin.py": PLUGIN,
+            "bundles/b/manifest.json": manifest,
+            "bundles/b/middleware.py": PLUGIN,
+            "bundles/b/data/x.json": good("x"),
+            "bundles/cut/manifest.json": "{",
+            "web/manifest.json": app,
+            "web/tsconfig.json": "{/* a comment */}",
+            ".venv/manifest.json": manifest,
+            "node_modules/b/manifest.json": manifest,
+        },
+    )
+    items, _ = check_json(".", status=1)
+    assert {file: item["status"] for file, item in items.items()} == {
+        "apis/cut.json": "refused",
+        "apis/good.json": "loaded",
+        "old/apis/good.json": "loaded",
+        "bundles/b/manifest.json": "loaded",
+        "bundles/cut/manifest.json": "refused",
+    }
+
+
+def test_definition_that_is_no_json_beside_bundles(check_json, place):
+    manifest = {"custom_middleware": hooks(pre=["mark"])}
+    write(place, {"bad.json": "{", "b/manifest.json": manifest, "b/middleware.py": PLUGIN})
+    items, _ = check_json(".", status=1)
+    assert {file: item["status"] for file, item in items.items()} == {
+        "bad.json": "refused",
+        "b/manifest.json": "loaded",
+    }
 
 
 def test_file_of_hooks(check, check_json, place):

@@ -300,7 +300,9 @@ def test_session_that_a_hook_may_not_change(run, run_json):
     assert hook["warnings"] == [f"{words}: dropped here, refused in strict mode"]
     assert {change["acts"] for change in hook["changes"]} == {False}
     assert only["upstream"] is not None
-    assert f"warning {words}" in run("plugin.py", "meddle").words
+    page = run("plugin.py", "meddle").words
+    assert f"warning {words}" in page
+    assert "1 request, 1 hook, 1 warning in" in page
 
     only, _ = run_json("plugin.py", "meddle", "--strict", status=1)
     words = 'hook "meddle" changed session.rate, which only auth_check may'

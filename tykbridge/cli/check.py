@@ -52,8 +52,8 @@ def command(
 
     \b
     SOURCE is
-      a folder        its *.json files are API definitions, as in a gateway's
-                      app_path; folders below with a manifest.json are bundles
+      a folder        of API definitions, as a gateway's app_path, of bundles
+                      (each has a manifest.json), or of folders of both
       a *.json file   one API definition
       a .py file      a file of hooks
 

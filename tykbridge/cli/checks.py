@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tykbridge.bridge import Bridge, HookProblem, NotLoaded
 from tykbridge.bundle import manifest
-from tykbridge.cli.source import Kind, holds_definitions, kind_of, load_plugin
+from tykbridge.cli.source import Kind, kind_of, load_plugin
 from tykbridge.definition import Definition, Need, Notice, Phase, Problem
 from tykbridge.outcome import Request
 from tykbridge.policies import read_policies
 from tykbridge.services import Services
 
 LOADED, REFUSED, NOT_LOADED, INACTIVE = "loaded", "refused", "not loaded", "inactive"
+
+_DEFINITION_KEYS = frozenset({"api_id", "custom_middleware", "custom_middleware_bundle", "x-tyk-api-gateway"})
+_MANIFEST_KEYS = frozenset({"custom_middleware", "file_list"})
+_NOT_OURS = ("__pycache__", "node_modules")
 
 
 @dataclass(frozen=True)
@@ -67,19 +72,54 @@ class Item:
 
 
 def check(place: Path, policies: Path | None, middleware_path: Path) -> list[Item]:
-    """Load everything that `place` is or holds: a folder's definitions, and the bundles below it.
+    """Load everything that `place` is or holds: definitions and bundles, in folders below as well.
 
     Raises Refusal: there is nothing.
     """
     items = [] if policies is None else [_policies(policies)]
-    bundles = sorted(found.parent for found in place.rglob(manifest.FILE_NAME)) if place.is_dir() else []
-    if not bundles or holds_definitions(place):
+    apis, bundles = _find(place)
+    if not apis and not bundles:
         kind = kind_of(place)
-        items += _apis(place, middleware_path) if kind is Kind.APIS else [_plugin(place, kind)]
+        return items + (_apis(place, middleware_path) if kind is Kind.APIS else [_plugin(place, kind)])
+    for folder in apis:
+        items += _apis(folder, middleware_path)
     told = {os.path.realpath(file) for item in items for file in item.files}
     return items + [
         _plugin(folder, Kind.BUNDLE) for folder in bundles if os.path.realpath(folder / manifest.FILE_NAME) not in told
     ]
+
+
+def _find(place: Path) -> tuple[list[Path], list[Path]]:
+    """Find the folders of definitions and those of bundles, `place` included; what is inside of a bundle is its own.
+
+    Folders hold other JSON files, too. One that is no JSON may be anything: in `place` itself it is a definition, and
+    with a manifest's name a manifest.
+    """
+    apis, bundles = [], []
+    for folder, folders, files in os.walk(place):
+        here = Path(folder)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOT_OURS)
+        if manifest.FILE_NAME in files and _has_key(here / manifest.FILE_NAME, _MANIFEST_KEYS) is not False:
+            bundles.append(here)
+            folders.clear()
+            continue
+        found = {
+            _has_key(here / name, _DEFINITION_KEYS)
+            for name in files
+            if name.endswith(".json") and not name.startswith(".")
+        }
+        if True in found or (None in found and here == place):
+            apis.append(here)
+    return apis, bundles
+
+
+def _has_key(file: Path, keys: frozenset[str]) -> bool | None:
+    """Tell whether a JSON object has one of `keys`; None for what is no JSON."""
+    try:
+        tree = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return isinstance(tree, dict) and not keys.isdisjoint(tree)
 
 
 def _policies(file: Path) -> Item:

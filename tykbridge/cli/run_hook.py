@@ -206,5 +206,7 @@ def _draw(screen: Screen, opened: Opened, loading: Seen, runs: list[Run]) -> Non
             screen.step(step)
     hooks = [hook for run in runs for hook in run.hooks]
     counts = [(len(runs), "request"), (len(hooks), "hook")]
+    if warnings := sum(len(hook.warnings) for hook in hooks):
+        counts.append((warnings, "warning"))
     failures = [words for run in runs for words in run.failures]
     screen.summary(counts, sum(hook.seconds for hook in hooks), failures)

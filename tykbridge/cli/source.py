@@ -72,7 +72,7 @@ def kind_of(place: Path) -> Kind:
     if place.is_dir():
         if (place / manifest.FILE_NAME).is_file():
             return Kind.BUNDLE
-        if holds_definitions(place):
+        if _has(place, ".json"):
             return Kind.APIS
         if _has(place, ".py"):
             return Kind.BUNDLE
@@ -86,11 +86,6 @@ def kind_of(place: Path) -> Kind:
         hint = "; unpack it and name the folder" if place.suffix == ".zip" else ""
         raise Refusal(f"{place}: expected a bundle's folder, a .py file, or API definitions{hint}")
     return kind
-
-
-def holds_definitions(folder: Path) -> bool:
-    """Tell whether a folder's JSON files are definitions: those of a bundle are not."""
-    return not (folder / manifest.FILE_NAME).is_file() and _has(folder, ".json")
 
 
 def _has(folder: Path, suffix: str) -> bool:
