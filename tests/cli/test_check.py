@@ -302,6 +302,7 @@ def test_definitions_and_the_bundles_below_them(check_json, place):
     assert problem["place"] == str(place / "apis" / "more" / "middleware.py") + ":1"
 
 
+@pytest.mark.once
 def test_folders_of_everything(check_json, place):
     """Definitions and bundles are found below, and other JSON is left alone."""
     manifest, app = {"custom_middleware": hooks(pre=["mark"])}, {"name": "an app of the web"}
@@ -365,6 +366,7 @@ def test_bundle_that_waits_for_a_driver(check_json, place):
 # --- policies, and nothing ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_policies(check, check_json, place):
     write(place, {"apis/good.json": good("good"), "good.json": {"gold": {}}, "bad.json": {"gold": {"org_id": 5}}})
     items, _ = check_json("apis", "--policies", "good.json")
@@ -376,6 +378,7 @@ def test_policies(check, check_json, place):
     assert items["none.json"]["status"] == "refused"
 
 
+@pytest.mark.once
 def test_nothing_to_check(check, place):
     (place / "empty").mkdir()
     for source, words in (("nowhere", "there is no such file or folder"), ("empty", "no manifest.json and no")):
@@ -387,6 +390,7 @@ def test_nothing_to_check(check, place):
 # --- what is drawn --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_narrow_page_without_colours(check, place):
     write(place, BROKEN)
     result = check("apis", COLUMNS="40")
@@ -402,6 +406,7 @@ def test_control_characters_are_spelled_out(check, place):
     assert "u001b[2J" in output
 
 
+@pytest.mark.once
 def test_help_teaches():
     result = tykbridge("check", "--help")
     assert result.status == 0

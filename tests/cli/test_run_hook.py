@@ -161,6 +161,7 @@ def test_the_page(run):
     assert output.splitlines()[-1] == "  1 request, 1 hook in TIME. Nothing failed."
 
 
+@pytest.mark.once
 def test_flags_are_curls(run_json, place):
     (place / "data").write_bytes(b"from a file\n")
     only, _ = run_json("plugin.py", "seen", "https://user@api.test:8443/p?q#f", "-d", "a=1", "-d", "@data")
@@ -479,6 +480,7 @@ def test_what_the_chain_says_by_itself_is_shown(run, run_json, apis, place):
 # --- what cannot be run ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -549,6 +551,7 @@ def test_what_cannot_be_run_says_why(run, place, arguments, words):
 # --- what is drawn --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_colour_on_request_and_in_a_terminal(run, place):
     assert "\x1b[32m+ set_headers" in run("plugin.py", "mark", "--color").output
     environment = {key: value for key, value in os.environ.items() if key not in UNWANTED} | {"TERM": "xterm"}
@@ -570,6 +573,7 @@ def test_colour_on_request_and_in_a_terminal(run, place):
     assert b"\x1b[32m+ set_headers" in output
 
 
+@pytest.mark.once
 def test_narrow_page(run):
     result = run("plugin.py", "meddle", COLUMNS="44")
     assert max(map(len, result.output.splitlines())) <= 44
@@ -581,6 +585,7 @@ def test_control_characters_of_plugins_are_spelled_out(run, place):
     assert r"\x1b]0;owned\x07" in run("rude.py", "mark").output
 
 
+@pytest.mark.once
 def test_help_teaches():
     result = tykbridge("run-hook", "--help")
     assert result.status == 0
