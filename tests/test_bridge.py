@@ -220,7 +220,7 @@ def test_who_looks_on_sees_every_hook_before_and_after(tmp_path, log):
     def watch(step, exchange):
         before = exchange.object.SerializeToString()
         try:
-            edits = exchange.run(*step.key)
+            edits = exchange.run((step.key,), move=False)
         except HookError as error:
             seen.append((step.name, str(error)))
             raise

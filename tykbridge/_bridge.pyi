@@ -138,9 +138,9 @@ class Exchange:
     def run(self, hooks: tuple[tuple[bytes, bytes], ...], first: int = 0, move: bool = True) -> int:
         """Calls hooks, (bundle, name) each, from the first-th on, until one changes more than headers of the request.
 
-        With `move`, headers that a hook sets are put where the next one sees them: see `headers`. Returns 0 when all are through,
-        otherwise what the last one called changed, in which what was changed before it may be, too: a sum in which 1 is
-        whatever was changed, 2 stands for the request, 4 for the session, 8 for the response.
+        With `move`, headers that a hook sets are put where the next one sees them: see `headers`. Returns 0 when all
+        are through, otherwise what the last one called changed, in which what was changed before it may be, too: a sum
+        in which 1 is whatever was changed, 2 stands for the request, 4 for the session, 8 for the response.
 
         Raises:
             BridgeError: there is no such hook, or it failed; the log has it then.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tykbridge.flow import Step
 
 Watch: TypeAlias = Callable[["Step", _bridge.Exchange], int]
-"""Runs a hook in place of `exchange.run((step.key,))`, with the same result or exception, and so sees its message before
-and after."""
+"""Runs a hook in place of `exchange.run((step.key,), move=False)`, with the same result or exception, and so sees its
+message before and after."""
 
 
 class Mode(enum.StrEnum):

@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from tykbridge import _bridge, auth, messages
-from tykbridge import chain as chains
+from tykbridge import flow as flows
 from tykbridge import session as sessions
-from tykbridge.chain import Chain, Flow
+from tykbridge.chain import Chain
 from tykbridge.cli.changes import changes
 from tykbridge.cli.example import Call, Hook
 from tykbridge.cli.player import ClientStep, HookStep, NoteStep, Step, UpstreamStep
 from tykbridge.cli.source import Opened, Refusal
 from tykbridge.cli.witness import Seen, Witness
+from tykbridge.context_variables import ContextVariables
 from tykbridge.definition import Phase
 from tykbridge.errors import BridgeError
+from tykbridge.fired import PluginMeta
+from tykbridge.flow import EMPTY_SESSION, Flow, shown
 from tykbridge.outcome import CUSTOM_KEY_CHECK, Object, Outcome, Request, Respond, token_of
 from tykbridge.policies import Policy
 from tykbridge.services import Mode, Services
@@ -68,7 +71,9 @@ class Runner:
         )
 
     def fire(self, event: str, api_id: str, org_id: str, meta: Mapping[str, str]) -> None:
-        """Take an event of the chain; the response that goes with it names it."""
+        """Take an event: a hook's is what the hook did; a chain's own is named by the response that goes with it."""
+        if isinstance(meta, PluginMeta):
+            self._witness.fired(event, meta["Message"])
 
     def store_session(self, chain: Chain, request: Request, session: Session) -> None:
         """Store a session under the token that a request carries.
@@ -81,7 +86,7 @@ class Runner:
             raise Refusal(
                 f'the API "{chain.definition.api_id}" {why}: --session is for one hook, or for an API with auth tokens'
             )
-        key = auth.find_token(request, source)
+        key = auth.find_token(Flow.of(self.services, self._strict, request, "", ""), source)
         if not key:
             places = {"header": source.header, "parameter": source.param, "cookie": source.cookie}
             where = " or ".join(f"{place} {name}" for place, name in places.items() if name)
@@ -121,18 +126,21 @@ class Runner:
                 f"a hook in the phase {phase} {why}: --session is for {', '.join(_SEES_SESSION)}, see --phase"
             )
         answers = phase is Phase.RESPONSE
-        flow = Flow(opened.chain, run.call.request, scheme, run.call.request.url)
+        flow = Flow.of(self.services, self._strict, run.call.request, scheme, run.call.request.url)
+        if opened.chain.definition.context_vars:
+            flow.variables = ContextVariables(run.call.request)
+        alone = flows.runs([step])
         try:
             if session is not None:
-                flow.parts = messages.session_parts(messages.session_message(session))
-            elif phase in (Phase.AUTH_CHECK, Phase.POST_KEY_AUTH):
-                flow.parts = messages.part(messages.SESSION, b"")
+                flow.show(shown(messages.session_message(session)), "")
+            elif phase is Phase.POST_KEY_AUTH:
+                flow.show(EMPTY_SESSION, "")
             if answers:
                 flow.response = run.call.upstream
-            end = flow.call(step)
+            end = flow.check(alone[0]) if phase is Phase.AUTH_CHECK else flow.run(alone)
             request = flow.request
         finally:
-            flow.close()
+            flow.drop()
         if answers:
             run.steps.append(UpstreamStep(None, run.call.upstream))
         self._take(run, end)
@@ -157,14 +165,14 @@ class Runner:
             run.steps.append(NoteStep("chain", notes))
         run.failures += [words for level, words in notes.logged if level == "error"]
 
-    def _watch(self, step: chains.Step, exchange: _bridge.Exchange) -> int:
+    def _watch(self, step: flows.Step, exchange: _bridge.Exchange) -> int:
         """Run a hook, and note what it got, left and did."""
         hook = Hook(_PHASES[step.hook_type], step.hook_type, step.name, not step.readable)
         sent = _object(step, exchange)
         with self._witness.watching() as seen:
             start = time.perf_counter()
             try:
-                edits = exchange.run(*step.key)
+                edits = exchange.run((step.key,), move=False)
             except BridgeError as error:
                 self._hooks.append(HookStep(hook, sent, None, time.perf_counter() - start, seen, str(error)))
                 raise
@@ -176,14 +184,14 @@ class Runner:
         return edits
 
 
-def _object(step: chains.Step, exchange: _bridge.Exchange) -> Object:
+def _object(step: flows.Step, exchange: _bridge.Exchange) -> Object:
     """Copy the message of an exchange, with the fields that only a host's messages have."""
     copy = _bridge.message("Object", exchange.object.SerializeToString())
     copy.hook_type, copy.hook_name = step.hook_type, step.name
     return copy
 
 
-def _warnings(step: chains.Step, sent: Object, reply: Object) -> tuple[str, ...]:
+def _warnings(step: flows.Step, sent: Object, reply: Object) -> tuple[str, ...]:
     """Name what a hook changed in a session without the right to."""
     if step.hook_type == CUSTOM_KEY_CHECK:
         return ()

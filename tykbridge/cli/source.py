@@ -16,7 +16,7 @@ import msgspec
 
 from tykbridge.bridge import Bridge, HookProblem, Loaded
 from tykbridge.bundle import manifest
-from tykbridge.chain import Chain, Step
+from tykbridge.chain import Chain
 from tykbridge.definition import (
     Auth,
     Bundle,
@@ -36,6 +36,7 @@ from tykbridge.definition import (
     with_manifests,
 )
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
+from tykbridge.flow import Step
 from tykbridge.handlers import Marker
 from tykbridge.outcome import Request
 from tykbridge.runtime import registry

@@ -31,7 +31,7 @@ class Witness:
     def __init__(self, connect: Callable[[Listener, Listener], Host] = Host) -> None:
         """Start the library through `connect`, which gets the functions for log lines and for events."""
         self._seen = Seen()
-        self.host = connect(self._on_log, self._on_event)
+        self.host = connect(self._on_log, self.fired)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Seen]:
@@ -46,5 +46,6 @@ class Witness:
     def _on_log(self, message: str, level: str) -> None:
         self._seen.logged.append((level, message))
 
-    def _on_event(self, name: str, payload: str) -> None:
+    def fired(self, name: str, payload: str) -> None:
+        """Note an event: it came by way of the host, or of a chain's sink."""
         self._seen.events.append((name, payload))
