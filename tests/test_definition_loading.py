@@ -134,11 +134,18 @@ def seeds(tmp_path):
 
 
 NOT_LOADED = {
-    "basic-alone": (
-        'refused: {file}: $.custom_middleware.pre[0]: the hook "MyPreMiddleware" has neither a path nor code, and the '
-        "API has no bundle"
+    "basic-alone": "refused: "
+    + "; ".join(
+        f'{{file}}: $.custom_middleware.{place}: the hook "{name}" has neither a path nor code, and the API has no bundle'
+        for place, name in (
+            ("pre[0]", "MyPreMiddleware"),
+            ("pre[1]", "AnotherPreMiddleware"),
+            ("auth_check", "MyAuthCheck"),
+            ("post_key_auth[0]", "MyPostKeyAuthMiddleware"),
+            ("post[0]", "MyPostMiddleware"),
+        )
     ),
-    "go-bundle": 'not loaded: needs a download of the bundle "FooBarBundle.zip"',
+    "go-bundle": 'not loaded: needs a download of the bundle "FooBarBundle.zip" ($.custom_middleware_bundle)',
     "goplugin": "not loaded: needs the goplugin driver ($.custom_middleware.post[0])",
 }
 

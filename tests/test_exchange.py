@@ -251,9 +251,9 @@ def incoming(**changes):
 
 
 def test_a_request_is_shown_as_it_came():
-    api, wire = _bridge.incoming(incoming(url="/x?a=1", params={"a": "1"}, scheme="https"))
+    api, wire, has_body = _bridge.incoming(incoming(url="/x?a=1", params={"a": "1"}, scheme="https"))
     shown = _bridge.message("Object", wire)
-    assert api == "api"
+    assert (api, has_body) == ("api", False)
     assert shown.request.return_overrides.response_code == -1
     shown.request.ClearField("return_overrides")
     expected = _bridge.message("Object", incoming(url="/x?a=1", params={"a": "1"}, scheme="https"))
@@ -268,7 +268,6 @@ def test_a_request_is_shown_as_it_came():
         {"api": ""},
         {"url": "/x?a=1"},  # without its parameters
         {"body": "x"},
-        {"raw_body": b"x"},
         {"set_headers": {"a": "b"}},
         {"delete_headers": ["a"]},
         {"add_params": {"a": "b"}},
@@ -280,6 +279,16 @@ def test_a_request_is_shown_as_it_came():
 )
 def test_a_request_that_cannot_be_shown_as_it_came(changes):
     assert _bridge.incoming(incoming(**changes)) is None
+
+
+@pytest.mark.parametrize(("body", "text"), [(b"x" * 300, "x" * 300), ("ä".encode(), "ä"), (b"a\xff", "")])
+def test_a_body_is_shown_as_text_where_it_is_one(body, text):
+    _, wire, has_body = _bridge.incoming(incoming(raw_body=body))
+    assert has_body
+    for shown, expected in ((wire, ""), (_bridge.with_text(wire), text)):
+        request = _bridge.message("Object", shown).request
+        assert (request.raw_body, request.body, request.method) == (body, expected, "GET")
+        assert request.return_overrides.response_code == -1
 
 
 def test_messages_without_a_request_or_with_two():

@@ -322,3 +322,4 @@ cdef class Exchange:
 cpdef bytes part(uint32_t number, bytes data)
 cpdef bytes quota_message(int64_t remaining, int64_t renews)
 cpdef tuple incoming(bytes data)
+cpdef bytes with_text(bytes shown)

@@ -152,13 +152,16 @@ class Exchange:
 NO_OVERRIDES: bytes
 """The fields of a MiniRequestObject whose return_overrides.response_code is -1, as hooks find it."""
 
-def incoming(data: bytes) -> tuple[str, bytes] | None:
-    """What a host's Object is about: the id of its API, and the part of it that shows hooks the request.
+def incoming(data: bytes) -> tuple[str, bytes, bool] | None:
+    """What a host's Object is about: the id of its API, the part that shows hooks the request, and if it has a body.
 
-    None where hooks cannot be shown that as it is: the request comes in pieces, has a body or edits, leaves out its
-    parameters, or names no API. DecodeError where the fields of message or request cannot be told apart; what is in
-    them is looked at when it is read.
+    None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out its parameters,
+    has its body as text, or names no API. DecodeError where the fields of message or request cannot be told apart; what
+    is in them is looked at when it is read.
     """
+
+def with_text(shown: bytes) -> bytes:
+    """What `incoming` gave, with the body as text, too; the same where the body is not UTF-8."""
 
 def part(number: int, data: bytes) -> bytes:
     """The bytes of a field that holds a message, text or bytes; empty ones are written too. `number`: 1 to 15."""

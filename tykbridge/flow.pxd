@@ -1,6 +1,6 @@
 cimport cython
 
-from tykbridge._bridge cimport Exchange, part, quota_message
+from tykbridge._bridge cimport Exchange, part, quota_message, with_text
 
 
 cdef class Run:
@@ -42,6 +42,7 @@ cdef class Flow:
 
     @cython.locals(run=Run, edits=int)
     cpdef run(self, tuple together)
+
     @cython.locals(exchange=Exchange)
     cdef int _call(self, Run run) except -1
     cpdef Exchange prepare(self, Run run)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tykbridge import _bridge, messages
-from tykbridge._bridge import Exchange, part, quota_message
+from tykbridge._bridge import Exchange, part, quota_message, with_text
 from tykbridge.context_variables import ContextVariables
 from tykbridge.definition import Bundle, Definition, Hook, OnFailure, Phase
 from tykbridge.errors import BridgeError, HookError
@@ -157,12 +157,12 @@ class Flow:
         variables: what hooks may name in headers and urls, where the API has that on.
     """
 
-    def __init__(self, services: Services, strict: bool, wire: bytes = b"") -> None:
-        """Start with `wire`, the part of an Object that shows hooks a request without a body; or see `of`."""
+    def __init__(self, services: Services, strict: bool, wire: bytes = b"", has_body: bool = False) -> None:
+        """Start with what `_bridge.incoming` gave, a part of an Object that shows hooks a request; or see `of`."""
         self._services, self._strict, self._watch = services, strict, services.watch
         self._sent = wire
         # The request's part of a message, with and without the body as text; empty: to be made.
-        self._readable = self._raw = wire
+        self._raw, self._readable = wire, b"" if has_body else wire
         self._first: Request | None = None
         self._request: Request | None = None
         self._scheme = self._request_uri = ""
@@ -379,6 +379,9 @@ class Flow:
         return self._exchange
 
     def _make(self, readable: bool) -> bytes:
+        if self._request is None:
+            self._readable = with_text(self._sent)
+            return self._readable
         request = self.request
         message = messages.request_message(request, self._scheme, self._request_uri, readable=readable)
         wire = part(messages.REQUEST, message + messages.NO_OVERRIDES)

@@ -76,9 +76,9 @@ def run_request(data: bytes) -> tuple[int, bytes]:
     if sent is None:
         flow, chain = _started(data)
     else:
-        api_id, wire = sent
+        api_id, wire, has_body = sent
         chain = bridge.chain_of(api_id)
-        flow = Flow(chain.services, chain.strict, wire)
+        flow = Flow(chain.services, chain.strict, wire, has_body)
     try:
         end = chain.run(flow)
         if isinstance(end, Respond):
