@@ -174,17 +174,18 @@ int tykb_load_configuration(const struct tykb_configuration *configuration, stru
  *
  * TYKB_CONTINUE: `out` holds the changes to make to the request, in `request`: url (path and query, whole), method,
  * raw_body (and body, the same as text), delete_headers (all values of a name), set_headers (one value instead of
- * all); and in `session` who sent it, for tykb_run_response. What is not named stays as it is: a host keeps repeated
- * headers and their order. Content-Length follows from the body and is the host's.
+ * all). What is not named stays as it is: a host keeps repeated headers and their order. Content-Length follows from the
+ * body and is the host's. An item of `request` that a host does not know is a change that it cannot make: the request must
+ * not go on. `session` and `spec` say who sent it and which API it was, for tykb_run_response: see tykb_builder_copy.
  * TYKB_RESPOND: `out` holds the response for the client, in `response`: status_code, multivalue_headers, raw_body.
  * Negative: there is no such API, or no chain was run at all. The request must not go on: `out` has the words. */
 #define TYKB_CONTINUE 0
 #define TYKB_RESPOND 1
 int tykb_run_request(const struct CoProcessMessage *in, struct CoProcessMessage *out);
 
-/* Runs the upstream's response through its API. `in` holds the request as the upstream got it, the `session` that
- * tykb_run_request gave, and `response`: status_code, multivalue_headers (or headers), raw_body. TYKB_OK: `out` holds
- * the response for the client, as that of TYKB_RESPOND. Negative: `out` has the words. */
+/* Runs the upstream's response through its API. `in` holds the request as the upstream got it, `session` and `spec` as
+ * tykb_run_request gave them, and `response`: status_code, multivalue_headers (or headers), raw_body. TYKB_OK: `out`
+ * holds the response for the client, as that of TYKB_RESPOND. Negative: `out` has the words. */
 int tykb_run_response(const struct CoProcessMessage *in, struct CoProcessMessage *out);
 
 /* ---- Messages without a protobuf library --------------------------------------------------------------------------- */
@@ -260,6 +261,9 @@ void tykb_builder_real(tykb_builder *builder, uint32_t path, double value);
  * For a map of messages (access_rights), the value is a serialised message. */
 void tykb_builder_pair(tykb_builder *builder, uint32_t path, const char *key, size_t key_size, const char *value,
                        size_t value_size);
+/* A field of another message as it stands there, whole: TYKB_SESSION and TYKB_SPEC, from the reply of tykb_run_request
+ * into the message for tykb_run_response. Merged in; where `message` has no such field, nothing is added. */
+void tykb_builder_copy(tykb_builder *builder, uint32_t path, const struct CoProcessMessage *message);
 /* The message's bytes, or the first fault's words. The builder is empty afterwards and may be used again. */
 int tykb_builder_finish(tykb_builder *builder, struct CoProcessMessage *out);
 
@@ -285,7 +289,8 @@ struct tykb_item {
  *         switch (item.path) { case TYKB_REQUEST_SET_HEADERS: ... }
  *
  * Items come in the order of the bytes, and a later one wins over an earlier one of the same field (and key), as in
- * protobuf; unknown fields are passed over. Text is handed out as it is: the bridge writes only UTF-8.
+ * protobuf; unknown fields are passed over. Text is handed out as it is: the bridge writes only UTF-8. A reader may be
+ * moved and copied.
  *
  * Deltas. The reply to TYKB_REPLY_DELTA is a message that, merged into the one the host sent, gives what the hook left:
  * set what is named, add to maps and lists. When the hook removed something, TYKB_CLEARED items come before all others,

@@ -230,6 +230,34 @@ void tykb_builder_text(tykb_builder *builder, uint32_t path, const char *data, s
     builder_fault(builder, status, path, "cannot be set");
 }
 
+/* Each piece is merged in with its tag, as a field of the object: so it is right for messages, maps and lists alike. */
+void tykb_builder_copy(tykb_builder *builder, uint32_t path, const struct CoProcessMessage *message) {
+  struct tykb_node *root;
+  const struct tykb_field *field = builder_find(builder, path, &root);
+  struct tykb_wire_field wire;
+
+  if (!field) return;
+  if (path > 0xff) {
+    builder_fault(builder, TYKB_E_ARGUMENT, path, "only a field of the object itself can be copied");
+    return;
+  }
+  if (!message || message->length < 0 || (message->length && !message->p_data)) {
+    builder_fault(builder, TYKB_E_ARGUMENT, path, "there is no message to copy it from");
+    return;
+  }
+  const uint8_t *p = message->p_data, *end = message->length ? p + message->length : p;
+  while (p < end) {
+    const uint8_t *start = p;
+    p = tykb_wire_next(p, end, &wire);
+    int status = !p                             ? TYKB_E_MALFORMED
+                 : wire.number != field->number ? TYKB_OK
+                                                : tykb_node_merge(root, (struct tykb_span){start, (size_t)(p - start)});
+    if (status == TYKB_OK) continue;
+    builder_fault(builder, status, path, "the message to copy it from is no serialised coprocess.Object");
+    return;
+  }
+}
+
 void tykb_builder_number(tykb_builder *builder, uint32_t path, int64_t value) {
   struct tykb_node *node;
   const struct tykb_field *field = builder_find(builder, path, &node);

@@ -136,7 +136,8 @@ def seeds(tmp_path):
 NOT_LOADED = {
     "basic-alone": "refused: "
     + "; ".join(
-        f'{{file}}: $.custom_middleware.{place}: the hook "{name}" has neither a path nor code, and the API has no bundle'
+        f'{{file}}: $.custom_middleware.{place}: the hook "{name}" has neither a path nor code, '
+        "and the API has no bundle"
         for place, name in (
             ("pre[0]", "MyPreMiddleware"),
             ("pre[1]", "AnotherPreMiddleware"),

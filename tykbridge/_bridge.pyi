@@ -155,9 +155,9 @@ NO_OVERRIDES: bytes
 def incoming(data: bytes) -> tuple[str, bytes, bool] | None:
     """What a host's Object is about: the id of its API, the part that shows hooks the request, and if it has a body.
 
-    None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out its parameters,
-    has its body as text, or names no API. DecodeError where the fields of message or request cannot be told apart; what
-    is in them is looked at when it is read.
+    None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out its
+    parameters, has its body as text, or names no API. DecodeError where the fields of message or request cannot be told
+    apart; what is in them is looked at when it is read.
     """
 
 def with_text(shown: bytes) -> bytes:

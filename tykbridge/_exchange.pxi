@@ -246,9 +246,9 @@ cdef enum:
 cpdef tuple incoming(bytes data):
     """What a host's Object is about: the id of its API, the part that shows hooks the request, and if it has a body.
 
-    None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out its parameters,
-    has its body as text, or names no API. DecodeError where the fields of message or request cannot be told apart; what
-    is in them is looked at when it is read.
+    None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out its
+    parameters, has its body as text, or names no API. DecodeError where the fields of message or request cannot be told
+    apart; what is in them is looked at when it is read.
     """
     cdef const uint8_t *p = <const uint8_t *>PyBytes_AS_STRING(data)
     cdef const uint8_t *end = p + PyBytes_GET_SIZE(data)

@@ -11,6 +11,7 @@ cdef class Chain:
     cdef readonly object services
     cdef readonly bint strict
     cdef readonly dict steps
+    cdef readonly bytes part
     cdef readonly tuple _pre
     cdef readonly tuple _post
     cdef readonly tuple _post_key_auth

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
-from tykbridge import auth, fired
+from tykbridge import auth, fired, messages
 from tykbridge import session as sessions
 from tykbridge.auth import Authentication, Identity, Refused
 from tykbridge.context_variables import ContextVariables
@@ -28,6 +28,7 @@ class Chain:
 
     Attributes:
         steps: the hooks that run, by phase.
+        part: the part of an Object that says which API it is.
     """
 
     def __init__(self, definition: Definition, bundle_of: Callable[[Hook], str], services: Services) -> None:
@@ -38,6 +39,7 @@ class Chain:
         self.definition = definition
         self.services = services
         self._counters = services.counters
+        self.part = messages.map_parts(messages.SPEC, {"APIID": definition.api_id})
         self.strict = services.mode is Mode.STRICT
         self.steps = steps = {
             phase: tuple(step(definition, hook, bundle_of(hook)) for hook in definition.hooks(phase)) for phase in Phase

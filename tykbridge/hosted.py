@@ -86,7 +86,7 @@ def run_request(data: bytes) -> tuple[int, bytes]:
         changes = flow.changes()
     finally:
         flow.drop()
-    reply = part(messages.REQUEST, changes) if changes else b""
+    reply = chain.part + part(messages.REQUEST, changes) if changes else chain.part
     return CONTINUE, reply + part(messages.SESSION, end) if end else reply
 
 

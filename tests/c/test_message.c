@@ -302,6 +302,54 @@ static void test_the_words_of_a_fault(void) {
   tykb_builder_free(b);
 }
 
+static struct CoProcessMessage message_of(struct tykb_span bytes) {
+  return (struct CoProcessMessage){(void *)(uintptr_t)bytes.data, (int)bytes.size};
+}
+
+static void test_fields_are_copied_whole(void) {
+  tykb_builder *b = tykb_builder_new();
+  struct CoProcessMessage reply = message_of(BYTES(SESSION "\x03" ORG_ID S1("o") SPEC PAIR("a", "1") HOOK_NAME S1("h")
+                                                       SESSION "\x04" TAGS S1("t") SPEC PAIR("b", "2")));
+  struct CoProcessMessage none = {NULL, 0}, empty = message_of(BYTES(SESSION "\x00"));
+
+  tykb_builder_copy(b, TYKB_SESSION, &reply);
+  CHECK(BUILDS(b, SESSION "\x07" ORG_ID S1("o") TAGS S1("t")));
+  ADD_PAIR(b, TYKB_SPEC, "a", "0");
+  tykb_builder_copy(b, TYKB_SPEC, &reply);
+  CHECK(BUILDS(b, SPEC PAIR("a", "1") SPEC PAIR("b", "2")));
+  tykb_builder_copy(b, TYKB_HOOK_NAME, &reply);
+  tykb_builder_copy(b, TYKB_RESPONSE, &reply); /* which it does not have */
+  tykb_builder_copy(b, TYKB_SESSION, &none);
+  CHECK(BUILDS(b, HOOK_NAME S1("h")));
+  tykb_builder_copy(b, TYKB_SESSION, &empty);
+  CHECK(BUILDS(b, SESSION "\x00"));
+  tykb_builder_copy(NULL, TYKB_SESSION, &reply);
+  tykb_builder_free(b);
+}
+
+static void test_what_cannot_be_copied(void) {
+  tykb_builder *b = tykb_builder_new();
+  struct CoProcessMessage reply = message_of(BYTES(SESSION "\x03" ORG_ID S1("o"))), wrong = reply;
+
+  tykb_builder_copy(b, TYKB_SESSION_METADATA, &reply);
+  CHECK(fails(b, TYKB_E_ARGUMENT, "session.metadata: only a field of the object itself can be copied"));
+  tykb_builder_copy(b, TYKB_SESSION, NULL);
+  CHECK(fails(b, TYKB_E_ARGUMENT, "session: there is no message to copy it from"));
+  wrong.length = -1;
+  tykb_builder_copy(b, TYKB_SESSION, &wrong);
+  CHECK(fails(b, TYKB_E_ARGUMENT, "session: there is no message to copy it from"));
+  wrong = (struct CoProcessMessage){NULL, 1};
+  tykb_builder_copy(b, TYKB_SESSION, &wrong);
+  CHECK(fails(b, TYKB_E_ARGUMENT, "session: there is no message to copy it from"));
+  wrong = message_of(BYTES(SESSION "\x04" ORG_ID S1("o")));
+  tykb_builder_copy(b, TYKB_SPEC, &wrong);
+  CHECK(fails(b, TYKB_E_MALFORMED, "spec: the message to copy it from is no serialised coprocess.Object"));
+  wrong = message_of(BYTES(SESSION "\x03" ORG_ID "\x09o"));
+  tykb_builder_copy(b, TYKB_SESSION, &wrong);
+  CHECK(fails(b, TYKB_E_MALFORMED, "session: the message to copy it from is no serialised coprocess.Object"));
+  tykb_builder_free(b);
+}
+
 static void test_paths_that_lead_nowhere(void) {
   const uint32_t paths[] = {0,
                             TYKB_PATH(8, 0, 0),
@@ -418,6 +466,8 @@ int main(void) {
   RUN(test_a_reader_of_nothing);
   RUN(test_a_message_is_built);
   RUN(test_a_session_is_built);
+  RUN(test_fields_are_copied_whole);
+  RUN(test_what_cannot_be_copied);
   RUN(test_serialised_messages_are_merged_in);
   RUN(test_a_header_again_gets_one_more_value);
   RUN(test_what_was_added_is_copied);
