@@ -1,5 +1,6 @@
 """What all tests share: the project's paths, the hosts, the profiles of Hypothesis."""
 
+import sysconfig
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,15 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("core", deadline=None, max_examples=20)
 hypothesis.settings.register_profile("soak", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile("default")
+
+
+def pytest_configure():
+    """Refuses to test other code than what is read: a .py beside a .pxd is compiled, and that is what is imported."""
+    package = Path(__file__).resolve().parent.parent / "tykbridge"
+    for source in (pxd.with_suffix(".py") for pxd in package.rglob("*.pxd")):
+        made = source.with_name(f"{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}")
+        if source.exists() and made.exists() and made.stat().st_mtime < source.stat().st_mtime:
+            raise pytest.UsageError(f"{source} is newer than what was compiled of it: make build")
 
 
 @pytest.fixture(scope="session")
