@@ -120,7 +120,7 @@ class Authentication:
         Raises `Refused` where this, not a hook, turns the request down.
         """
         custom = self._custom(flow, run_hook) if self._is_custom else None
-        if custom is not None and (self._token_source is None or isinstance(custom, Respond)):
+        if custom is not None and (self._token_source is None or not isinstance(custom, Identity)):
             return custom
         if self._token_source is None:
             raise Refused(Denied(403, KEY_NOT_AUTHORISED, AUTH_FAILURE), "no method of authentication is on")

@@ -15,12 +15,15 @@ from tykbridge import auth, fired, messages
 from tykbridge import session as sessions
 from tykbridge.auth import Authentication, Identity, Refused
 from tykbridge.context_variables import ContextVariables
+from tykbridge.counters import Hit
 from tykbridge.definition import Definition, Hook, Phase
 from tykbridge.flow import TYPES, Flow, runs, shown, step
 from tykbridge.limits import count
 from tykbridge.outcome import KEY_NOT_AUTHORISED, Continue, Outcome, Request, Respond, Response, after_failure
 from tykbridge.services import Mode, Services
 from tykbridge.session import Denied
+
+_set_source, _reset_source = fired.source.set, fired.source.reset
 
 
 class Chain:
@@ -57,7 +60,7 @@ class Chain:
         flow = Flow.of(self.services, self.strict, request, scheme, request.url)
         try:
             end = self.run(flow)
-            return end if isinstance(end, Respond) else Continue(flow.request, end)
+            return Continue(flow.request, end) if isinstance(end, bytes) else end
         finally:
             flow.drop()
 
@@ -66,14 +69,14 @@ class Chain:
 
         Never raises.
         """
-        before = fired.source.set(self._source)
+        before = _set_source(self._source)
         try:
             return self._run(flow)
         except Exception as error:  # a fault of tykbridge's own: it must not let anybody through
             self._fault(f"internal error: {error!r}")
             return after_failure(TYPES[Phase.PRE])
         finally:
-            fired.source.reset(before)
+            _reset_source(before)
 
     def response(self, request: Request, response: Response, session: bytes = b"", scheme: str = "http") -> Respond:
         """Run the upstream's response through the response hooks.
@@ -84,7 +87,7 @@ class Chain:
         if not self._response:
             return Respond(response)
         flow = Flow.of(self.services, self.strict, request, scheme, request.url)
-        before = fired.source.set(self._source)
+        before = _set_source(self._source)
         try:
             if session:
                 flow.show(shown(session), "")
@@ -94,7 +97,7 @@ class Chain:
             return after_failure(TYPES[Phase.RESPONSE])
         finally:
             flow.drop()
-            fired.source.reset(before)
+            _reset_source(before)
 
     # ---- The order
 
@@ -111,7 +114,7 @@ class Chain:
                 if str(refusal):
                     self._fault(str(refusal), "error" if refusal.denied.status >= 500 else "info")
                 return self._ended(flow, auth.respond(refusal.denied, self.services.clock()))
-            if isinstance(admitted, Respond):
+            if not isinstance(admitted, bytes):
                 return self._ended(flow, admitted)
             session = admitted
         if self._post and (end := flow.run(self._post)) is not None:
@@ -121,7 +124,7 @@ class Chain:
     def _admit(self, flow: Flow) -> bytes | Respond:
         """Authenticate, then run what comes between that and the post hooks; gives the session."""
         found = self._auth.check(flow, self._check)
-        if isinstance(found, Respond):
+        if not isinstance(found, Identity):
             return found
         identity = found
         flow.show(identity.shown, identity.key)
@@ -154,12 +157,13 @@ class Chain:
             counted = count(identity.windows, self._counters)
         except Exception as error:
             raise Refused(Denied(503, auth.UNAVAILABLE), f"the counters failed: {error!r}") from error
-        if isinstance(counted, Denied):
-            raise Refused(counted)
-        quota = identity.windows[-1]
-        if counted is None or not quota.is_own:
+        if counted is None:
             return message
-        hit = counted
+        if not isinstance(counted, Hit):
+            raise Refused(counted)
+        hit, quota = counted, identity.windows[-1]
+        if not quota.is_own:
+            return message
         # One message behind the other is one message: what is left of the quota wins over what was stored.
         return message + flow.show_quota(quota.limit - hit.passed, int(hit.resets))
 

@@ -81,7 +81,7 @@ def run_request(data: bytes) -> tuple[int, bytes]:
         flow = Flow(chain.services, chain.strict, wire, has_body)
     try:
         end = chain.run(flow)
-        if isinstance(end, Respond):
+        if not isinstance(end, bytes):
             return RESPOND, part(messages.RESPONSE, messages.response_whole(end.response))
         changes = flow.changes()
     finally:
