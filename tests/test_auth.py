@@ -324,3 +324,27 @@ def test_exactly_as_many_pass_as_are_allowed(limit):
             thread.join()
         assert sum(passed) == allowed
         clock[0] += 60
+
+
+def test_a_session_that_a_pre_hook_kept_stays_the_empty_one(tmp_path):
+    (tmp_path / "keep.py").write_text(
+        "from tyk.decorators import Hook\n"
+        "kept = []\n"
+        "@Hook\n"
+        "def keep(request, session, spec):\n"
+        "    kept.append(session)\n"
+        "    return request, session\n"
+        "@Hook\n"
+        "def report(request, session, spec):\n"
+        "    request.add_header('X-Report', f'{kept[-1].org_id!r} {session.org_id!r}')\n"
+        "    return request, session\n"
+    )
+    section = {"pre": [{"name": "keep", "path": "keep.py"}], "post": [{"name": "report", "path": "keep.py"}]}
+    file = tmp_path / "api.json"
+    file.write_text(json.dumps(definition(section=section)))
+    store = MemoryStore()
+    store.set("apikey-key", encode(Session(org_id="org", quota_max=5)))
+    bridge = Bridge(Services(sessions=store, events=Events()))
+    assert bridge.load(file).apis == ("api",)
+    outcome = ask(bridge, "key")
+    assert dict(outcome.request.headers)["X-Report"] == "'' 'org'"

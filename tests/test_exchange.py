@@ -163,6 +163,20 @@ def test_a_session_is_shown(exchange):
     assert (left.quota_remaining, left.quota_renews) == (-1, 0)
 
 
+def test_tells_whether_a_hook_kept_a_view(exchange):
+    kept = []
+
+    def keep(request, session, spec):
+        kept.append(session)
+        return request, session
+
+    assert not exchange.is_shared()
+    assert run(exchange, keep) == 0
+    assert exchange.is_shared()
+    kept.clear()
+    assert not exchange.is_shared()
+
+
 def test_a_header_is_found_in_any_spelling(exchange):
     assert (exchange.header("a"), exchange.header("A"), exchange.header("b")) == (b"1", b"1", None)
     run(exchange, setting(("Bé", "x")))  # no name that HTTP allows: it stays where the hook put it
@@ -222,6 +236,7 @@ def test_closed(exchange):
         lambda: exchange.run((key(),)),
         lambda: exchange.object,
         lambda: exchange.header("A"),
+        lambda: exchange.is_shared(),
         lambda: exchange.show_session(b"", b""),
         lambda: exchange.show_quota(1, 1),
     ):

@@ -313,6 +313,7 @@ cdef class Exchange:
     cpdef int run(self, tuple hooks, Py_ssize_t first=*, bint move=*) except -1
     cpdef bytes header(self, str name)
     cpdef bytes changes(self)
+    cpdef bint is_shared(self) except -1
     cpdef show_session(self, bytes session, bytes metadata)
     cpdef show_quota(self, int64_t remaining, int64_t renews)
     cpdef close(self)

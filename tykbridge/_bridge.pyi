@@ -129,6 +129,9 @@ class Exchange:
     def header(self, name: str) -> bytes | None:
         """A header's value as hooks see it, of that spelling, else of any; None without one."""
 
+    def is_shared(self) -> bool:
+        """Whether a hook kept a view, which would see what is put into the message from now on."""
+
     def show_session(self, session: bytes, metadata: bytes) -> None:
         """Puts a serialised SessionState into the message, and parts of an Object that hold its metadata."""
 

@@ -182,6 +182,10 @@ cdef class Exchange:
             failed(status, REQUEST.name)
         return bytes_of(value)
 
+    cpdef bint is_shared(self) except -1:
+        """Whether a hook kept a view, which would see what is put into the message from now on."""
+        return is_kept(self.opened())
+
     cpdef show_session(self, bytes session, bytes metadata):
         """Puts a serialised SessionState into the message, and parts of an Object that hold its metadata."""
         cdef Frame frame = self.opened()

@@ -253,7 +253,7 @@ class Flow:
     def show(self, session: Shown, key: str) -> None:
         """Let hooks see a session from now on."""
         if self._exchange is not None:
-            if self._session is None:
+            if self._session is None and not self._exchange.is_shared():
                 self._exchange.show_session(session.message, session.metadata)
             else:
                 self.close()
@@ -263,7 +263,10 @@ class Flow:
         """Let hooks see what is left of a quota, and when it renews (unix seconds); gives it as a SessionState."""
         self._quota = quota_message(remaining, renews)
         if self._exchange is not None:
-            self._exchange.show_quota(remaining, renews)
+            if self._exchange.is_shared():
+                self.close()
+            else:
+                self._exchange.show_quota(remaining, renews)
         return self._quota
 
     # ---- Hooks
