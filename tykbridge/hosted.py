@@ -18,7 +18,7 @@ from tykbridge.bridge import Bridge
 from tykbridge.chain import Chain
 from tykbridge.errors import MalformedError
 from tykbridge.flow import Flow
-from tykbridge.outcome import Request, Respond, request_of, response_of
+from tykbridge.outcome import Request, request_of, response_of
 from tykbridge.policies import Policy, read_policies
 from tykbridge.services import Mode
 
