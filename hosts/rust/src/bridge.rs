@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 
 use crate::error::{Error, Result, Status};
-use crate::http::{Outcome, Request, Response, Session};
+use crate::http::{Outcome, Request, Response, Ticket};
 use crate::message::{borrowed, Message};
 use crate::sys;
 
@@ -122,7 +122,8 @@ impl Bridge {
     ///
     /// # Errors
     ///
-    /// There is no such API, or no chain was run at all. The request must not go on.
+    /// There is no such API, or no chain was run at all; [`Status::Abi`]: a change is none that this crate knows. The
+    /// request must not go on.
     pub fn run_request(self, request: &Request) -> Result<Outcome> {
         let message = request.message()?;
         let sent = borrowed(&message)?;
@@ -132,15 +133,15 @@ impl Bridge {
 
     /// Runs the upstream's response through its API, and gives the one for the client.
     ///
-    /// `request` is the one that the upstream got, `session` what [`run_request`](Bridge::run_request) gave. A host
-    /// whose hooks change the url or the Host header names the API (`request.api_id`): it cannot be found by them any
-    /// more.
+    /// `request` is the one that the upstream got, `ticket` what [`run_request`](Bridge::run_request) gave: it says
+    /// which API that is, whatever became of the url and the Host header.
     ///
     /// # Errors
     ///
-    /// There is no such API, or no chain was run at all. A response hook that fails is no error but a response.
-    pub fn run_response(self, request: &Request, session: Option<&Session>, response: &Response) -> Result<Response> {
-        let message = response.message(request, session)?;
+    /// The API is not loaded any more, the ticket is none, or no chain was run at all. A response hook that fails is no
+    /// error but a response.
+    pub fn run_response(self, request: &Request, ticket: &Ticket, response: &Response) -> Result<Response> {
+        let message = response.message(request, ticket)?;
         let sent = borrowed(&message)?;
         // SAFETY: the message is borrowed for the call.
         match Message::out_of(|out| unsafe { sys::tykb_run_response(&sent, out) }) {

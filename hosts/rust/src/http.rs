@@ -9,7 +9,7 @@ pub type Headers = Vec<(String, String)>;
 /// A request on its way to the upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
-    /// The API it goes through; without one, the Host header and the url say.
+    /// The API that [`run_request`](crate::Bridge::run_request) takes; without one, the Host header and the url say.
     pub api_id: Option<String>,
     /// Such as GET.
     pub method: String,
@@ -34,6 +34,9 @@ impl Request {
     pub(crate) fn message(&self) -> Result<Message> {
         let mut builder = Builder::new();
         self.put(&mut builder);
+        if let Some(api_id) = &self.api_id {
+            builder.pair(Path::SPEC, "APIID", api_id);
+        }
         builder.finish()
     }
 
@@ -44,9 +47,6 @@ impl Request {
             .text(Path::REQUEST_SCHEME, &self.scheme)
             .text(Path::REQUEST_REQUEST_URI, self.request_uri.as_ref().unwrap_or(&self.url))
             .text(Path::REQUEST_RAW_BODY, &self.body);
-        if let Some(api_id) = &self.api_id {
-            builder.pair(Path::SPEC, "APIID", api_id);
-        }
         // A message holds the first value of each; a map of its own would have one entry for each spelling.
         for (at, (name, value)) in self.headers.iter().enumerate() {
             if !self.headers[..at].iter().any(|(before, _)| same(before, name)) {
@@ -68,12 +68,14 @@ pub struct Response {
 }
 
 impl Response {
-    pub(crate) fn message(&self, request: &Request, session: Option<&Session>) -> Result<Message> {
+    pub(crate) fn message(&self, request: &Request, ticket: &Ticket) -> Result<Message> {
+        if ticket.0.is_empty() {
+            // No bytes are a message that names no API, which would then be looked for by the url.
+            return Err(Error::new(Status::Malformed, "the ticket is empty"));
+        }
         let mut builder = Builder::new();
         request.put(&mut builder);
-        if let Some(session) = session {
-            builder.text(Path::SESSION, &session.0);
-        }
+        put_ticket(&mut builder, &ticket.0);
         builder.number(Path::RESPONSE_STATUS_CODE, self.status.into()).text(Path::RESPONSE_RAW_BODY, &self.body);
         for (name, value) in &self.headers {
             builder.pair(Path::RESPONSE_MULTIVALUE_HEADERS, name, value);
@@ -109,8 +111,8 @@ pub enum Outcome {
     Continue {
         /// What is to be changed in it before.
         changes: Changes,
-        /// Who sent it, for [`Bridge::run_response`](crate::Bridge::run_response).
-        session: Option<Session>,
+        /// For [`Bridge::run_response`](crate::Bridge::run_response).
+        ticket: Ticket,
     },
     /// It does not go on.
     Respond {
@@ -121,71 +123,36 @@ pub enum Outcome {
 
 impl Outcome {
     pub(crate) fn go_on(reply: &[u8]) -> Result<Outcome> {
-        Ok(Outcome::Continue { changes: Changes::read(reply)?, session: Session::cut_from(reply)? })
+        Ok(Outcome::Continue { changes: Changes::read(reply)?, ticket: Ticket::read(reply)? })
     }
 }
 
-/// The session of whoever sent a request: bytes that mean something to the library alone, and to another process with
-/// the same configuration too.
+/// What the response's call needs of the request's: who sent it, and which API it was.
+///
+/// Bytes that mean something to the library alone, and to another process with the same configuration too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session(Vec<u8>);
+pub struct Ticket(Vec<u8>);
 
-impl Session {
-    /// A session that `as_bytes` gave.
-    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Session {
-        Session(bytes.into())
+impl Ticket {
+    /// A ticket that `as_bytes` gave. Bytes that are none make [`run_response`](crate::Bridge::run_response) fail.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Ticket {
+        Ticket(bytes.into())
     }
 
-    /// The serialised `coprocess.SessionState`.
+    /// A serialised `coprocess.Object` with a session, if the request had one, and a spec.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The library's reader hands out a session's fields, each by itself; what a host has to keep is the whole.
-    fn cut_from(reply: &[u8]) -> Result<Option<Session>> {
-        const SESSION: u64 = 4 << 3 | 2; // field 4, by length
-        cut(reply, SESSION)
-            .map(|found| found.map(Session))
-            .ok_or_else(|| Error::new(Status::Malformed, "the reply is no coprocess.Object"))
+    fn read(reply: &[u8]) -> Result<Ticket> {
+        let mut builder = Builder::new();
+        put_ticket(&mut builder, reply);
+        builder.finish().map(|message| Ticket(message.to_vec()))
     }
 }
 
-/// The payloads of all fields with this tag, one behind the other, which is how protobuf merges messages. The outer
-/// None: the bytes are no message.
-fn cut(mut rest: &[u8], wanted: u64) -> Option<Option<Vec<u8>>> {
-    let mut found = None;
-    while !rest.is_empty() {
-        let tag = varint(&mut rest)?;
-        let size = match tag & 7 {
-            0 => varint(&mut rest).map(|_| 0)?,
-            1 => 8,
-            2 => usize::try_from(varint(&mut rest)?).ok()?,
-            5 => 4,
-            _ => return None,
-        };
-        if size > rest.len() {
-            return None;
-        }
-        let (payload, after) = rest.split_at(size);
-        if tag == wanted {
-            found.get_or_insert_with(Vec::new).extend_from_slice(payload);
-        }
-        rest = after;
-    }
-    Some(found)
-}
-
-fn varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, after) = rest.split_first()?;
-        *rest = after;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
+fn put_ticket(builder: &mut Builder, message: &[u8]) {
+    builder.copy(Path::SESSION, message).copy(Path::SPEC, message);
 }
 
 /// What hooks changed in a request. What is not named stays as it came: repeated headers, their order, the query's.
@@ -240,6 +207,11 @@ impl Changes {
                 Path::REQUEST_DELETE_HEADERS => changes.delete_headers.push(item.text()?.to_owned()),
                 Path::REQUEST_SET_HEADERS => {
                     changes.set_headers.push((item.key()?.to_owned(), item.text()?.to_owned()))
+                }
+                Path::REQUEST | Path::REQUEST_BODY => {} // the body is raw_body, too
+                path if item.cleared().unwrap_or(path).is_of_request() => {
+                    let words = format!("{path:?} is no change that this crate knows: the request must not go on");
+                    return Err(Error::new(Status::Abi, words));
                 }
                 _ => {}
             }
@@ -332,34 +304,71 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_cut_out_whole_and_put_back() {
+    fn a_ticket_has_session_and_spec_whole_and_nothing_else() {
         let mut builder = Builder::new();
-        let alias = Path::new(4, 25, 0);
-        builder.text(Path::REQUEST_URL, "/").real(Path::new(4, 3, 0), 2.5).text(alias, "alice");
-        builder.pair(Path::SESSION_METADATA, "token", "t".repeat(300)).text(Path::RESPONSE_BODY, "x");
-        let reply = builder.finish().unwrap();
-        let session = Session::cut_from(&reply).unwrap().expect("there is one");
-        let again = builder.text(Path::SESSION, session.as_bytes()).finish().unwrap();
-        assert_eq!(Session::cut_from(&again).unwrap(), Some(session));
-        let alias = Reader::new(&again).unwrap().map(Result::unwrap).find(|item| item.path == alias);
-        assert_eq!(alias.map(|item| item.value), Some(&b"alice"[..]));
+        builder.text(Path::new(4, 25, 0), "alice").real(Path::new(4, 3, 0), 2.5);
+        builder.pair(Path::SESSION_METADATA, "token", "t".repeat(300)).pair(Path::SPEC, "APIID", "api");
+        let alone = builder.finish().unwrap();
+        let reply = builder
+            .text(Path::REQUEST_URL, "/")
+            .copy(Path::SESSION, &alone)
+            .copy(Path::SPEC, &alone)
+            .pair(Path::METADATA, "a", "b")
+            .finish()
+            .unwrap();
+        let ticket = Ticket::read(&reply).unwrap();
+        assert_eq!(ticket.as_bytes(), &alone[..]);
+        let mut request = request(&[]);
+        request.api_id = Some("other".into());
+        let message = Response::default().message(&request, &ticket).unwrap();
+        assert_eq!(Ticket::read(&message), Ok(ticket), "the API is that of the ticket");
     }
 
     #[test]
-    fn sessions_that_come_in_parts_are_merged_and_an_empty_one_is_there() {
-        const TAG: u8 = 4 << 3 | 2;
-        assert_eq!(Session::cut_from(&[]).unwrap(), None);
-        assert_eq!(Session::cut_from(&[TAG, 0]).unwrap(), Some(Session(vec![])));
-        // Between the parts, a field of every wire type: a varint, eight bytes, four bytes.
-        let reply = [&[TAG, 1, 7, 8, 0x80, 1, 0x11][..], &[1; 8], &[0x15], &[1; 4], &[TAG, 2, 8, 9]].concat();
-        assert_eq!(Session::cut_from(&reply).unwrap(), Some(Session(vec![7, 8, 9])));
+    fn changes_are_read_and_the_body_as_text_is_one_of_them_already() {
+        let mut builder = Builder::new();
+        builder.text(Path::REQUEST_URL, "/b").text(Path::REQUEST_METHOD, "PUT");
+        builder.text(Path::REQUEST_RAW_BODY, "new").text(Path::REQUEST_BODY, "new");
+        builder.text(Path::REQUEST_DELETE_HEADERS, "A").pair(Path::REQUEST_SET_HEADERS, "B", "1");
+        let expected = Changes {
+            url: Some("/b".into()),
+            method: Some("PUT".into()),
+            body: Some(b"new".to_vec()),
+            delete_headers: vec!["A".into()],
+            set_headers: headers(&[("B", "1")]),
+        };
+        assert_eq!(Changes::read(&builder.finish().unwrap()), Ok(expected));
+        // No request, an empty one, and what is none of its items.
+        for bytes in [&b""[..], b"\x1a\x00", b"\x12\x01h\x22\x00\x32\x00"] {
+            assert_eq!(Changes::read(bytes), Ok(Changes::default()), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_does_not_go_on_without_a_change_that_is_not_known() {
+        let unknown = [
+            &b"\x1a\x06\x0a\x04\x0a\x00\x12\x00"[..], // headers
+            b"\x1a\x06\x32\x04\x0a\x00\x12\x00",      // params
+            b"\x1a\x03\x6a\x01x",                     // scheme
+            b"\x1a\x02\x52\x00",                      // return_overrides, empty
+            b"\x1a\x05\x52\x03\x08\xc8\x01",          // a field in it
+            b"\x1a\x07\x2a\x02/b\x6a\x01x",           // one behind one that is known
+            b"\x1a\x03\x6a\x01x\x1a\x04\x2a\x02/b",   // and before one
+            b"\xc2\x3e\x0brequest.url",               // a url that is to be emptied
+        ];
+        for bytes in unknown {
+            let error = Outcome::go_on(bytes).expect_err("it would go on unchanged");
+            assert_eq!(error.status(), Status::Abi, "{bytes:?}");
+            assert!(error.words().contains("must not go on"), "{error}");
+        }
     }
 
     #[test]
     fn bytes_that_are_no_message_are_refused() {
         for bytes in [&[0x22][..], &[0x22, 2, 0], &[0x80; 11], &[0x22, 0xff, 0xff], &[0x23], &[0x11, 0], &[8]] {
-            let error = Session::cut_from(bytes).expect_err("no message");
-            assert_eq!(error.status(), Status::Malformed, "{bytes:?}");
+            assert_eq!(Ticket::read(bytes).map_err(|error| error.status()), Err(Status::Malformed), "{bytes:?}");
+            let forged = Response::default().message(&Request::default(), &Ticket::from_bytes(bytes));
+            assert_eq!(forged.expect_err("no ticket").status(), Status::Malformed, "{bytes:?}");
             assert!(Response::read(bytes).is_err(), "{bytes:?}");
         }
     }

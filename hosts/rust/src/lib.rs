@@ -11,9 +11,9 @@
 //! let mut request = Request::new("GET", "/things?page=2");
 //! request.headers.push(("Host".into(), "example.org".into()));
 //! match bridge.run_request(&request)? {
-//!     Outcome::Continue { changes, session } => {
+//!     Outcome::Continue { changes, ticket } => {
 //!         changes.apply(&mut request);
-//!         // ... ask the upstream, and hand its response to bridge.run_response(&request, session.as_ref(), &response)
+//!         // ... ask the upstream, and hand its response to bridge.run_response(&request, &ticket, &response)
 //!     }
 //!     Outcome::Respond { response } => println!("{}", response.status),
 //! }
@@ -37,7 +37,7 @@ pub mod sys;
 pub use bridge::{version, Bridge, Configuration, Loaded, Reply};
 pub use error::{Error, Result, Status};
 pub use host::{set_host, unset_host, Host, Level, Store};
-pub use http::{Changes, Headers, Outcome, Request, Response, Session};
+pub use http::{Changes, Headers, Outcome, Request, Response, Ticket};
 pub use message::{Builder, Item, Message, Path, Reader};
 
 #[cfg(doctest)]

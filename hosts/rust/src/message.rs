@@ -22,6 +22,11 @@ impl Path {
     pub const fn new(a: u8, b: u8, c: u8) -> Path {
         Path(sys::TYKB_PATH(a as u32, b as u32, c as u32))
     }
+
+    /// Whether it is `REQUEST` or in it.
+    pub(crate) fn is_of_request(self) -> bool {
+        self.0 & 0xff == Path::REQUEST.0
+    }
 }
 
 impl fmt::Debug for Path {
@@ -191,6 +196,17 @@ impl Builder {
         self
     }
 
+    /// A field of another message as it stands there, whole, and merged in: [`Path::SESSION`] and [`Path::SPEC`], say.
+    /// Where the message has no such field, nothing is added.
+    pub fn copy(&mut self, path: Path, message: &[u8]) -> &mut Builder {
+        let sent = borrowed(message);
+        // More bytes than an int counts are no message: the library keeps a NULL as a fault.
+        let sent = sent.as_ref().map_or(ptr::null(), |sent| sent as *const _);
+        // SAFETY: the message is borrowed for the call, and what is copied is the builder's own.
+        unsafe { sys::tykb_builder_copy(self.0, path.0, sent) };
+        self
+    }
+
     /// The message. The builder is empty afterwards and may be used again.
     ///
     /// # Errors
@@ -287,10 +303,11 @@ impl<'m> Item<'m> {
 /// drop(message);
 /// println!("{item:?}");
 /// ```
-#[derive(Debug)]
+///
+/// A clone goes on by itself from where the reader is.
+#[derive(Clone, Debug)]
 pub struct Reader<'m> {
-    // Boxed, because api.h does not say that a walk goes on after its reader has been moved.
-    raw: Box<sys::tykb_reader>,
+    raw: sys::tykb_reader,
     done: bool,
     message: PhantomData<&'m [u8]>,
 }
@@ -302,9 +319,9 @@ impl<'m> Reader<'m> {
     ///
     /// [`Status::TooLarge`]: the message has more bytes than an `int` counts.
     pub fn new(message: &'m [u8]) -> Result<Reader<'m>> {
-        let mut raw = Box::new(sys::tykb_reader { private_: [0; 24] });
+        let mut raw = sys::tykb_reader { private_: [0; 24] };
         // SAFETY: the bytes stay as they are while 'm lasts, which no item outlives.
-        unsafe { sys::tykb_reader_init(&mut *raw, &borrowed(message)?) };
+        unsafe { sys::tykb_reader_init(&mut raw, &borrowed(message)?) };
         Ok(Reader { raw, done: false, message: PhantomData })
     }
 }
@@ -319,7 +336,7 @@ impl<'m> Iterator for Reader<'m> {
         let nothing = sys::tykb_slice { data: ptr::null(), size: 0 };
         let mut item = sys::tykb_item { path: 0, key: nothing, value: nothing, number: 0, real: 0.0 };
         // SAFETY: the reader was made by tykb_reader_init and its message is still borrowed.
-        match unsafe { sys::tykb_reader_next(&mut *self.raw, &mut item) } {
+        match unsafe { sys::tykb_reader_next(&mut self.raw, &mut item) } {
             1 => {
                 // SAFETY: after a 1 no slice's data is NULL, and both point into the message or to a constant.
                 let (key, value) = unsafe { (bytes(item.key), bytes(item.value)) };
@@ -382,6 +399,43 @@ mod tests {
         assert_eq!(error.status(), Status::Argument);
         assert!(error.words().contains("UTF-8"), "{error}");
         assert!(builder.text(Path::HOOK_NAME, "good").finish().is_ok());
+    }
+
+    #[test]
+    fn a_field_is_copied_whole_and_merged_in() {
+        let other = b"\x12\x01h\x22\x05\xca\x01\x02ab\x22\x00\x32\x04\x0a\x00\x12\x00";
+        let mut builder = Builder::new();
+        builder.text(Path::new(4, 11, 0), "org").copy(Path::SESSION, other).copy(Path::RESPONSE, other);
+        let message = builder.finish().unwrap();
+        let mut seen: Vec<_> =
+            Reader::new(&message).unwrap().map(Result::unwrap).map(|item| (item.path, item.text().unwrap())).collect();
+        seen.sort_by_key(|item| item.0 .0);
+        assert_eq!(seen, [(Path::new(4, 11, 0), "org"), (Path::new(4, 25, 0), "ab")]);
+    }
+
+    #[test]
+    fn what_cannot_be_copied_is_what_finish_tells() {
+        let too_large = vec![0; c_int::MAX as usize + 1]; // nobody touches it
+        for (path, message, status) in [
+            (Path::SESSION, &b"\x22\x09"[..], Status::Malformed),
+            (Path::SESSION_METADATA, b"", Status::Argument),
+            (Path::SESSION, &too_large, Status::Argument),
+        ] {
+            let error = Builder::new().copy(path, message).finish().unwrap_err();
+            assert_eq!(error.status(), status, "{path:?}");
+            assert!(error.words().starts_with("session"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_walk_goes_on_where_its_reader_is_moved_or_cloned() {
+        let message = b"\x12\x01a\x1a\x04\x2a\x02/b\x12\x01c";
+        let mut walk = Box::new(Reader::new(message).unwrap());
+        let values = |walk: Reader<'static>| -> Vec<_> { walk.map(|item| item.unwrap().value).collect() };
+        assert_eq!(walk.next().unwrap().unwrap().value, b"a");
+        let clone = Reader::clone(&walk);
+        assert_eq!(values(*walk), [&b"/b"[..], b"c"]);
+        assert_eq!(values(clone), [&b"/b"[..], b"c"]);
     }
 
     #[test]

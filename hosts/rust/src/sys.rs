@@ -168,7 +168,7 @@ pub struct tykb_item {
 }
 
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct tykb_reader {
     pub private_: [u64; 24],
 }
@@ -187,6 +187,7 @@ extern "C" {
         value: *const c_char,
         value_size: usize,
     );
+    pub fn tykb_builder_copy(builder: *mut tykb_builder, path: u32, message: *const CoProcessMessage);
     pub fn tykb_builder_finish(builder: *mut tykb_builder, out: *mut CoProcessMessage) -> c_int;
 
     pub fn tykb_reader_init(reader: *mut tykb_reader, message: *const CoProcessMessage);

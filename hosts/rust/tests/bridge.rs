@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use tykbridge::{
-    sys, Bridge, Builder, Configuration, Loaded, Outcome, Path, Reader, Reply, Request, Response, Session, Status,
+    sys, Bridge, Builder, Configuration, Loaded, Outcome, Path, Reader, Reply, Request, Response, Status, Ticket,
 };
 
 const MIDDLEWARE: &str = r#"
@@ -31,7 +31,8 @@ def echo(request, session, spec):
 
 @Hook
 def elsewhere(request, session, spec):
-    request.object.url = "/elsewhere"
+    request.object.url = "/elsewhere/things"
+    request.add_header("Host", "elsewhere.test")
     return request, session
 
 
@@ -44,6 +45,12 @@ def forget(request, session, spec):
 @Hook
 def sign(request, response, session, metadata, spec):
     response.headers["X-User"] = session.alias
+    return response
+
+
+@Hook
+def mark(request, response, session, metadata, spec):
+    response.headers["X-Marked"] = "elsewhere"
     return response
 
 
@@ -71,44 +78,76 @@ fn request(name: &str, number: usize) -> Request {
 }
 
 #[test]
-fn sessions_go_from_the_request_to_the_response() {
+fn a_session_goes_from_the_request_to_the_response() {
     let (bridge, _, _one) = support::started();
     load(bridge, "sessions", PROTECTED);
     let mut request = request("sessions", 1);
-    let (changes, session) = match bridge.run_request(&request).unwrap() {
-        Outcome::Continue { changes, session } => (changes, session.expect("somebody sent it")),
+    let (changes, ticket) = match bridge.run_request(&request).unwrap() {
+        Outcome::Continue { changes, ticket } => (changes, ticket),
         Outcome::Respond { response } => panic!("{response:?}"),
     };
     changes.apply(&mut request);
     assert_eq!(request.headers.last(), Some(&("X-Echo".into(), "1".into())));
     // As another process would have it.
-    let session = Session::from_bytes(session.as_bytes());
+    let ticket = Ticket::from_bytes(ticket.as_bytes());
     let upstream = Response { status: 200, body: b"x".to_vec(), ..Response::default() };
-    let with = bridge.run_response(&request, Some(&session), &upstream).unwrap();
-    let without = bridge.run_response(&request, None, &upstream).unwrap();
-    let user = |response: &Response| response.headers.iter().find(|(name, _)| name == "X-User").cloned();
-    assert_eq!(user(&with), Some(("X-User".into(), "alice".into())));
-    assert_eq!(user(&without), Some(("X-User".into(), String::new())));
+    let client = bridge.run_response(&request, &ticket, &upstream).unwrap();
+    assert_eq!(client.headers[0], ("X-User".into(), "alice".into()));
 }
 
 #[test]
-fn an_api_whose_hooks_change_the_url_is_named_for_the_response() {
+fn the_api_that_a_request_came_to_gets_its_response_where_a_hook_changed_url_and_host() {
     let (bridge, _, _one) = support::started();
-    load(bridge, "moved", r#""pre": [{"name": "elsewhere", "path": "middleware.py"}]"#);
-    let mut request = Request::new("GET", "/moved/");
-    match bridge.run_request(&request).unwrap() {
-        Outcome::Continue { changes, session } => {
-            assert_eq!(session, None, "nobody was asked to say who they are");
-            changes.apply(&mut request)
+    let hooks = |phase: &str, name: &str| format!(r#""{phase}": [{{"name": "{name}", "path": "middleware.py"}}]"#);
+    let both = format!("{}, {}", hooks("pre", "elsewhere"), hooks("response", "sign"));
+    let (folder, moved) = support::api("moved", MIDDLEWARE, &both);
+    let (_, elsewhere) = support::api("elsewhere", MIDDLEWARE, &hooks("response", "mark"));
+    let elsewhere = elsewhere.replace(r#""active""#, r#""domain": "elsewhere.test", "active""#);
+    for (name, definition) in [("moved", moved), ("elsewhere", elsewhere)] {
+        fs::write(folder.join(name).with_extension("json"), definition).unwrap();
+    }
+    let configuration = Configuration::new(&folder).middleware_path(&folder);
+    assert_eq!(bridge.load_configuration(&configuration).unwrap(), Loaded::default());
+
+    let passed = |mut request: Request| match bridge.run_request(&request).unwrap() {
+        Outcome::Continue { changes, ticket } => {
+            changes.apply(&mut request);
+            (request, ticket)
         }
         Outcome::Respond { response } => panic!("{response:?}"),
+    };
+    let names = |(request, ticket): &(Request, Ticket)| -> Vec<String> {
+        let client = bridge.run_response(request, ticket, &Response { status: 204, ..Response::default() }).unwrap();
+        client.headers.into_iter().map(|(name, _)| name).collect()
+    };
+    let moved = passed(Request::new("GET", "/moved/"));
+    assert_eq!(moved.0.url, "/elsewhere/things");
+    assert_eq!(moved.0.headers, [("Host".to_string(), "elsewhere.test".to_string())]);
+    assert_eq!(names(&moved), ["X-User"]);
+    // The very same request, had it come like that.
+    assert_eq!(names(&passed(moved.0)), ["X-Marked"]);
+}
+
+#[test]
+fn a_ticket_that_is_none_or_of_an_api_that_is_gone_is_refused() {
+    let (bridge, _, _one) = support::started();
+    load(bridge, "gone", PROTECTED);
+    let request = request("gone", 1);
+    let ticket = match bridge.run_request(&request).unwrap() {
+        Outcome::Continue { ticket, .. } => ticket,
+        Outcome::Respond { response } => panic!("{response:?}"),
+    };
+    let upstream = Response { status: 200, ..Response::default() };
+    let status = |ticket: &Ticket| match bridge.run_response(&request, ticket, &upstream) {
+        Ok(client) => Ok(client.status),
+        Err(error) => Err(error.status()),
+    };
+    assert_eq!(status(&ticket), Ok(200));
+    for bytes in [ticket.as_bytes().split_last().unwrap().1, b""] {
+        assert_eq!(status(&Ticket::from_bytes(bytes)), Err(Status::Malformed), "{bytes:?}");
     }
-    assert_eq!(request.url, "/elsewhere");
-    let upstream = Response { status: 204, ..Response::default() };
-    let error = bridge.run_response(&request, None, &upstream).unwrap_err();
-    assert_eq!(error.status(), Status::NotFound);
-    request.api_id = Some("moved".into());
-    assert_eq!(bridge.run_response(&request, None, &upstream).unwrap().status, 204);
+    load(bridge, "after", PROTECTED);
+    assert_eq!(status(&ticket), Err(Status::NotFound));
 }
 
 #[test]

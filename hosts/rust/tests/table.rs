@@ -63,25 +63,26 @@ fn check_exchange(bridge: Bridge, api_id: &str, exchange: &Json) -> Check {
     let mut request = patched(&Request { api_id: Some(api_id.into()), ..Request::new("", "") }, sent);
     let outcome = bridge.run_request(&request).map_err(|error| error.to_string())?;
 
-    let (client, session) = match (outcome, exchange.get("upstream")) {
-        (Outcome::Continue { changes, session }, Some(upstream)) => {
+    let (client, ticket) = match (outcome, exchange.get("upstream")) {
+        (Outcome::Continue { changes, ticket }, Some(upstream)) => {
             let expected = patched(&request, upstream);
             changes.apply(&mut request);
             equal("headers", &unordered(&request.headers), &unordered(&expected.headers))?;
             request.headers = expected.headers.clone();
             equal("request", &request, &expected)?;
-            (None, session)
+            (None, Some(ticket))
         }
         (Outcome::Respond { response }, None) => (Some(response), None),
         (outcome, _) => return Err(format!("{outcome:?}")),
     };
-    let (client, before) = match exchange.get("response") {
-        Some(response) => {
+    let (client, before) = match (exchange.get("response"), ticket) {
+        (Some(response), Some(ticket)) => {
             let upstream = response_of(&Response::default(), response);
-            let client = bridge.run_response(&request, session.as_ref(), &upstream);
+            let client = bridge.run_response(&request, &ticket, &upstream);
             (Some(client.map_err(|error| error.to_string())?), upstream)
         }
-        None => (client, Response::default()),
+        (None, _) => (client, Response::default()),
+        (Some(_), None) => return Err("it does not go on, and the upstream answers".into()),
     };
     match (exchange.get("client"), client) {
         (Some(expected), Some(client)) => check_client(&client, expected, &before),
