@@ -39,13 +39,17 @@ func (m *Middleware) RunRequest(r *http.Request) (*http.Request, *http.Response,
 	if err != nil {
 		return nil, nil, err
 	}
-	sent := &exchange{api: m.API, host: r.Host, url: ascii(r.URL.RequestURI()), body: body}
+	sent := &exchange{url: ascii(r.URL.RequestURI()), body: body}
 	r = r.Clone(context.WithValue(r.Context(), exchangeKey{}, sent))
 	r.Form, r.PostForm, r.MultipartForm = nil, nil, nil // of the request before the hooks
 	dropHopByHop(r.Header)
 	setBody(r, body)
 
-	reply, err := sent.message(r).runRequest(r.Context())
+	message := sent.message(r)
+	if m.API != "" {
+		message.pair(C.TYKB_SPEC, "APIID", m.API)
+	}
+	reply, err := message.runRequest(r.Context())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -55,7 +59,6 @@ func (m *Middleware) RunRequest(r *http.Request) (*http.Request, *http.Response,
 		if err := reply.change(r, sent); err != nil {
 			return nil, nil, err
 		}
-		sent.session = reply.session()
 		return r, nil, nil
 	case C.TYKB_RESPOND:
 		response := &http.Response{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r}
@@ -88,7 +91,7 @@ func (m *Middleware) RunResponse(response *http.Response) error {
 		return errTooLarge
 	}
 	message := sent.message(response.Request)
-	message.bytes(C.TYKB_SESSION, sent.session)
+	message.origin(sent.origin)
 	message.number(C.TYKB_RESPONSE_STATUS_CODE, int64(response.StatusCode))
 	unclean := http.Header{}
 	for name, values := range response.Header {
@@ -119,19 +122,16 @@ func (m *Middleware) RunResponse(response *http.Response) error {
 
 type exchangeKey struct{}
 
-// An exchange is what the response hooks need to know of their request besides what the upstream got.
+// An exchange is what the response hooks need to know of their request besides what its http.Request says then: its
+// body has been read, and a proxy has put its target's path before the request's.
 type exchange struct {
-	api       string
-	host, url string // as the upstream gets them; where they choose the API: as they came
-	body      []byte // as the upstream gets it
-	session   []byte
+	url    string
+	body   []byte
+	origin []byte // see reply.origin
 }
 
 func (e *exchange) message(r *http.Request) message {
 	m := newMessage()
-	if e.api != "" {
-		m.pair(C.TYKB_SPEC, "APIID", e.api)
-	}
 	m.text(C.TYKB_REQUEST_METHOD, r.Method)
 	m.text(C.TYKB_REQUEST_URL, e.url)
 	m.text(C.TYKB_REQUEST_REQUEST_URI, clean(r.RequestURI))
@@ -140,8 +140,8 @@ func (e *exchange) message(r *http.Request) message {
 		scheme = "https"
 	}
 	m.text(C.TYKB_REQUEST_SCHEME, scheme)
-	if e.host != "" {
-		m.pair(C.TYKB_REQUEST_HEADERS, "Host", clean(e.host))
+	if r.Host != "" {
+		m.pair(C.TYKB_REQUEST_HEADERS, "Host", clean(r.Host))
 	}
 	for name, values := range r.Header {
 		if len(values) > 0 {
@@ -154,32 +154,37 @@ func (e *exchange) message(r *http.Request) message {
 
 // ---- Requests
 
-// change makes the changes of a TYKB_CONTINUE in a request.
+// change makes the changes of a TYKB_CONTINUE in a request, and notes what the response's call needs. After an error
+// the request must not go on: a change is in it that cannot be made.
 func (r *reply) change(request *http.Request, sent *exchange) error {
-	return r.each(func(path C.uint32_t, i *item) error {
+	err := r.each(func(path C.uint32_t, i *item) error {
 		switch path {
 		case C.TYKB_REQUEST_METHOD:
 			request.Method = i.text()
 		case C.TYKB_REQUEST_URL:
-			if err := setURL(request.URL, i.text()); err != nil {
-				return err
-			}
-			if sent.api != "" {
-				sent.url = i.text()
-			}
+			return setURL(request.URL, i.text())
 		case C.TYKB_REQUEST_DELETE_HEADERS:
 			deleteHeader(request, i.text())
 		case C.TYKB_REQUEST_SET_HEADERS:
 			setHeader(request, i.key(), i.text())
-			if sent.api != "" {
-				sent.host = request.Host
-			}
 		case C.TYKB_REQUEST_RAW_BODY:
 			sent.body = i.bytes()
 			setBody(request, sent.body)
+		case C.TYKB_REQUEST, C.TYKB_REQUEST_BODY: // nothing, and TYKB_REQUEST_RAW_BODY as text
+		default:
+			if path&0xff == C.TYKB_REQUEST || path == C.TYKB_CLEARED {
+				return fmt.Errorf("tykbridge: the request has a change that this package does not know: path %d.%d.%d",
+					path&0xff, path>>8&0xff, path>>16)
+			}
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	sent.url = ascii(request.URL.RequestURI())
+	sent.origin, err = r.origin()
+	return err
 }
 
 // setURL sets path and query. "//a/b" is a path here.

@@ -10,16 +10,21 @@ package tykbridge
 // static void tykgo_pair(tykb_builder *b, uint32_t path, _GoString_ key, _GoString_ value) {
 //   tykb_builder_pair(b, path, _GoStringPtr(key), _GoStringLen(key), _GoStringPtr(value), _GoStringLen(value));
 // }
+//
+// // The message is made here, as Go's memory must not be in a struct of Go's that C gets.
+// static void tykgo_copy(tykb_builder *b, uint32_t path, void *data, int length) {
+//   struct CoProcessMessage from = {data, length};
+//   tykb_builder_copy(b, path, &from);
+// }
 import "C"
 
 import (
 	"context"
-	"encoding/binary"
 	"unicode/utf8"
 	"unsafe"
 )
 
-// A message is a coprocess.Object in the making. It ends with runRequest or runResponse. Faults wait until then.
+// A message is a coprocess.Object in the making. It ends with finish, runRequest or runResponse. Faults wait till then.
 type message struct{ builder *C.tykb_builder }
 
 func newMessage() message { return message{C.tykb_builder_new()} }
@@ -30,11 +35,32 @@ func (m message) number(path C.uint32_t, value int64) {
 	C.tykb_builder_number(m.builder, path, C.int64_t(value))
 }
 
-// bytes adds a body, or the bytes of a message; none are left out.
+// bytes adds a body; an empty one is left out.
 func (m message) bytes(path C.uint32_t, value []byte) {
 	if len(value) > 0 {
 		C.tykb_builder_text(m.builder, path, (*C.char)(unsafe.Pointer(&value[0])), C.size_t(len(value)))
 	}
+}
+
+// origin adds who sent a request and which API it was, from a message that says it.
+func (m message) origin(from []byte) {
+	var data unsafe.Pointer
+	if len(from) > 0 {
+		data = unsafe.Pointer(&from[0])
+	}
+	C.tykgo_copy(m.builder, C.TYKB_SESSION, data, C.int(len(from)))
+	C.tykgo_copy(m.builder, C.TYKB_SPEC, data, C.int(len(from)))
+}
+
+// finish ends the message and gives its bytes in C memory, to be cleared. With an error there are none.
+func (m message) finish(out *C.struct_CoProcessMessage) error {
+	status := C.tykb_builder_finish(m.builder, out)
+	C.tykb_builder_free(m.builder)
+	if status < 0 {
+		defer C.tykb_message_clear(out)
+		return failure(status, out)
+	}
+	return nil
 }
 
 // DefaultMaxCalls is how many requests are inside the library at a time, where SetMaxCalls does not say otherwise.
@@ -57,12 +83,10 @@ func (m message) runResponse(ctx context.Context) (*reply, error) {
 
 func (m message) run(ctx context.Context, call func(in, out *C.struct_CoProcessMessage) C.int) (*reply, error) {
 	var in C.struct_CoProcessMessage
-	status := C.tykb_builder_finish(m.builder, &in)
-	C.tykb_builder_free(m.builder)
-	defer C.tykb_message_clear(&in)
-	if status < 0 {
-		return nil, failure(status, &in)
+	if err := m.finish(&in); err != nil {
+		return nil, err
 	}
+	defer C.tykb_message_clear(&in)
 	select {
 	case calls <- struct{}{}:
 	case <-ctx.Done():
@@ -70,7 +94,8 @@ func (m message) run(ctx context.Context, call func(in, out *C.struct_CoProcessM
 	}
 	defer func() { <-calls }()
 	r := new(reply)
-	if status = call(&in, &r.out); status < 0 {
+	status := call(&in, &r.out)
+	if status < 0 {
 		defer r.clear()
 		return nil, failure(status, &r.out)
 	}
@@ -113,26 +138,17 @@ func (r *reply) each(f func(path C.uint32_t, i *item) error) error {
 	}
 }
 
-// session gives the bytes of the session in a reply to a request, which go with the response. The reader takes a
-// session apart into its fields; as it is wanted whole, it is cut out of the message.
-func (r *reply) session() (session []byte) {
-	const tag = 4<<3 | 2 // field 4 of an Object, with a length
-	rest := unsafe.Slice((*byte)(r.out.p_data), int(r.out.length))
-	for len(rest) > 0 {
-		number, n := binary.Uvarint(rest)
-		if n <= 0 || number&7 != 2 {
-			break
-		}
-		size, k := binary.Uvarint(rest[n:])
-		if k <= 0 || size > uint64(len(rest)-n-k) {
-			break
-		}
-		if number == tag {
-			session = append(session, rest[n+k:][:size]...)
-		}
-		rest = rest[n+k+int(size):]
+// origin gives who sent a request and which API it was, for the response's call. It is a message of its own, in Go's
+// memory: of a request that gets no response nothing is left to be cleared.
+func (r *reply) origin() ([]byte, error) {
+	m := newMessage()
+	m.origin(unsafe.Slice((*byte)(r.out.p_data), int(r.out.length)))
+	var out C.struct_CoProcessMessage
+	if err := m.finish(&out); err != nil {
+		return nil, err
 	}
-	return session
+	defer C.tykb_message_clear(&out)
+	return C.GoBytes(out.p_data, out.length), nil
 }
 
 // clean puts "?" in place of each byte that is not UTF-8, which a message's text must be.

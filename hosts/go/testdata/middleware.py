@@ -59,7 +59,7 @@ def ask(request, session, spec):
 @Hook
 def move(request, session, spec):
     """Send the request elsewhere."""
-    request.object.url = "/moved"
+    request.object.url = "/moved/"
     request.add_header("Host", "moved.test")
     return request, session
 
@@ -96,7 +96,7 @@ def markup(request, session, spec):
 def shout(request, response, session, metadata, spec):
     """Change the body of a response, and report what was asked for."""
     response.raw_body = response.raw_body.upper()
-    response.headers["X-Asked"] = request.object.url
+    response.headers["X-Asked"] = f"{request.get_header('Host')}{request.object.url}"
     return response
 
 
