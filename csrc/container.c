@@ -48,8 +48,6 @@ static bool same(struct tykb_span a, struct tykb_span b) {
   return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 
-const struct tykb_field *tykb_map_field(const struct tykb_map *map) { return map->field; }
-
 void **tykb_map_view(struct tykb_map *map) { return &map->view; }
 
 uint32_t tykb_map_version(const struct tykb_map *map) { return map->version; }
@@ -375,8 +373,6 @@ int tykb_map_detach(struct tykb_map *map) {
 
 /* ---- Lists ---- */
 
-const struct tykb_field *tykb_list_field(const struct tykb_list *list) { return list->field; }
-
 void **tykb_list_view(struct tykb_list *list) { return &list->view; }
 
 static int reserve(struct tykb_list *list, size_t more) {
@@ -566,8 +562,6 @@ int tykb_list_remove(struct tykb_list *list, size_t at) {
   memmove(gone, gone + 1, (list->count - at) * sizeof *gone);
   return TYKB_OK;
 }
-
-int tykb_list_clear(struct tykb_list *list) { return tykb_list_reorder(list, NULL, 0); }
 
 int tykb_list_touch(struct tykb_list *list) {
   mark_list(list);

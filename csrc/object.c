@@ -1,8 +1,6 @@
 /* The tree of messages: reads and writes fields. Memory: context.c; maps and lists: container.c; replies: write.c. */
 #include <limits.h>
 
-#include <limits.h>
-
 #include "tree.h"
 
 /* ---- Fields on the wire ---- */
@@ -163,7 +161,6 @@ static inline const uint8_t *skip(const uint8_t *p, const uint8_t *end, uint32_t
 
 int tykb_node_scan(struct tykb_node *node) {
   if (node->index) return TYKB_OK;
-  if (node->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* protobuf's limit; offsets are 32 bits wide */
   if (node->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* protobuf's limit; offsets are 32 bits wide */
   const struct tykb_type *type = node->type;
   const uint8_t *start = node->bytes.data, *p = start, *end = tykb_span_end(node->bytes);
@@ -708,8 +705,6 @@ int tykb_node_replace(struct tykb_node *node, const struct tykb_field *field, st
 }
 
 int tykb_type_check(const struct tykb_type *type, struct tykb_span bytes) { return check(type, bytes); }
-
-int tykb_node_check(struct tykb_node *node) { return check(node->type, node->bytes); }
 
 /* ---- Bodies ---- */
 

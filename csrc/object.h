@@ -124,8 +124,6 @@ int tykb_node_write(struct tykb_node *node, uint32_t flags, void *(*alloc)(size_
 /* Lets the body that was written last win in both fields of the pair (contract.md, section 13): for a request or a
  * response, before a reply is written. */
 int tykb_node_settle_body(struct tykb_node *node);
-/* Reads everything, so that bytes that are no message are found: TYKB_OK or TYKB_E_MALFORMED. */
-int tykb_node_check(struct tykb_node *node);
 /* Whether tykb_node_merge of these bytes into a message of the type would find them sound. */
 int tykb_type_check(const struct tykb_type *type, struct tykb_span bytes);
 
@@ -141,7 +139,6 @@ struct tykb_entry {
   bool changed; /* not in the input, or other than there */
 };
 
-const struct tykb_field *tykb_map_field(const struct tykb_map *map);
 void **tykb_map_view(struct tykb_map *map);
 /* Rises with each change of the set of keys: an iteration that sees it move must stop. */
 uint32_t tykb_map_version(const struct tykb_map *map);
@@ -171,7 +168,6 @@ struct tykb_element {
   struct tykb_node *node; /* lists of messages: made at first need by tykb_list_node */
 };
 
-const struct tykb_field *tykb_list_field(const struct tykb_list *list);
 void **tykb_list_view(struct tykb_list *list);
 /* Decodes, and hands out the elements. Valid until the next change. */
 int tykb_list_elements(struct tykb_list *list, struct tykb_element **elements, size_t *count);
@@ -186,7 +182,6 @@ int tykb_list_set(struct tykb_list *list, size_t at, union tykb_value value);
  * was appended, sorting and reversing are all this. */
 int tykb_list_reorder(struct tykb_list *list, const size_t *order, size_t count);
 int tykb_list_remove(struct tykb_list *list, size_t at);
-int tykb_list_clear(struct tykb_list *list);
 int tykb_list_touch(struct tykb_list *list);
 
 #endif

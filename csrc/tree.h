@@ -1,4 +1,4 @@
-/* The inside of object.h's tree, for object.c, container.c and write.c alone. */
+/* The inside of object.h's tree, for context.c, object.c, container.c, write.c and the fuzzer alone. */
 #ifndef TYKB_TREE_H
 #define TYKB_TREE_H
 

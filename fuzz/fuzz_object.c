@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "mem.h"
-#include "object.h"
+#include "tree.h"
 
 #define POOL 12
 #define ASSERT(condition)                                                                                              \
@@ -144,7 +144,7 @@ static int canonical_map(struct text *text, struct tykb_map *map) {
     struct tykb_node *node;
 
     put_span(text, sorted[i]->key);
-    if (tykb_map_field(map)->kind == TYKB_KIND_MESSAGE) {
+    if (map->field->kind == TYKB_KIND_MESSAGE) {
       status = tykb_map_entry_node(map, (size_t)(sorted[i] - entries), &node);
       if (!status) status = canonical(text, node);
     } else {
@@ -156,7 +156,7 @@ static int canonical_map(struct text *text, struct tykb_map *map) {
 }
 
 static int canonical_list(struct text *text, struct tykb_list *list) {
-  uint8_t kind = tykb_list_field(list)->kind;
+  uint8_t kind = list->field->kind;
   struct tykb_element *elements;
   size_t count;
   int status = tykb_list_elements(list, &elements, &count);
@@ -388,7 +388,7 @@ static void identify(struct run *run) {
 /* ---- Operations ---- */
 
 static void use_map(struct run *run, struct tykb_map *map) {
-  const struct tykb_field *field = tykb_map_field(map);
+  const struct tykb_field *field = map->field;
   struct tykb_entry *entries, *entry;
   struct tykb_node *node;
   size_t slots, count;
@@ -442,7 +442,7 @@ static void use_map(struct run *run, struct tykb_map *map) {
 }
 
 static void use_list(struct run *run, struct tykb_list *list) {
-  const struct tykb_field *field = tykb_list_field(list);
+  const struct tykb_field *field = list->field;
   bool numbers = field->kind < TYKB_KIND_STRING, messages = field->kind == TYKB_KIND_MESSAGE;
   struct tykb_element *elements;
   struct tykb_node *node;
@@ -477,7 +477,7 @@ static void use_list(struct run *run, struct tykb_list *list) {
     status = tykb_list_reorder(list, order, keep);
     free(order);
   } else if (!status) {
-    status = tykb_list_clear(list);
+    status = tykb_list_reorder(list, NULL, 0);
   }
   note(run, status);
 }
@@ -508,13 +508,8 @@ static void use_field(struct run *run, struct tykb_node *node, uint8_t operation
     status = tykb_node_clear_field(node, field);
   } else if (operation == 4 && message) {
     struct tykb_span bytes = take_bytes(&run->script);
-    struct tykb_context *context = tykb_context_new();
 
-    if (context && !run->scarce) {
-      child = tykb_context_root(context, field->child, bytes);
-      if (child && tykb_node_check(child) == TYKB_OK) status = tykb_node_replace(node, field, bytes);
-    }
-    tykb_context_free(context);
+    if (!run->scarce && tykb_type_check(field->child, bytes) == TYKB_OK) status = tykb_node_replace(node, field, bytes);
   } else if (message) {
     status = tykb_node_child(node, field, &child);
     ASSERT(!child == (status != TYKB_OK));
@@ -611,7 +606,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   run.input = realloc(run.input, run.original.size ? run.original.size : 1);
   run.nodes[0] = tykb_context_root(run.context, type, (struct tykb_span){run.input, run.original.size});
   ASSERT(run.nodes[0]);
-  run.sound = tykb_node_check(run.nodes[0]) == TYKB_OK && !is_delta(run.original);
+  run.sound = tykb_type_check(type, run.original) == TYKB_OK && !is_delta(run.original);
   if (type == &tykb_type_Object) {
     int status = walk(run.original);
 

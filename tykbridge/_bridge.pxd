@@ -176,7 +176,6 @@ cdef extern from "object.h":
     int tykb_object_identify(tykb_node *root, tykb_span *hook, tykb_span *bundle)
     int tykb_node_find(tykb_node *node, const tykb_field *field, tykb_span key, tykb_span *value)
 
-    const tykb_field *tykb_map_field(const tykb_map *map)
     void **tykb_map_view(tykb_map *map)
     uint32_t tykb_map_version(const tykb_map *map)
     int tykb_map_touch(tykb_map *map)
@@ -189,7 +188,6 @@ cdef extern from "object.h":
     int tykb_map_entries(tykb_map *map, tykb_entry **entries, size_t *slots, size_t *count)
     int tykb_map_entry_node(tykb_map *map, size_t slot, tykb_node **node)
 
-    const tykb_field *tykb_list_field(const tykb_list *list)
     void **tykb_list_view(tykb_list *list)
     int tykb_list_touch(tykb_list *list)
     int tykb_list_elements(tykb_list *list, tykb_element **elements, size_t *count)
@@ -199,7 +197,6 @@ cdef extern from "object.h":
     int tykb_list_set(tykb_list *list, size_t at, tykb_value value)
     int tykb_list_reorder(tykb_list *list, const size_t *order, size_t count)
     int tykb_list_remove(tykb_list *list, size_t at)
-    int tykb_list_clear(tykb_list *list)
 
 
 cdef extern from "tree.h":
