@@ -45,7 +45,7 @@ static uint32_t hash(struct tykb_span key) {
 }
 
 static bool same(struct tykb_span a, struct tykb_span b) {
-  return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+  return a.size == b.size && tykb_wire_same(a.data, b.data, a.size);
 }
 
 void **tykb_map_view(struct tykb_map *map) { return &map->view; }
@@ -167,7 +167,8 @@ static int put_tail(struct tykb_map *map, struct tykb_span key, struct tykb_span
     size_t room = (map->tail_size + size) * 2;
     uint8_t *tail = tykb_alloc(map->context, room);
     if (!tail) return TYKB_E_NO_MEMORY;
-    map->tail = memcpy(tail, map->tail ? map->tail : tail, map->tail_size);
+    tykb_wire_put_bytes(tail, map->tail, map->tail_size);
+    map->tail = tail;
     map->tail_room = room;
   }
   uint8_t *p = tykb_wire_put_varint(map->tail + map->tail_size, tykb_wire_tag(number, TYKB_WIRE_LEN));
@@ -224,14 +225,10 @@ int tykb_map_find(struct tykb_map *map, struct tykb_span key, struct tykb_entry 
   return TYKB_OK;
 }
 
-/* A map that is read this often is worth loading; before, the owner's bytes are walked each time. */
-enum { FINDS = 16 };
-
 int tykb_map_text(struct tykb_map *map, struct tykb_span key, struct tykb_span *value) {
   struct tykb_entry *entry;
-  if (!map->loaded && !map->slots && map->owner->finds < FINDS) {
-    map->owner->finds++;
-    if (in_tail(map, key, value)) return TYKB_OK;
+  if (!map->loaded && !map->slots && map->owner->finds < TYKB_FINDS) {
+    if (map->tail_size && in_tail(map, key, value)) return TYKB_OK;
     return tykb_node_find_bytes(map->owner, map->field, key, value);
   }
   int status = tykb_map_find(map, key, &entry);
@@ -269,7 +266,7 @@ int tykb_map_put_owned(struct tykb_map *map, struct tykb_span key, struct tykb_s
 int tykb_map_put(struct tykb_map *map, struct tykb_span key, struct tykb_span value) {
   struct tykb_span old;
   int status;
-  if (!map->loaded && !map->slots && map->tail_count < TAIL && !in_tail(map, key, &old)) {
+  if (!map->loaded && !map->slots && map->tail_count < TAIL && !(map->tail_size && in_tail(map, key, &old))) {
     status = put_tail(map, key, value);
     if (!status) mark(map);
     return status;

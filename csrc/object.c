@@ -82,18 +82,57 @@ int tykb_entry_message(struct tykb_context *context, struct tykb_span payload, s
   return TYKB_OK;
 }
 
-/* The entry of a map at `p`, behind a tag of one byte, if it is short and as every serialiser writes it: the key, the
- * value, and nothing else. It ends where its value ends. */
-static inline bool short_entry(const uint8_t *p, const uint8_t *end, struct tykb_span *key, struct tykb_span *value) {
-  size_t left = (size_t)(end - p);
-  if (left < 6 || p[1] >= 0x80 || p[1] < 4 || left - 2 < p[1] || p[2] != 0x0a) return false;
-  size_t size = p[1], key_size = p[3]; /* of 0x80 or more, the key's size is none; then it does not fit either */
-  if (key_size > size - 4) return false;
-  const uint8_t *q = p + 4 + key_size;
-  if (q[0] != 0x12 || q[1] != size - 4 - key_size) return false;
-  *key = (struct tykb_span){p + 4, key_size};
-  *value = (struct tykb_span){q + 2, q[1]};
-  return true;
+/* What follows the entry of a map at `p` < `end`, behind a tag of one byte, if it is plain: as every serialiser writes it, a
+ * key of less than 128 bytes, a value and nothing else. NULL if not. Here: the entry, too, has less than 128 bytes. The
+ * key's size is p[3] then, the value stands at p + 6 + p[3]. */
+static inline const uint8_t *short_entry(const uint8_t *p, const uint8_t *end) {
+  size_t left = (size_t)(end - p), size, key_size, rest;
+  if (left < 6 || (size = p[1]) >= 0x80 || left - 2 < size || p[2] != 0x0a) return NULL;
+  key_size = p[3];
+  rest = size - 4 - key_size; /* the value's size, or huge where the key does not fit */
+  if (rest >= 0x80 || p[4 + key_size] != 0x12 || p[5 + key_size] != rest) return NULL;
+  return p + 2 + size;
+}
+
+/* The same where lengths of entry and value take one byte or two. */
+static TYKB_ASIDE const uint8_t *plain_entry(const uint8_t *p, const uint8_t *end) {
+  struct tykb_span entry, value;
+  const uint8_t *next = tykb_wire_short(p, end, &entry);
+  if (!next || entry.size < 4 || entry.data[0] != 0x0a) return NULL;
+  size_t key_size = entry.data[1];
+  if (key_size >= 0x80 || key_size > entry.size - 4) return NULL;
+  p = entry.data + 2 + key_size;
+  return p[0] == 0x12 && tykb_wire_short(p, next, &value) == next ? next : NULL;
+}
+
+/* Looks for a key among plain entries, without a look at what is not the key. The last one counts. */
+static int find_plain(const uint8_t *p, const uint8_t *stop, struct tykb_span key, struct tykb_span *value) {
+  int found = TYKB_E_NOT_FOUND;
+  while (p < stop) {
+    size_t size = p[1];
+    const uint8_t *entry = p + 2;
+    if (size >= 0x80) size = (size & 0x7f) | (size_t)*entry++ << 7;
+    p = entry + size;
+    if (entry[1] != key.size || !tykb_wire_same(entry + 2, key.data, key.size)) continue;
+    value->data = entry + 2 + key.size;
+    value->data += value->data[1] < 0x80 ? 2 : 3;
+    value->size = (size_t)(p - value->data);
+    found = TYKB_OK;
+  }
+  return found;
+}
+
+/* What follows the plain entries of a map that stand behind each other from `p` < `end` on: `p` itself where the first is
+ * none. *last: where the last of them starts. */
+static inline const uint8_t *skip_entries(const uint8_t *p, const uint8_t *end, const uint8_t **last) {
+  uint8_t tag = *p;
+  while (p < end && *p == tag) {
+    const uint8_t *next = short_entry(p, end);
+    if (!next && !(next = plain_entry(p, end))) break;
+    *last = p;
+    p = next;
+  }
+  return p;
 }
 
 static const struct tykb_field *field_of(const struct tykb_type *type, const struct tykb_wire_field *wire) {
@@ -104,30 +143,24 @@ static const struct tykb_field *field_of(const struct tykb_type *type, const str
 
 /* ---- Nodes ---- */
 
-struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_type *type, struct tykb_span bytes) {
+static inline struct tykb_node *new_node(struct tykb_context *context, const struct tykb_type *type,
+                                         struct tykb_span bytes) {
   struct tykb_node *node = tykb_alloc(context, sizeof *node);
   if (!node) return NULL;
-  /* One by one: for a memset of this size compilers take "rep stos", which costs more than all else here. */
   node->context = context;
   node->type = type;
+  node->bytes = bytes;
+  node->next = context->nodes;
+  node->last_slot = &node->slots;
   node->parent = NULL;
   node->field = NULL;
-  node->view = NULL;
-  node->map = NULL;
-  node->list = NULL;
-  node->element = 0;
-  node->bytes = bytes;
-  node->index = NULL;
-  node->slots = NULL;
-  node->last_slot = &node->slots;
-  node->unknown = (struct tykb_span){NULL, 0};
-  node->unknown_room = 0;
-  node->next = context->nodes;
-  node->size = 0;
-  node->present = node->changed = node->splice = node->own = node->whole = false;
-  node->finds = 0;
+  tykb_zero(&node->map, offsetof(struct tykb_node, size) - offsetof(struct tykb_node, map));
   context->nodes = node;
   return node;
+}
+
+struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_type *type, struct tykb_span bytes) {
+  return new_node(context, type, bytes);
 }
 
 const struct tykb_type *tykb_node_type(const struct tykb_node *node) { return node->type; }
@@ -138,55 +171,53 @@ bool tykb_node_changed(const struct tykb_node *node) { return node->changed; }
 
 uint32_t tykb_node_writes(const struct tykb_node *node) { return node->context->writes; }
 
-/* Passes over the field at `p`, as tykb_wire_next does, and tells only what a scan needs: its number and wire type. */
-static inline const uint8_t *skip(const uint8_t *p, const uint8_t *end, uint32_t *number, uint32_t *type) {
-  struct tykb_wire_field wire;
-  if (end - p >= 3 && *p >= 8 && *p < 0x80) {
-    *number = *p >> 3;
-    *type = *p & 7;
-    if (*type == TYKB_WIRE_LEN && (p[1] & p[2]) < 0x80) {
-      bool two = p[1] >= 0x80;
-      size_t size = two ? (size_t)(p[1] & 0x7f) | (size_t)p[2] << 7 : p[1];
-      p += 2 + two;
-      if ((size_t)(end - p) >= size) return p + size;
-      return NULL;
-    }
-    if (*type == TYKB_WIRE_VARINT && p[1] < 0x80) return p + 2;
-  }
-  p = tykb_wire_next_long(p, end, &wire);
-  *number = wire.number;
-  *type = wire.type;
-  return p;
-}
+static inline uint64_t bit(uint32_t row) { return UINT64_C(1) << row; }
 
 int tykb_node_scan(struct tykb_node *node) {
   if (node->index) return TYKB_OK;
   if (node->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* protobuf's limit; offsets are 32 bits wide */
   const struct tykb_type *type = node->type;
+  const struct tykb_field *fields = type->fields, *field;
+  const int8_t *by_number = type->by_number;
   const uint8_t *start = node->bytes.data, *p = start, *end = tykb_span_end(node->bytes);
   size_t size = (type->count ? type->count : 1) * 2 * sizeof(uint32_t);
-  uint32_t *index = tykb_alloc(node->context, size), number, wire_type;
+  uint32_t *index = tykb_alloc(node->context, size), max_number = type->max_number;
+  uint64_t plain = 0, seen = 0;
   if (!index) return TYKB_E_NO_MEMORY;
   memset(index, 0, size);
   while (p < end) {
-    uint32_t at = (uint32_t)(p - start) + 1;
-    uint8_t tag = *p;
-    p = skip(p, end, &number, &wire_type);
-    if (!p) return TYKB_E_MALFORMED;
-    if (number > type->max_number || type->by_number[number] < 0) continue;
-    const struct tykb_field *field = &type->fields[type->by_number[number]];
-    if (!fits(field, wire_type)) continue;
-    uint32_t *entry = index + 2 * field->index;
-    if (!entry[0]) entry[0] = at;
-    entry[1] = at;
-    if (wire_type != TYKB_WIRE_LEN || tag >= 0x80) continue;
-    /* The entries of a map come in runs: pass over short ones at once. */
-    while (end - p >= 2 && *p == tag && p[1] < 0x80 && (size_t)(end - p) - 2 >= p[1]) {
-      entry[1] = (uint32_t)(p - start) + 1;
-      p += 2 + p[1];
+    const uint8_t *first = p, *last = p, *next = p;
+    uint32_t number = *p >> 3;
+    /* What is usual: a field that has a length, behind a tag of one byte. */
+    if ((*p & 0x87) == TYKB_WIRE_LEN && number <= max_number && by_number[number] >= 0) {
+      struct tykb_span payload;
+      field = &fields[by_number[number]];
+      if (field->shape == TYKB_MAP) {
+        next = skip_entries(p, end, &last);
+        if (next != p) plain |= bit(field->index);
+      } else if (fits(field, TYKB_WIRE_LEN)) {
+        next = tykb_wire_short(p, end, &payload);
+      }
     }
+    if (next && next != p) {
+      p = next;
+    } else {
+      struct tykb_wire_field wire;
+      p = tykb_wire_next(p, end, &wire);
+      if (!p) return TYKB_E_MALFORMED;
+      field = field_of(type, &wire);
+      if (!field) continue;
+    }
+    uint32_t *entry = index + 2 * field->index;
+    entry[1] = (uint32_t)(last - start) + 1;
+    if (!(seen & bit(field->index)))
+      entry[0] = (uint32_t)(first - start) + 1;
+    else
+      plain &= ~bit(field->index);
+    seen |= bit(field->index);
   }
   node->index = index;
+  node->plain = plain;
   return TYKB_OK;
 }
 
@@ -196,7 +227,7 @@ struct tykb_slot *tykb_node_slot(const struct tykb_node *node, const struct tykb
   return slot;
 }
 
-static struct tykb_slot *add_slot(struct tykb_node *node, const struct tykb_field *field) {
+static inline struct tykb_slot *add_slot(struct tykb_node *node, const struct tykb_field *field) {
   struct tykb_slot *slot = tykb_alloc(node->context, sizeof *slot);
   if (!slot) return NULL;
   *slot = (struct tykb_slot){.field = field};
@@ -345,7 +376,7 @@ int tykb_node_child(struct tykb_node *node, const struct tykb_field *field, stru
     if (status) return status;
     present = node->index[2 * field->index] != 0;
   }
-  struct tykb_node *made = tykb_node_new(node->context, field->child, bytes);
+  struct tykb_node *made = new_node(node->context, field->child, bytes);
   if (!made) return TYKB_E_NO_MEMORY;
   if (!slot) slot = add_slot(node, field);
   if (!slot) return TYKB_E_NO_MEMORY;
@@ -362,6 +393,7 @@ int tykb_node_map(struct tykb_node *node, const struct tykb_field *field, struct
   *map = NULL;
   if (!slot || !slot->map) {
     struct tykb_map *made = tykb_alloc(node->context, sizeof *made);
+    bool loaded = slot && slot->drop;
     if (!slot) slot = add_slot(node, field);
     if (!made || !slot) return TYKB_E_NO_MEMORY;
     made->owner = node;
@@ -370,14 +402,8 @@ int tykb_node_map(struct tykb_node *node, const struct tykb_field *field, struct
     made->context = node->context;
     made->next = node->context->maps;
     made->view = NULL;
-    made->tail = NULL;
-    made->tail_size = made->tail_room = 0;
-    made->entries = NULL;
-    made->slots = made->room = made->count = 0;
-    made->table = NULL;
-    made->table_size = 0;
-    made->version = made->tail_count = 0;
-    made->loaded = slot->drop;
+    tykb_zero(&made->tail, sizeof *made - offsetof(struct tykb_map, tail));
+    made->loaded = loaded;
     node->context->maps = made;
     slot->map = made;
   }
@@ -387,99 +413,92 @@ int tykb_node_map(struct tykb_node *node, const struct tykb_field *field, struct
 
 int tykb_node_find(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
                    struct tykb_span *value) {
-  struct tykb_slot *slot = tykb_node_slot(node, field);
   struct tykb_map *map;
-  if (!slot && node->finds == 0) {
-    node->finds++;
-    return tykb_node_find_bytes(node, field, key, value);
-  }
+  if (!tykb_node_slot(node, field) && node->finds < TYKB_FINDS) return tykb_node_find_bytes(node, field, key, value);
   int status = tykb_node_map(node, field, &map);
   return status ? status : tykb_map_text(map, key, value);
 }
 
-int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
-                         struct tykb_span *value) {
-  const uint8_t *p = node->bytes.data, *end = tykb_span_end(node->bytes), *stop = end;
-  uint32_t tag = tykb_wire_tag(field->number, TYKB_WIRE_LEN);
+static TYKB_ASIDE int find_any(const uint8_t *p, const uint8_t *stop, const uint8_t *end, uint32_t number,
+                               struct tykb_span key, struct tykb_span *value) {
   int found = TYKB_E_NOT_FOUND;
   struct tykb_wire_field wire;
-  if (tag >= 0x80) tag = 0x100; /* it takes two bytes, and the first alone says nothing: never the short way */
-  if (node->index) {            /* scanned already: from the first entry to the last */
-    if (!node->index[2 * field->index]) return found;
-    stop = p + node->index[2 * field->index + 1];
-    p += node->index[2 * field->index] - 1;
-  }
+  struct tykb_span name, text;
   while (p < stop) {
-    size_t left = (size_t)(end - p), size;
-    struct tykb_span name, text;
-    if (left >= 6 && (size = p[1]) < 0x80 && left - 2 >= size && *p == tag && size >= 4 && p[2] == 0x0a) {
-      size_t key_size = p[3];
-      const uint8_t *behind = p + 4 + key_size;
-      if (key_size <= size - 4 && behind[0] == 0x12 && behind[1] == size - 4 - key_size) { /* as short_entry */
-        if (key_size == key.size && (!key_size || memcmp(p + 4, key.data, key_size) == 0)) {
-          *value = (struct tykb_span){behind + 2, behind[1]};
-          found = TYKB_OK; /* the last one counts */
-        }
-        p += 2 + size;
-        continue;
-      }
-    }
     p = tykb_wire_next(p, end, &wire);
     if (!p) return TYKB_E_MALFORMED;
-    if (wire.number != field->number || wire.type != TYKB_WIRE_LEN) continue;
+    if (wire.number != number || wire.type != TYKB_WIRE_LEN) continue;
     int status = tykb_entry_parse(wire.len, &name, &text);
     if (status) return status;
-    if (name.size != key.size || (key.size && memcmp(name.data, key.data, key.size))) continue;
+    if (name.size != key.size || !tykb_wire_same(name.data, key.data, key.size)) continue;
     *value = text;
     found = TYKB_OK;
   }
   return found;
 }
 
-/* The fields of Object by the byte that nearly always introduces them; 0: any other. Rows and numbers go together: number n
- * stands at 2n - 2 of the index. */
-static const uint8_t usual[256] = {[0x12] = 2, [0x1a] = 3, [0x22] = 4, [0x2a] = 5, [0x32] = 6, [0x3a] = 7};
+int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
+                         struct tykb_span *value) {
+  int status = node->index ? TYKB_OK : tykb_node_scan(node);
+  if (status) return status;
+  node->finds++;
+  uint32_t first = node->index[2 * field->index], last = node->index[2 * field->index + 1];
+  if (!first) return TYKB_E_NOT_FOUND;
+  const uint8_t *p = node->bytes.data + first - 1, *stop = node->bytes.data + last, *end = tykb_span_end(node->bytes);
+  if (!(node->plain & bit(field->index))) {
+    const uint8_t *at = NULL;
+    if (*p < 0x80) skip_entries(p, end, &at);
+    if (at != stop - 1) return find_any(p, stop, end, field->number, key, value);
+    node->plain |= bit(field->index);
+  }
+  return find_plain(p, stop, key, value);
+}
 
+/* Object's fields by number, and by the byte that nearly always introduces them; 0: any other. Number n is row n - 1. */
+enum { HOOK_TYPE = 1, HOOK_NAME = 2, SPEC = 6, OBJECT_FIELDS = 7 };
+static const uint8_t usual[256] = {[0x12] = HOOK_NAME, [0x1a] = 3, [0x22] = 4, [0x2a] = 5, [0x32] = SPEC, [0x3a] = 7};
+
+static const uint8_t bundle_hash[] = {'b', 'u', 'n', 'd', 'l', 'e', '_', 'h', 'a', 's', 'h'};
+enum { HASH_SIZE = sizeof bundle_hash };
+
+/* As tykb_node_scan; but every dispatch comes through here, and of an Object it is known what is usual. */
 int tykb_object_identify(struct tykb_node *root, struct tykb_span *hook, struct tykb_span *bundle) {
-  const uint8_t *start = root->bytes.data, *p = start, *end = tykb_span_end(root->bytes);
-  struct tykb_wire_field wire;
-  struct tykb_span key, value;
-  uint32_t *index = tykb_alloc(root->context, sizeof(uint32_t[2 * 8]));
-  *hook = *bundle = (struct tykb_span){NULL, 0};
+  const uint8_t *start = root->bytes.data, *p = start, *end = tykb_span_end(root->bytes), *next;
+  uint32_t *index = tykb_alloc(root->context, sizeof(uint32_t[2 * OBJECT_FIELDS]));
+  *hook = (struct tykb_span){NULL, 0};
+  *bundle = (struct tykb_span){NULL, 0};
   if (root->bytes.size > INT_MAX) return TYKB_E_MALFORMED; /* as in tykb_node_scan */
   if (!index) return TYKB_E_NO_MEMORY;
-  for (int i = 0; i < 2 * 8; i++) index[i] = 0;
+  memset(index, 0, sizeof(uint32_t[2 * OBJECT_FIELDS]));
   while (p < end) {
-    const uint8_t *field = p, *data;
+    const uint8_t *first = p, *last = p;
     uint32_t number = usual[*p];
-    size_t size;
-    /* Every dispatch comes through here, so what is usual is read in place: a length of one byte or two. */
-    if (number && end - p >= 3 && (p[1] & p[2]) < 0x80) {
-      size = p[1];
-      data = p + 2;
-      if (size >= 0x80) size = (size & 0x7f) | (size_t)*data++ << 7;
-      if ((size_t)(end - data) < size) return TYKB_E_MALFORMED;
-      p = data + size;
+    struct tykb_span payload;
+    if (number == SPEC && (next = short_entry(p, end))) {
+      do {
+        if (p[3] == HASH_SIZE && tykb_wire_same(p + 4, bundle_hash, HASH_SIZE))
+          *bundle = (struct tykb_span){p + 6 + HASH_SIZE, p[5 + HASH_SIZE]};
+        last = p;
+        p = next;
+      } while (p < end && usual[*p] == SPEC && (next = short_entry(p, end)));
+    } else if (number && number != SPEC && (next = tykb_wire_short(p, end, &payload))) {
+      if (number == HOOK_NAME) *hook = payload;
+      p = next;
     } else {
+      struct tykb_wire_field wire;
       p = tykb_wire_next(p, end, &wire);
       if (!p) return TYKB_E_MALFORMED;
       number = wire.number;
-      data = wire.len.data;
-      size = wire.len.size;
-      if (number > 7 || wire.type != (number == 1 ? TYKB_WIRE_VARINT : TYKB_WIRE_LEN)) continue;
-    }
-    uint32_t at = (uint32_t)(field - start) + 1, *entry = index + 2 * number - 2;
-    if (!entry[0]) entry[0] = at;
-    entry[1] = at;
-    if (number == 6) {
-      if (*field != 0x32 || !short_entry(field, end, &key, &value)) {
-        int status = tykb_entry_parse((struct tykb_span){data, size}, &key, &value);
-        if (status) return status;
+      if (number > OBJECT_FIELDS || wire.type != (number == HOOK_TYPE ? TYKB_WIRE_VARINT : TYKB_WIRE_LEN)) continue;
+      if (number == HOOK_NAME) *hook = wire.len;
+      if (number == SPEC) {
+        int status = find_any(first, p, end, SPEC, (struct tykb_span){bundle_hash, HASH_SIZE}, bundle);
+        if (status == TYKB_E_MALFORMED) return status;
       }
-      if (key.size == 11 && memcmp(key.data, "bundle_hash", 11) == 0) *bundle = value;
-    } else if (number == 2) {
-      *hook = (struct tykb_span){data, size};
     }
+    uint32_t *entry = index + 2 * (number - 1);
+    if (!entry[0]) entry[0] = (uint32_t)(first - start) + 1;
+    entry[1] = (uint32_t)(last - start) + 1;
   }
   root->index = index;
   return TYKB_OK;

@@ -24,26 +24,29 @@ struct tykb_slot {
 struct tykb_node {
   struct tykb_context *context;
   const struct tykb_type *type;
+  struct tykb_span bytes; /* what it was read from; the parent's bytes hold them too, unless `own` */
+  struct tykb_node *next; /* all nodes of the context */
+  struct tykb_slot **last_slot;
   /* Whose part it is: a field of `parent`, or an element of `map` (at `element`) or `list`. All NULL: the root, or detached. */
   struct tykb_node *parent;
   const struct tykb_field *field;
+  /* From here on a new node is zeros. */
   struct tykb_map *map;
   struct tykb_list *list;
   size_t element;
-  struct tykb_span bytes; /* what it was read from; the parent's bytes hold them too, unless `own` */
-  uint32_t *index;        /* per row: offset + 1 of its first and of its last occurrence, 0: none; NULL: not scanned */
-  struct tykb_slot *slots, **last_slot;
+  uint32_t *index; /* per row: offset + 1 of its first and of its last occurrence, 0: none; NULL: not scanned */
+  uint64_t plain;  /* of what is scanned, a bit per row: a map, its entries plain (object.c), one behind the other */
+  struct tykb_slot *slots;
   struct tykb_span unknown; /* unknown fields that were merged in */
   size_t unknown_room;
-  struct tykb_node *next; /* all nodes of the context */
   void *view;
-  size_t size; /* between the two passes of a write: how long it will be */
   bool present;
   bool changed;  /* something at or below was written: so it is in all above */
   bool splice;   /* something at or below is gone: bytes cannot be copied whole. So it is in all above */
   bool own;      /* the parent's bytes do not hold `bytes` */
   bool whole;    /* between the two passes of a write: bytes and changes, not changes alone */
   uint8_t finds; /* how often its bytes were walked for a key */
+  size_t size;   /* not zeroed. Between the two passes of a write: how long it will be */
 };
 
 struct tykb_map {
@@ -53,8 +56,8 @@ struct tykb_map {
   struct tykb_context *context;
   struct tykb_map *next; /* all maps of the context */
   void *view;
-  /* Until the map is read, what is put into a map of text is kept as the reply will have it: entries behind each other.
-   * Few of them, since a key is looked for by walking. */
+  /* From here on a new map is zeros. Until the map is read, what is put into a map of text is kept as the reply will have
+   * it: entries behind each other. Few of them, since a key is looked for by walking. */
   uint8_t *tail;
   size_t tail_size, tail_room;
   struct tykb_entry *entries;
@@ -79,13 +82,17 @@ struct tykb_list {
   bool loaded;
 };
 
+/* What is allocated starts at a multiple of sixteen, and so does what of it is zeroed: then no store of sixteen bytes is on
+ * two lines of the cache, behind which a load waits. */
+enum { TYKB_ALIGN = 16 };
+
 struct tykb_block {
-  struct tykb_block *next;
+  _Alignas(TYKB_ALIGN) struct tykb_block *next;
   size_t size, used;
 };
 
 struct tykb_context {
-  struct tykb_span input;
+  _Alignas(TYKB_ALIGN) struct tykb_span input;
   bool owned; /* the input is in the arena */
   uint32_t clock;
   uint32_t writes; /* calls of tykb_node_mark: each write makes one or more, a put into a map's tail exactly one */
@@ -95,17 +102,24 @@ struct tykb_context {
   struct tykb_block *block; /* the newest; the oldest is part of the context's own allocation */
 };
 
-void *tykb_alloc_block(struct tykb_context *context, size_t size);
+TYKB_ASIDE void *tykb_alloc_block(struct tykb_context *context, size_t size);
 
 /* tykb_context_alloc, inline. */
-static inline void *tykb_alloc(struct tykb_context *context, size_t size) {
+TYKB_HOT void *tykb_alloc(struct tykb_context *context, size_t size) {
   struct tykb_block *block = context->block;
-  if (size > SIZE_MAX - 8) return NULL;
-  size = (size + 7) & ~(size_t)7;
+  if (size > SIZE_MAX - TYKB_ALIGN) return NULL;
+  size = (size + TYKB_ALIGN - 1) & ~(size_t)(TYKB_ALIGN - 1);
   if (block->size - block->used < size) return tykb_alloc_block(context, size);
   void *data = (uint8_t *)(block + 1) + block->used;
   block->used += size;
   return data;
+}
+
+/* In steps: for a memset of more than 80 bytes gcc takes "rep stos", which costs more than all else here. */
+static inline void tykb_zero(void *data, size_t size) {
+  uint8_t *p = data;
+  for (; size > 64; size -= 64, p += 64) memset(p, 0, 64);
+  memset(p, 0, size);
 }
 
 /* Whether a field's value may come with this wire type (numbers of a list also packed). */
@@ -123,6 +137,8 @@ struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_
 /* Fills in the index. */
 int tykb_node_scan(struct tykb_node *node);
 struct tykb_slot *tykb_node_slot(const struct tykb_node *node, const struct tykb_field *field);
+/* A map that is read this often is worth loading; before, its entries in the node's bytes are walked each time. */
+enum { TYKB_FINDS = 16 };
 /* The value that the node's bytes hold for a key of a map. Walks them. */
 int tykb_node_find_bytes(struct tykb_node *node, const struct tykb_field *field, struct tykb_span key,
                          struct tykb_span *value);

@@ -16,6 +16,7 @@
 #define S7(string) "\x07" string
 #define S8(string) "\x08" string
 #define S11(string) "\x0b" string
+#define S15(string) "\x0f" string
 #define S16(string) "\x10" string
 #define S21(string) "\x15" string
 #define S22(string) "\x16" string
@@ -51,7 +52,7 @@ static inline int check_report(void) {
 
 /* The bytes on the heap and nowhere else, so that a sanitizer sees a read past their end. */
 static inline struct tykb_span check_heap(struct tykb_span bytes) {
-  uint8_t *copy = malloc(bytes.size ? bytes.size : 1);
+  uint8_t *copy = calloc(bytes.size ? bytes.size : 1, 1);
   if (!copy) abort();
   if (bytes.size) memcpy(copy, bytes.data, bytes.size);
   return (struct tykb_span){copy, bytes.size};

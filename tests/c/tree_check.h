@@ -15,6 +15,7 @@
 #define SPEC "\x32"
 #define RESPONSE "\x3a"
 #define HEADERS "\x0a" /* of the request */
+#define SET_HEADERS "\x12"
 #define DELETE_HEADERS "\x1a"
 #define BODY "\x22"
 #define URL "\x2a"
