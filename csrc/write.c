@@ -10,6 +10,10 @@ static bool is_text(const struct tykb_field *field) {
   return field->kind == TYKB_KIND_STRING || field->kind == TYKB_KIND_BYTES;
 }
 
+static bool is_child(const struct tykb_field *field) {
+  return field->shape == TYKB_SINGULAR && field->kind == TYKB_KIND_MESSAGE;
+}
+
 static size_t len_size(uint32_t number, size_t payload) {
   return tykb_wire_varint_size(number << 3) + tykb_wire_varint_size(payload) + payload;
 }
@@ -35,9 +39,8 @@ static uint64_t dropped(const struct tykb_node *node) {
   uint64_t mask = 0;
   if (!node->splice) return 0;
   for (const struct tykb_slot *slot = node->slots; slot; slot = slot->next) {
-    const struct tykb_field *field = slot->field;
-    bool child = field->shape == TYKB_SINGULAR && field->kind == TYKB_KIND_MESSAGE && slot->node;
-    if (slot->drop || slot->skip || (child && is_whole(slot, false))) mask |= UINT64_C(1) << field->index;
+    bool child = is_child(slot->field) && slot->node;
+    if (slot->drop || slot->skip || (child && is_whole(slot, false))) mask |= UINT64_C(1) << slot->field->index;
   }
   return mask;
 }
@@ -245,39 +248,72 @@ static size_t cleared(const struct tykb_node *node, const struct path *above, ui
   if (!node->splice) return 0;
   for (const struct tykb_slot *slot = node->slots; slot; slot = slot->next) {
     struct path path = {above, slot->field->name};
-    bool message = slot->field->shape == TYKB_SINGULAR && slot->field->kind == TYKB_KIND_MESSAGE;
     if (slot->drop) {
       size_t length = path_size(&path);
       size += len_size(CLEARED, length);
       if (*p) *p = put_path(&path, put_head(*p, CLEARED, length));
-    } else if (message && slot->node && !slot->node->own) {
+    } else if (is_child(slot->field) && slot->node && !slot->node->own) {
       size += cleared(slot->node, &path, p);
     }
   }
   return size;
 }
 
+/* ---- The commonest replies ---- */
+
+/* The slot that alone says something new of a node of which nothing is gone; else NULL. */
+static const struct tykb_slot *only_change(const struct tykb_node *node) {
+  const struct tykb_slot *only = NULL;
+  if (node->splice || node->unknown.size) return NULL;
+  for (const struct tykb_slot *slot = node->slots; slot; slot = slot->next) {
+    if (slot->field->shape == TYKB_MAP) {
+      if (!slot->map || (!slot->map->tail_size && !slot->map->slots)) continue;
+    } else if (is_child(slot->field)) {
+      if (!slot->node || !slot->node->changed) continue;
+    }
+    if (only) return NULL;
+    only = slot;
+  }
+  return only;
+}
+
+/* The child of the root in which texts were put into one map, `map`, if that is all that was changed; else NULL. What is
+ * written then stands ready in the map. */
+static const struct tykb_node *only_put(const struct tykb_node *root, const struct tykb_map **map) {
+  const struct tykb_slot *slot = only_change(root);
+  if (!slot || !is_child(slot->field) || slot->node->own) return NULL;
+  const struct tykb_node *child = slot->node;
+  slot = only_change(child);
+  if (!slot || slot->field->shape != TYKB_MAP || slot->map->slots) return NULL;
+  *map = slot->map;
+  return child;
+}
+
 int tykb_node_write(struct tykb_node *node, uint32_t flags, void *(*alloc)(size_t), void **data, size_t *size) {
-  bool delta = flags & TYKB_REPLY_DELTA;
-  uint8_t *none = NULL, *block, *p;
+  bool delta = flags & TYKB_REPLY_DELTA, changed = delta || node->changed;
+  struct tykb_span stays = delta ? (struct tykb_span){NULL, 0} : node->bytes;
+  const struct tykb_map *map = NULL;
+  const struct tykb_node *child = changed ? only_put(node, &map) : NULL;
+  size_t front = 0, total = stays.size;
+  uint8_t *none = NULL, *p;
   *data = NULL;
   *size = 0;
-  if (!node->changed && !delta) { /* most hooks that only look */
-    block = alloc(node->bytes.size ? node->bytes.size : 1);
-    if (!block) return TYKB_E_NO_MEMORY;
-    tykb_wire_put_bytes(block, node->bytes.data, node->bytes.size);
-    *data = block;
-    *size = node->bytes.size;
+  if (child) {
+    total += len_size(child->field->number, map->tail_size);
+  } else if (changed) {
+    front = delta ? cleared(node, NULL, &none) : 0;
+    total = front + plan(node, !delta, delta);
+  }
+  if (total > INT_MAX) return TYKB_E_TOO_LARGE;
+  *data = p = alloc(total ? total : 1);
+  if (!p) return TYKB_E_NO_MEMORY;
+  *size = total;
+  if (changed && !child) {
+    if (front) cleared(node, NULL, &p);
+    put(node, p);
     return TYKB_OK;
   }
-  size_t front = delta ? cleared(node, NULL, &none) : 0;
-  size_t total = front + plan(node, !delta, delta);
-  if (total > INT_MAX) return TYKB_E_TOO_LARGE;
-  block = p = alloc(total ? total : 1);
-  if (!block) return TYKB_E_NO_MEMORY;
-  if (front) cleared(node, NULL, &p);
-  put(node, p);
-  *data = block;
-  *size = total;
+  p = tykb_wire_put_bytes(p, stays.data, stays.size);
+  if (child) put_span(p, child->field->number, (struct tykb_span){map->tail, map->tail_size});
   return TYKB_OK;
 }
