@@ -96,6 +96,9 @@ cdef extern from "wire.h":
     uint8_t *tykb_wire_put_varint(uint8_t *p, uint64_t value)
     uint8_t *tykb_wire_put_bytes(uint8_t *p, const void *data, size_t size)
     uint32_t tykb_wire_tag(uint32_t number, uint32_t type)
+    uint64_t tykb_wire_load64(const uint8_t *p)
+    uint32_t tykb_wire_load32(const uint8_t *p)
+    bint tykb_wire_same(const uint8_t *a, const uint8_t *b, size_t size)
     bint tykb_wire_is_utf8(const uint8_t *data, size_t size)
 
 

@@ -60,28 +60,34 @@ include "_list.pxi"
 
 # ---- What a hook gets ------------------------------------------------------------------------------------------------
 
-cdef inline int put_pair(Message message, Field field, object key, object value) except -1:
+# They take the Request and a row, since Cython counts a reference to whatever else is handed to a function.
+
+cdef inline tykb_node *node_of(Request request) except NULL:
+    return request.message.node if request.message.node != NULL else request.message.get_node()
+
+
+cdef inline int put_pair(Request request, const tykb_field *row, object key, object value) except -1:
     cdef tykb_map *map
     cdef tykb_span name, text
     text_from_python(key, &name)
     text_from_python(value, &text)
-    cdef int status = tykb_node_map(message.get_node(), field.row, &map)
+    cdef int status = tykb_node_map(node_of(request), row, &map)
     if status == TYKB_OK:
         status = tykb_map_put(map, name, text)
     if status != TYKB_OK:
-        failed(status, field.name)
+        failed(status, row.name.decode())
     return 0
 
 
-cdef inline int put_item(Message message, Field field, object value) except -1:
+cdef inline int put_item(Request request, const tykb_field *row, object value) except -1:
     cdef tykb_list *list
     cdef tykb_value raw
-    from_python(field, value, &raw)
-    cdef int status = tykb_node_list(message.get_node(), field.row, &list)
+    text_from_python(value, &raw.text)
+    cdef int status = tykb_node_list(node_of(request), row, &list)
     if status == TYKB_OK:
         status = tykb_list_append(list, raw)
     if status != TYKB_OK:
-        failed(status, field.name)
+        failed(status, row.name.decode())
     return 0
 
 
@@ -98,17 +104,17 @@ cdef class Request:
 
     def add_header(self, key, value):
         """Sets a header of the request to the upstream."""
-        put_pair(self.message, SET_HEADERS, key, value)
+        put_pair(self, SET_HEADERS.row, key, value)
 
     def delete_header(self, key):
         """Removes a header of the request to the upstream."""
-        put_item(self.message, DELETE_HEADERS, key)
+        put_item(self, DELETE_HEADERS.row, key)
 
     def get_header(self, key):
         """The value of a header as it came, None without one. The name's case counts."""
         cdef tykb_span name, value
         text_from_python(key, &name)
-        cdef int status = tykb_node_find(self.message.get_node(), HEADERS.row, name, &value)
+        cdef int status = tykb_node_find(node_of(self), HEADERS.row, name, &value)
         if status == TYKB_OK:
             return text_to_python(value, HEADERS.row)
         if status != TYKB_E_NOT_FOUND:
@@ -117,11 +123,11 @@ cdef class Request:
 
     def add_param(self, key, value):
         """Sets a parameter of the request to the upstream."""
-        put_pair(self.message, ADD_PARAMS, key, value)
+        put_pair(self, ADD_PARAMS.row, key, value)
 
     def delete_param(self, key):
         """Removes a parameter of the request to the upstream."""
-        put_item(self.message, DELETE_PARAMS, key)
+        put_item(self, DELETE_PARAMS.row, key)
 
     def __repr__(self):
         return repr(self.object)
@@ -176,20 +182,20 @@ cdef inline uint64_t ends(tykb_span text) noexcept:
     """Up to eight bytes from each end: names differ there, and none is hostile, since the table is the host's own."""
     cdef uint64_t head = 0, tail = 0
     if text.size >= 8:
-        memcpy(&head, text.data, 8)
-        memcpy(&tail, text.data + text.size - 8, 8)
+        head = tykb_wire_load64(text.data)
+        tail = tykb_wire_load64(text.data + text.size - 8)
+    elif text.size >= 4:
+        head = tykb_wire_load32(text.data)
+        tail = tykb_wire_load32(text.data + text.size - 4)
     elif text.size:
-        memcpy(&head, text.data, text.size)
+        head = text.data[0]
+        tail = text.data[text.size // 2] << 8 | text.data[text.size - 1]
     return (head ^ text.size) * <uint64_t>0x9E3779B97F4A7C15 + tail
 
 
 cdef inline uint32_t row_hash(tykb_span bundle, tykb_span name) noexcept:
     cdef uint64_t code = (ends(name) ^ ends(bundle) >> 7) * <uint64_t>0xE7037ED1A0B428DB
     return <uint32_t>(code >> 32)
-
-
-cdef inline bint same_bytes(const uint8_t *a, const uint8_t *b, size_t size) noexcept:
-    return size == 0 or memcmp(a, b, size) == 0
 
 
 cdef PyObject *find(tykb_span bundle, tykb_span name) noexcept:
@@ -204,8 +210,8 @@ cdef PyObject *find(tykb_span bundle, tykb_span name) noexcept:
     while table[at].handler != NULL:
         row = &table[at]
         if (row.hash == code and row.bundle_size == bundle.size and row.key.size == bundle.size + name.size
-                and same_bytes(row.key.data, bundle.data, bundle.size)
-                and same_bytes(row.key.data + bundle.size, name.data, name.size)):
+                and tykb_wire_same(row.key.data, bundle.data, bundle.size)
+                and tykb_wire_same(row.key.data + bundle.size, name.data, name.size)):
             return row.handler
         at = (at + 1) & table_mask
     return NULL

@@ -97,15 +97,17 @@ cdef inline bytes bytes_of(tykb_span text):
 
 
 cdef inline bint is_ascii(tykb_span text) noexcept:
-    cdef uint64_t word, all = 0
+    cdef uint64_t all = 0
     cdef size_t at = 0
-    while at + 8 <= text.size:
-        memcpy(&word, text.data + at, 8)
-        all |= word
-        at += 8
-    while at < text.size:
-        all |= text.data[at]
-        at += 1
+    if text.size >= 8:
+        while at + 8 < text.size:
+            all |= tykb_wire_load64(text.data + at)
+            at += 8
+        all |= tykb_wire_load64(text.data + text.size - 8)
+    else:
+        while at < text.size:
+            all |= text.data[at]
+            at += 1
     return all & <uint64_t>0x8080808080808080 == 0
 
 
@@ -143,12 +145,16 @@ cdef object to_python(const tykb_field *row, tykb_value value):
 
 cdef inline int text_from_python(object value, tykb_span *text) except -1:
     """str, or bytes that are UTF-8, as protobuf accepts. Borrows from the object."""
+    if PyUnicode_Check(value) and PyUnicode_IS_COMPACT_ASCII(value):
+        text[0] = span_of(<const char *>PyUnicode_DATA(value), PyUnicode_GET_LENGTH(value))
+        return 0
+    return text_from_other(value, text)
+
+
+cdef int text_from_other(object value, tykb_span *text) except -1:
     cdef Py_ssize_t size
     cdef char *data
     if PyUnicode_Check(value):
-        if PyUnicode_IS_COMPACT_ASCII(value):
-            text[0] = span_of(<const char *>PyUnicode_DATA(value), PyUnicode_GET_LENGTH(value))
-            return 0
         text.data = <const uint8_t *>PyUnicode_AsUTF8AndSize(value, &size)
         text.size = <size_t>size
         return 0
