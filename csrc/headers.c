@@ -62,7 +62,8 @@ struct found {
   struct tykb_span value, other_value;
 };
 
-static void compare(struct found *found, struct tykb_span wanted, struct tykb_span name, struct tykb_span value) {
+static inline void compare(struct found *found, struct tykb_span wanted, struct tykb_span name,
+                           struct tykb_span value) {
   if (name.size != wanted.size || !alike(name, wanted)) return;
   if (same(name, wanted)) {
     found->exact = true;
@@ -73,21 +74,12 @@ static void compare(struct found *found, struct tykb_span wanted, struct tykb_sp
   }
 }
 
-/* Entries of `headers` behind each other, among other fields. */
+/* Entries of `headers`, maybe among other fields. */
 static int walk(const uint8_t *p, const uint8_t *stop, const uint8_t *end, struct tykb_span wanted,
                 struct found *found) {
   struct tykb_wire_field wire;
   struct tykb_span name, value;
   while (p < stop) {
-    size_t left = (size_t)(end - p);
-    if (left >= 6 && p[0] == 0x0a && p[1] >= 4 && p[1] < 0x80 && left - 2 >= p[1] && p[2] == 0x0a && p[3] <= p[1] - 4 &&
-        p[4 + p[3]] == 0x12 && p[5 + p[3]] == p[1] - 4 - p[3]) { /* short, and as serialisers write it */
-      const uint8_t *text = p + 6 + p[3];
-      if (p[3] == wanted.size)
-        compare(found, wanted, (struct tykb_span){p + 4, p[3]}, (struct tykb_span){text, p[5 + p[3]]});
-      p += 2 + p[1];
-      continue;
-    }
     p = tykb_wire_next(p, end, &wire);
     if (!p) return TYKB_E_MALFORMED;
     if (wire.number != HEADERS->number || wire.type != TYKB_WIRE_LEN) continue;
@@ -98,9 +90,30 @@ static int walk(const uint8_t *p, const uint8_t *stop, const uint8_t *end, struc
   return TYKB_OK;
 }
 
+/* The same where they are plain (tree.h), as they nearly always are. */
+static void walk_plain(const uint8_t *p, const uint8_t *stop, struct tykb_span wanted, struct found *found) {
+  struct tykb_span name, value;
+  while (p < stop) {
+    p = tykb_plain_entry(p, &name, &value);
+    compare(found, wanted, name, value);
+  }
+}
+
+/* The entry of a map's tail at `p`, and what follows it. The tail is of our own making: nothing in it needs a check. */
+static const uint8_t *tail_entry(const uint8_t *p, struct tykb_span *name, struct tykb_span *value) {
+  uint64_t size;
+  p = tykb_wire_varint(p + 1, p + 11, &size); /* past the tag, which is of one byte for both fields */
+  p = tykb_wire_varint(p + 1, p + 11, &size);
+  *name = (struct tykb_span){p, (size_t)size};
+  p = tykb_wire_varint(p + size + 1, p + size + 11, &size);
+  *value = (struct tykb_span){p, (size_t)size};
+  return p + size;
+}
+
 static int find(struct tykb_node *request, struct tykb_span wanted, struct found *found) {
   struct tykb_slot *slot = tykb_node_slot(request, HEADERS);
   const struct tykb_map *map = slot ? slot->map : NULL;
+  struct tykb_span name, value;
   memset(found, 0, sizeof *found);
   if (map && (map->loaded || map->slots)) {
     struct tykb_entry *entries;
@@ -110,15 +123,22 @@ static int find(struct tykb_node *request, struct tykb_span wanted, struct found
       if (entries[i].live) compare(found, wanted, entries[i].key, entries[i].value);
     return status;
   }
-  int status = slot && slot->drop ? TYKB_OK : tykb_node_scan(request);
-  if (status) return status;
-  if (!(slot && slot->drop) && request->index[2 * HEADERS->index]) {
+  if (!(slot && slot->drop)) {
+    int status = tykb_node_scan(request);
+    if (status) return status;
+    uint32_t first = request->index[2 * HEADERS->index], last = request->index[2 * HEADERS->index + 1];
     const uint8_t *start = request->bytes.data;
-    status = walk(start + request->index[2 * HEADERS->index] - 1, start + request->index[2 * HEADERS->index + 1],
-                  start + request->bytes.size, wanted, found);
+    if (first && request->plain >> HEADERS->index & 1)
+      walk_plain(start + first - 1, start + last, wanted, found);
+    else if (first)
+      status = walk(start + first - 1, start + last, start + request->bytes.size, wanted, found);
+    if (status) return status;
   }
-  if (!status && map) status = walk(map->tail, map->tail + map->tail_size, map->tail + map->tail_size, wanted, found);
-  return status;
+  for (const uint8_t *p = map ? map->tail : NULL; map && p < map->tail + map->tail_size;) {
+    p = tail_entry(p, &name, &value);
+    compare(found, wanted, name, value);
+  }
+  return TYKB_OK;
 }
 
 int tykb_headers_find(struct tykb_node *request, struct tykb_span name, struct tykb_span *value) {
@@ -130,17 +150,6 @@ int tykb_headers_find(struct tykb_node *request, struct tykb_span name, struct t
 }
 
 /* ---- Taking ---- */
-
-/* The entry of a map's tail at `p`, and what follows it. The tail is of our own making: nothing in it needs a check. */
-static const uint8_t *tail_entry(const uint8_t *p, struct tykb_span *name, struct tykb_span *value) {
-  uint64_t size;
-  p = tykb_wire_varint(p + 1, p + 11, &size); /* past the tag, of one byte: SET_HEADERS is field 2 */
-  p = tykb_wire_varint(p + 1, p + 11, &size);
-  *name = (struct tykb_span){p, (size_t)size};
-  p = tykb_wire_varint(p + size + 1, p + size + 11, &size);
-  *value = (struct tykb_span){p, (size_t)size};
-  return p + size;
-}
 
 /* Whether all that was put can be moved as it stands: 1 or 0, or a status. */
 static int is_plain(struct tykb_node *request, const struct tykb_map *map) {

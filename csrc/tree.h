@@ -131,6 +131,19 @@ int tykb_entry_parse(struct tykb_span payload, struct tykb_span *key, struct tyk
 /* The value of a message map's entry: should there be several pieces, they make one message, as everywhere. */
 int tykb_entry_message(struct tykb_context *context, struct tykb_span payload, struct tykb_span *value);
 
+/* The entry at `p` of a map that is `plain`, and what follows it. */
+static inline const uint8_t *tykb_plain_entry(const uint8_t *p, struct tykb_span *key, struct tykb_span *value) {
+  size_t size = p[1];
+  const uint8_t *entry = p + 2;
+  if (size >= 0x80) size = (size & 0x7f) | (size_t)*entry++ << 7;
+  key->data = entry + 2;
+  key->size = entry[1];
+  value->data = key->data + key->size;
+  value->data += value->data[1] < 0x80 ? 2 : 3;
+  value->size = (size_t)(entry + size - value->data);
+  return entry + size;
+}
+
 struct tykb_span tykb_context_copy(struct tykb_context *context, struct tykb_span text, int *status);
 /* A node that no one owns yet. */
 struct tykb_node *tykb_node_new(struct tykb_context *context, const struct tykb_type *type, struct tykb_span bytes);

@@ -306,6 +306,7 @@ cdef class Exchange:
     """A message on which hooks run, one after the other."""
     cdef PyObject *frame  # NULL: closed
     cdef bytes data
+    cdef bytes metadata  # None: shown, or not there
     cdef Message view
     cdef tykb_headers set  # of the frame's memory
     cdef readonly Py_ssize_t at
@@ -315,6 +316,7 @@ cdef class Exchange:
     cpdef bytes changes(self)
     cpdef bint is_shared(self) except -1
     cpdef show_session(self, bytes session, bytes metadata)
+    cdef int show_metadata(self) except -1
     cpdef show_quota(self, int64_t remaining, int64_t renews)
     cpdef close(self)
     cdef void end(self) noexcept

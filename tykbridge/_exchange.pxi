@@ -47,6 +47,7 @@ cdef const tykb_field *QUOTA_REMAINING = row_of(SESSION, "quota_remaining")
 
 @cython.final
 @cython.no_gc
+@cython.freelist(8)
 cdef class Exchange:
     def __cinit__(self, bytes data not None):
         global idle
@@ -74,6 +75,7 @@ cdef class Exchange:
             self.frame = NULL
             self.set.first = NULL
             self.view = None
+            self.metadata = None
             end_frame(<Frame>frame)
 
     cpdef close(self):
@@ -84,6 +86,7 @@ cdef class Exchange:
     def object(self):
         """The message, as the hooks left it."""
         cdef Frame frame = self.opened()
+        self.show_metadata()
         if self.view is None:
             self.view = new_message(frame.context, OBJECT, frame.root)
         return self.view
@@ -117,6 +120,8 @@ cdef class Exchange:
                 from tykbridge import runtime
 
                 raise runtime.missing(bundle.decode(), name.decode())
+            if (<Handler>handler).arity == 5:
+                self.show_metadata()
             before = tykb_node_writes(frame.root)
             Py_INCREF(handler)
             status = call(frame, <Handler>handler, &out)
@@ -188,12 +193,20 @@ cdef class Exchange:
 
     cpdef show_session(self, bytes session, bytes metadata):
         """Puts a serialised SessionState into the message, and parts of an Object that hold its metadata."""
-        cdef Frame frame = self.opened()
+        place_message(self.opened().session, session)
+        self.metadata = metadata
+
+    cdef int show_metadata(self) except -1:
+        """Puts the metadata in, which few hooks are shown."""
+        cdef bytes parts = self.metadata
         cdef int status
-        place_message(frame.session, session)
-        status = tykb_node_merge(frame.root, span_of(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata)))
+        if parts is None:
+            return 0
+        self.metadata = None
+        status = tykb_node_merge((<Frame>self.frame).root, span_of(PyBytes_AS_STRING(parts), PyBytes_GET_SIZE(parts)))
         if status != TYKB_OK:
             failed(status, OBJECT.name)
+        return 0
 
     cpdef show_quota(self, int64_t remaining, int64_t renews):
         """Sets what is left of the session's quota, and when it renews (unix seconds)."""

@@ -157,7 +157,7 @@ class Flow:
         variables: what hooks may name in headers and urls, where the API has that on.
     """
 
-    def __init__(self, services: Services, strict: bool, wire: bytes = b"", has_body: bool = False) -> None:
+    def __init__(self, services: Services, strict: bool, wire: bytes, has_body: bool) -> None:
         """Start with what `_bridge.incoming` gave, a part of an Object that shows hooks a request; or see `of`."""
         self._services, self._strict, self._watch = services, strict, services.watch
         self._sent = wire
@@ -182,7 +182,7 @@ class Flow:
     @classmethod
     def of(cls, services: Services, strict: bool, request: Request, scheme: str, request_uri: str) -> Flow:
         """Start with a request."""
-        flow = cls(services, strict)
+        flow = cls(services, strict, b"", False)
         flow._start(request, scheme, request_uri)
         return flow
 

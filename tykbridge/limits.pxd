@@ -1,6 +1,6 @@
 cimport cython
 
-from tykbridge.counters cimport Hit
+from tykbridge.counters cimport Hit, MemoryCounters
 
 
 cdef class Window:
@@ -11,5 +11,5 @@ cdef class Window:
     cdef readonly bint is_own
 
 
-@cython.locals(window=Window, hit=Hit)
+@cython.locals(window=Window, hit=Hit, memory=MemoryCounters)
 cpdef count(tuple limits, counters)

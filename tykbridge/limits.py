@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tykbridge.counters import Counters, Hit
+from tykbridge.counters import Counters, Hit, MemoryCounters
 from tykbridge.session import Denied, Limit, Session
 
 
@@ -61,8 +61,10 @@ def count(limits: tuple[Window, ...], counters: Counters) -> Denied | Hit | None
     not pass.
     """
     left = None
+    memory = counters if isinstance(counters, MemoryCounters) else None  # compiled, its method is called as one of C
     for window in limits:
-        hit = counters.hit(window.key, window.limit, window.seconds)
+        key, limit, seconds = window.key, window.limit, window.seconds
+        hit = counters.hit(key, limit, seconds) if memory is None else memory.hit(key, limit, seconds)
         if not hit.allowed:
             return window.denied(hit)
         if window.is_quota:
