@@ -313,7 +313,9 @@ cdef class Exchange:
     cdef Frame opened(self)
     cpdef int run(self, tuple hooks, Py_ssize_t first=*, bint move=*) except -1
     cpdef bytes header(self, str name)
+    cdef size_t changes_size(self) noexcept
     cpdef bytes changes(self)
+    cpdef bytes continued(self, bytes start, bytes session)
     cpdef bint is_shared(self) except -1
     cpdef show_session(self, bytes session, bytes metadata)
     cdef int show_metadata(self) except -1
@@ -324,5 +326,4 @@ cdef class Exchange:
 
 cpdef bytes part(uint32_t number, bytes data)
 cpdef bytes quota_message(int64_t remaining, int64_t renews)
-cpdef tuple incoming(bytes data)
 cpdef bytes with_text(bytes shown)

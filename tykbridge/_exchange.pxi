@@ -157,22 +157,41 @@ cdef class Exchange:
                 header = header.next
         return found
 
-    cpdef bytes changes(self):
-        """`headers` as the set_headers of a serialised MiniRequestObject."""
+    cdef size_t changes_size(self) noexcept:
         cdef tykb_header *header = self.set.first if self.frame != NULL else NULL
         cdef size_t size = 0
-        cdef bytes made
-        cdef uint8_t *p
         while header != NULL:
             size += 1 + tykb_wire_varint_size(entry_size(header)) + entry_size(header)
             header = header.next
-        made = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+        return size
+
+    cpdef bytes changes(self):
+        """`headers` as the set_headers of a serialised MiniRequestObject."""
+        cdef size_t size = self.changes_size()
+        cdef bytes made = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+        if size:
+            put_changes(<uint8_t *>PyBytes_AS_STRING(made), self.set.first)
+        return made
+
+    cpdef bytes continued(self, bytes start, bytes session):
+        """A reply that goes on: `start`, `changes` as the request of an Object, and a serialised SessionState, if any."""
+        cdef tykb_header *header = self.set.first if self.frame != NULL else NULL
+        cdef size_t size = self.changes_size(), kept = <size_t>PyBytes_GET_SIZE(session), total
+        cdef bytes made
+        cdef uint8_t *p
+        total = <size_t>PyBytes_GET_SIZE(start)
+        if size:
+            total += 1 + tykb_wire_varint_size(size) + size
+        if kept:
+            total += 1 + tykb_wire_varint_size(kept) + kept
+        made = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>total)
         p = <uint8_t *>PyBytes_AS_STRING(made)
-        header = self.set.first if size else NULL
-        while header != NULL:
-            p = tykb_wire_put_varint(tykb_wire_put_varint(p, tykb_wire_tag(2, TYKB_WIRE_LEN)), entry_size(header))
-            p = put_text(put_text(p, 1, header.name), 2, header.value)
-            header = header.next
+        p = tykb_wire_put_bytes(p, PyBytes_AS_STRING(start), <size_t>PyBytes_GET_SIZE(start))
+        if size:
+            p = tykb_wire_put_varint(tykb_wire_put_varint(p, tykb_wire_tag(3, TYKB_WIRE_LEN)), size)
+            p = put_changes(p, header)
+        if kept:
+            put_text(p, 4, span_of(PyBytes_AS_STRING(session), PyBytes_GET_SIZE(session)))
         return made
 
     cpdef bytes header(self, str name):
@@ -222,6 +241,14 @@ cdef class Exchange:
             failed(status, SESSION.name)
 
 
+cdef uint8_t *put_changes(uint8_t *p, tykb_header *header) noexcept:
+    while header != NULL:
+        p = tykb_wire_put_varint(tykb_wire_put_varint(p, tykb_wire_tag(2, TYKB_WIRE_LEN)), entry_size(header))
+        p = put_text(put_text(p, 1, header.name), 2, header.value)
+        header = header.next
+    return p
+
+
 cdef inline size_t entry_size(tykb_header *header) noexcept:
     cdef size_t name = header.name.size, value = header.value.size
     return 2 + tykb_wire_varint_size(name) + name + tykb_wire_varint_size(value) + value
@@ -260,22 +287,32 @@ cdef enum:
     PLAIN_WITH_BODY = 2
 
 
-cpdef tuple incoming(bytes data):
+cdef int malformed() except -1:
+    from tykbridge.errors import MalformedError
+
+    raise MalformedError("the message is not a serialised coprocess.Object: its fields cannot be read")
+
+
+def incoming(bytes data not None):
     """What a host's Object is about: the id of its API, the part that shows hooks the request, and if it has a body.
 
     None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out its
-    parameters, has its body as text, or names no API. DecodeError where the fields of message or request cannot be told
+    parameters, has its body as text, or names no API. MalformedError where the fields of message or request cannot be told
     apart; what is in them is looked at when it is read.
     """
-    cdef const uint8_t *p = <const uint8_t *>PyBytes_AS_STRING(data)
-    cdef const uint8_t *end = p + PyBytes_GET_SIZE(data)
+    return arrived(span_of(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)))
+
+
+cdef tuple arrived(tykb_span data):
+    cdef const uint8_t *p = data.data
+    cdef const uint8_t *end = p + data.size
     cdef tykb_wire_field wire
     cdef tykb_span request = span_of(NULL, 0), api = span_of(NULL, 0), key, value
     cdef int pieces = 0, form
     while p < end:
         p = tykb_wire_next(p, end, &wire)
         if p == NULL:
-            failed(TYKB_E_MALFORMED, OBJECT.name)
+            malformed()
         if wire.type != TYKB_WIRE_LEN:
             continue
         if wire.number == 3:
@@ -283,7 +320,7 @@ cpdef tuple incoming(bytes data):
             request = wire.len
         elif wire.number == 6:
             if tykb_entry_parse(wire.len, &key, &value) != TYKB_OK:
-                failed(TYKB_E_MALFORMED, OBJECT.name)
+                malformed()
             if key.size == 5 and memcmp(key.data, <const char *>b"APIID", 5) == 0:
                 api = value
     form = form_of(request)
@@ -332,7 +369,7 @@ cdef int form_of(tykb_span request) except -1:
     while p < end:
         p = tykb_wire_next(p, end, &wire)
         if p == NULL:
-            failed(TYKB_E_MALFORMED, REQUEST.name)
+            malformed()
         if wire.type != TYKB_WIRE_LEN or wire.number == 1:
             continue
         if wire.number == 5:

@@ -79,7 +79,10 @@ cdef int c_run_request(const void *data, size_t size, CoProcessMessage *out) noe
             from tykbridge.hosted import run_request
 
             run_hosted = run_request
-        outcome, reply = run_hosted(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size))
+        sent = arrived(span_of(<const char *>data, <Py_ssize_t>size))
+        # Of a message that hooks can be shown as it is, nothing more than that is copied.
+        whole = PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size) if sent is None else b""
+        outcome, reply = run_hosted(whole, sent)
         status = set_reply(out, reply)
         return outcome if status == TYKB_OK else status
     except BaseException as error:

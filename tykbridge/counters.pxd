@@ -1,6 +1,8 @@
 cimport cython
 
 
+@cython.final
+@cython.freelist(8)
 cdef class Hit:
     cdef readonly bint allowed
     cdef readonly long long passed

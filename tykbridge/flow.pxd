@@ -16,6 +16,9 @@ cdef class Shown:
     cdef readonly bytes parts
 
 
+@cython.final
+@cython.freelist(8)
+@cython.no_gc
 cdef class Flow:
     cdef object _services
     cdef bint _strict
@@ -49,6 +52,6 @@ cdef class Flow:
     cpdef show(self, Shown session, str key)
     cpdef bytes show_quota(self, long long remaining, long long renews)
     cpdef header(self, str name)
-    cpdef bytes changes(self)
+    cpdef bytes continued(self, bytes start, bytes session)
     cpdef close(self)
     cpdef drop(self)

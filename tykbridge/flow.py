@@ -240,13 +240,15 @@ class Flow:
         """The request's body."""
         return self.request.body
 
-    def changes(self) -> bytes:
-        """What became different, as a MiniRequestObject whose fields are those that change."""
-        if self._request is None:
-            return b"" if self._exchange is None else self._exchange.changes()
-        request, first = self.request, self._first
-        assert first is not None
-        return messages.request_changes(first, request, self._touched or ())
+    def continued(self, start: bytes, session: bytes) -> bytes:
+        """Give an Object for a host whose request goes on: `start`, what became different, and a session, if any."""
+        if self._request is None and self._exchange is not None:
+            return self._exchange.continued(start, session)
+        request = self.request
+        assert self._first is not None
+        changes = messages.request_changes(self._first, request, self._touched or ())
+        middle = part(messages.REQUEST, changes) if changes else b""
+        return start + middle + (part(messages.SESSION, session) if session else b"")
 
     # ---- The session
 

@@ -1,9 +1,9 @@
 cimport cython
 
-from tykbridge._bridge cimport incoming, part
+from tykbridge._bridge cimport part
 from tykbridge.chain cimport Chain
 from tykbridge.flow cimport Flow
 
 
-@cython.locals(flow=Flow, chain=Chain, changes=bytes)
-cpdef tuple run_request(bytes data)
+@cython.locals(flow=Flow, chain=Chain)
+cpdef tuple run_request(bytes data, tuple sent)

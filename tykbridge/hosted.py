@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from tykbridge import _bridge, messages
-from tykbridge._bridge import incoming, part
+from tykbridge._bridge import part
 from tykbridge.bridge import Bridge
 from tykbridge.chain import Chain
 from tykbridge.errors import MalformedError
@@ -62,17 +62,16 @@ def load_configuration(source: str, middleware_path: str, policies: str, strict:
     return len(lines), "\n".join(lines)
 
 
-def run_request(data: bytes) -> tuple[int, bytes]:
-    """Run a request. Gives CONTINUE and the changes, or RESPOND and the response, each as an Object.
+def run_request(data: bytes, sent: tuple[str, bytes, bool] | None) -> tuple[int, bytes]:
+    """Run a request: `sent` is what `_bridge.incoming` says of it or, where that is None, `data` the message itself.
+
+    Returns:
+        CONTINUE and the changes, or RESPOND and the response, each as an Object.
 
     Raises:
         MalformedError: `data` is no Object.
         NotFoundError: there is no such API.
     """
-    try:
-        sent = incoming(data)
-    except DecodeError as error:
-        raise _malformed(error) from error
     if sent is None:
         flow, chain = _started(data)
     else:
@@ -81,13 +80,11 @@ def run_request(data: bytes) -> tuple[int, bytes]:
         flow = Flow(chain.services, chain.strict, wire, has_body)
     try:
         end = chain.run(flow)
-        if not isinstance(end, bytes):
-            return RESPOND, part(messages.RESPONSE, messages.response_whole(end.response))
-        changes = flow.changes()
+        if isinstance(end, bytes):
+            return CONTINUE, flow.continued(chain.part, end)
+        return RESPOND, part(messages.RESPONSE, messages.response_whole(end.response))
     finally:
         flow.drop()
-    reply = chain.part + part(messages.REQUEST, changes) if changes else chain.part
-    return CONTINUE, reply + part(messages.SESSION, end) if end else reply
 
 
 def _started(data: bytes) -> tuple[Flow, Chain]:

@@ -1,6 +1,7 @@
 cdef class CompiledExtractor:
     cdef object _read
     cdef object _find
+    cdef str _header
     cdef dict _ids
     cdef str _org_id
 

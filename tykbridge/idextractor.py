@@ -75,8 +75,9 @@ _KEPT, _SHORT = 4096, 256  # how many ids are kept, of values of how many bytes
 class CompiledExtractor:
     """An extractor that is ready to read requests. Safe to use from any thread."""
 
-    def __init__(self, read: Callable[[Source], bytes], find: Find) -> None:
+    def __init__(self, read: Callable[[Source], bytes], find: Find, header: str = "") -> None:
         self._read = read
+        self._header = header  # the value is a whole header's, the commonest form
         self._find = find
         # Ids made before, by the value. An extractor belongs to one API, and so to one org.
         self._ids: dict[bytes, str] = {}
@@ -92,7 +93,9 @@ class CompiledExtractor:
 
     def session_id(self, request: Source, org_id: str) -> str:
         """Give the ID under which the session is stored: org id and hex md5 of the value (contract, section 6)."""
-        value = self.value(request)
+        value = request.header(self._header) if self._header else None
+        if not value:
+            value = self.value(request)
         if org_id != self._org_id:
             self._ids, self._org_id = {}, org_id
         known = self._ids.get(value)
@@ -124,7 +127,7 @@ def compile_extractor(source: str, method: str, config: Config) -> CompiledExtra
     else:
         raise ConfigError("extract_from", '"header", "form" or "body"', f'"{source}"')
     if method == "value":
-        return CompiledExtractor(read, _whole)
+        return CompiledExtractor(read, _whole, config.header_name if source == "header" else "")
     if method == "regex":
         return CompiledExtractor(read, _regex(config.regex_expression, config.regex_match_index))
     if method == "xpath":
