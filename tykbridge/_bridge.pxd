@@ -18,6 +18,8 @@ cdef extern from "api.h":
         TYKB_REPLY_FULL
         TYKB_REPLY_DELTA
         TYKB_STRICT
+        TYKB_CONTINUE
+        TYKB_RESPOND
 
     struct CoProcessMessage:
         void *p_data
@@ -327,3 +329,4 @@ cdef class Exchange:
 cpdef bytes part(uint32_t number, bytes data)
 cpdef bytes quota_message(int64_t remaining, int64_t renews)
 cpdef bytes with_text(bytes shown)
+cpdef double unix_time() noexcept

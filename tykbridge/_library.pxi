@@ -82,9 +82,13 @@ cdef int c_run_request(const void *data, size_t size, CoProcessMessage *out) noe
         sent = arrived(span_of(<const char *>data, <Py_ssize_t>size))
         # Of a message that hooks can be shown as it is, nothing more than that is copied.
         whole = PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size) if sent is None else b""
-        outcome, reply = run_hosted(whole, sent)
-        status = set_reply(out, reply)
-        return outcome if status == TYKB_OK else status
+        reply = run_hosted(whole, sent)
+        if type(reply) is bytes:
+            status = set_reply(out, reply)
+            return TYKB_CONTINUE if status == TYKB_OK else status
+        (response,) = reply
+        status = set_reply(out, response)
+        return TYKB_RESPOND if status == TYKB_OK else status
     except BaseException as error:
         return explain(error, out)
 

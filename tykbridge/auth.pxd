@@ -6,6 +6,7 @@ from tykbridge.idextractor cimport CompiledExtractor
 
 cdef class Identity:
     cdef readonly str key
+    cdef readonly str place
     cdef readonly bytes stored
     cdef readonly object session
     cdef readonly Shown shown
@@ -31,6 +32,8 @@ cdef class Authentication:
 
     cpdef check(self, Flow flow, run_hook)
     cdef str _extract(self, Flow flow)
+
+    @cython.locals(known=Identity)
     cdef _load(self, str key)
     cdef _custom(self, Flow flow, run_hook)
 

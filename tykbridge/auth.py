@@ -38,6 +38,7 @@ class Identity:
 
     Attributes:
         key: under what the session is stored, and counted.
+        place: the key in the store of sessions.
         stored: the session as it is stored.
         session: what the key may do, policies applied. Nobody writes to it.
         shown: what hooks see of it.
@@ -50,7 +51,7 @@ class Identity:
     def __init__(self, key: str, stored: bytes, session: Session, definition: Definition) -> None:
         """Work out what holds for all requests of a session to an API."""
         api_id = definition.api_id
-        self.key, self.stored, self.session = key, stored, session
+        self.key, self.place, self.stored, self.session = key, PREFIX + key, stored, session
         self.shown = shown(messages.session_message(session))
         self.windows = limits.windows(
             session,
@@ -237,8 +238,9 @@ class Authentication:
         return identity
 
     def _load(self, key: str) -> bytes | None:
+        known = self._known.get(key)
         try:
-            return self._store.get(PREFIX + key)
+            return self._store.get(PREFIX + key if known is None else known.place)
         except Exception as error:
             raise Refused(Denied(503, UNAVAILABLE), f"the store of sessions failed: {error!r}") from error
 

@@ -127,6 +127,9 @@ class Bridge:
         middleware_path: where bundles and files of hooks are looked for, besides the definitions' own folders.
 
     Both are attributes as well; a change of them counts from the next `load` on.
+
+    Attributes:
+        chains: those of the APIs in use, by API id. Never changed, only replaced.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class Bridge:
         self.services = services or Services()
         self.middleware_path = os.path.abspath(os.fspath(middleware_path))
         self._state = _State()
+        self.chains: Mapping[str, Chain] = {}
         self._lock = threading.Lock()
 
     def load(self, source: str | os.PathLike[str]) -> Loaded:
@@ -174,6 +178,7 @@ class Bridge:
                     apis[kept.definition.api_id] = kept
                 not_loaded.append(NotLoaded(reading.file, str(why), kept is not None, why.problems, why.needs, told))
             self._state = _State(apis, _routes(apis))
+            self.chains = apis
         for item in not_loaded:
             self.services.log(str(item), "error")
         return Loaded(tuple(apis), tuple(not_loaded), tuple(notices))

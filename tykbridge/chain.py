@@ -20,10 +20,10 @@ from tykbridge.definition import Definition, Hook, Phase
 from tykbridge.flow import TYPES, Flow, runs, shown, step
 from tykbridge.limits import count
 from tykbridge.outcome import KEY_NOT_AUTHORISED, Continue, Outcome, Request, Respond, Response, after_failure
-from tykbridge.services import Mode, Services
+from tykbridge.services import HostEvents, Mode, Services
 from tykbridge.session import Denied
 
-_set_source, _reset_source = fired.source.set, fired.source.reset
+_get_source, _set_source, _reset_source = fired.source.get, fired.source.set, fired.source.reset
 
 
 class Chain:
@@ -52,7 +52,10 @@ class Chain:
         self._auth_check = runs(steps[Phase.AUTH_CHECK])
         self._keyless, self._has_variables = definition.auth.keyless, definition.context_vars
         self._strip = definition.auth.strip and definition.auth.token is not None
-        self._source = fired.Source(services.events, definition.api_id, definition.org_id, services.log)
+        # What plugins fire reaches the host by itself: the sink that hands it to the host need not be asked.
+        alone = type(services.events) is HostEvents
+        source = fired.Source(services.events, definition.api_id, definition.org_id, services.log)
+        self._source = None if alone else source
         self._auth = Authentication(definition, services.sessions, services.policies, services.clock, services.log)
 
     def request(self, request: Request, scheme: str = "http") -> Outcome:
@@ -69,14 +72,15 @@ class Chain:
 
         Never raises.
         """
-        before = _set_source(self._source)
+        before = None if self._source is _get_source() else _set_source(self._source)
         try:
             return self._run(flow)
         except Exception as error:  # a fault of tykbridge's own: it must not let anybody through
             self._fault(f"internal error: {error!r}")
             return after_failure(TYPES[Phase.PRE])
         finally:
-            _reset_source(before)
+            if before is not None:
+                _reset_source(before)
 
     def response(self, request: Request, response: Response, session: bytes = b"", scheme: str = "http") -> Respond:
         """Run the upstream's response through the response hooks.

@@ -1,5 +1,7 @@
 cimport cython
 
+from tykbridge._bridge cimport unix_time
+
 
 @cython.final
 @cython.freelist(8)

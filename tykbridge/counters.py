@@ -65,7 +65,7 @@ class MemoryCounters:
 
     def __init__(self, clock: Callable[[], float] = unix_time) -> None:
         """Make counters whose time is `clock`, in unix seconds."""
-        self._clock = clock
+        self._clock = None if clock is unix_time else clock
         self._windows: dict[str, _Window] = {}
         self._room = _ROOM
 
@@ -74,7 +74,7 @@ class MemoryCounters:
 
     def hit(self, key: str, limit: int, window: float) -> Hit:
         """Count one request; see `Counters.hit`."""
-        now = self._clock()
+        now = unix_time() if self._clock is None else self._clock()
         resets = now + window if window > 0 else 0.0
         counted = self._windows.get(key)
         if counted is None:

@@ -6,4 +6,4 @@ from tykbridge.flow cimport Flow
 
 
 @cython.locals(flow=Flow, chain=Chain)
-cpdef tuple run_request(bytes data, tuple sent)
+cpdef run_request(bytes data, tuple sent)

@@ -22,8 +22,6 @@ from tykbridge.outcome import Request, request_of, response_of
 from tykbridge.policies import Policy, read_policies
 from tykbridge.services import Mode
 
-CONTINUE, RESPOND = 0, 1
-
 bridge = Bridge()
 _lock = threading.Lock()
 
@@ -62,11 +60,11 @@ def load_configuration(source: str, middleware_path: str, policies: str, strict:
     return len(lines), "\n".join(lines)
 
 
-def run_request(data: bytes, sent: tuple[str, bytes, bool] | None) -> tuple[int, bytes]:
+def run_request(data: bytes, sent: tuple[str, bytes, bool] | None) -> bytes | tuple[bytes]:
     """Run a request: `sent` is what `_bridge.incoming` says of it or, where that is None, `data` the message itself.
 
     Returns:
-        CONTINUE and the changes, or RESPOND and the response, each as an Object.
+        An Object: with the changes where the request goes on, or in a tuple the response that ends it.
 
     Raises:
         MalformedError: `data` is no Object.
@@ -76,13 +74,13 @@ def run_request(data: bytes, sent: tuple[str, bytes, bool] | None) -> tuple[int,
         flow, chain = _started(data)
     else:
         api_id, wire, has_body = sent
-        chain = bridge.chain_of(api_id)
+        chain = bridge.chains.get(api_id) or bridge.chain_of(api_id)
         flow = Flow(chain.services, chain.strict, wire, has_body)
     try:
         end = chain.run(flow)
         if isinstance(end, bytes):
-            return CONTINUE, flow.continued(chain.part, end)
-        return RESPOND, part(messages.RESPONSE, messages.response_whole(end.response))
+            return flow.continued(chain.part, end)
+        return (part(messages.RESPONSE, messages.response_whole(end.response)),)
     finally:
         flow.drop()
 
