@@ -134,7 +134,8 @@ static int find(struct tykb_node *request, struct tykb_span wanted, struct found
       status = walk(start + first - 1, start + last, start + request->bytes.size, wanted, found);
     if (status) return status;
   }
-  for (const uint8_t *p = map ? map->tail : NULL; map && p < map->tail + map->tail_size;) {
+  struct tykb_span tail = {map ? map->tail : NULL, map ? map->tail_size : 0};
+  for (const uint8_t *p = tail.data, *end = tykb_span_end(tail); p < end;) {
     p = tail_entry(p, &name, &value);
     compare(found, wanted, name, value);
   }
@@ -188,7 +189,8 @@ int tykb_headers_take(struct tykb_node *request, uint32_t before, struct tykb_he
   struct tykb_slot *slot = tykb_node_slot(request, SET_HEADERS);
   struct tykb_map *map = slot ? slot->map : NULL, *headers;
   /* Each entry of the tail was one write; one more write was to something else. */
-  if (!map || map->loaded || map->slots || tykb_node_writes(request) - before != map->tail_count) return 0;
+  if (!map || map->loaded || map->slots || !map->tail_size || tykb_node_writes(request) - before != map->tail_count)
+    return 0;
   int status = is_plain(request, map);
   if (status <= 0) return status;
   const uint8_t *p = map->tail, *end = p + map->tail_size;

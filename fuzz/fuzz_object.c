@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "headers.h"
 #include "mem.h"
 #include "tree.h"
 
@@ -48,6 +49,8 @@ struct run {
   bool sound;  /* the message was well-formed, memory never lacked, nothing was lost: what is written can be compared */
   bool scarce; /* allocations may fail now */
   uint8_t letters[256];
+  struct tykb_headers headers[2]; /* what moved: of the root, and of one other request */
+  struct tykb_node *mover[2];
 };
 
 static void note(struct run *run, int status) {
@@ -528,13 +531,30 @@ static void use_field(struct run *run, struct tykb_node *node, uint8_t operation
   note(run, status);
 }
 
+/* What the chain does after a hook: headers that were set move to where the next hook reads them. `which` says how many
+ * writes were the hook's. */
+static int move_headers(struct run *run, struct tykb_node *node, size_t which) {
+  struct tykb_span value;
+  struct tykb_headers *set = &run->headers[node == run->nodes[0] ? 0 : 1];
+  if (tykb_node_type(node) != &tykb_type_MiniRequestObject) return TYKB_OK;
+  if (run->mover[set - run->headers] && run->mover[set - run->headers] != node) return TYKB_OK;
+  run->mover[set - run->headers] = node;
+  int status = tykb_headers_take(node, tykb_node_writes(node) - (uint32_t)(which / 4), set);
+  for (const struct tykb_header *header = status == 1 ? set->first : NULL; header; header = header->next) {
+    int found = tykb_headers_find(node, header->name, &value);
+    if (found == TYKB_OK) look(value);
+    ASSERT(found != TYKB_E_NOT_FOUND || !run->sound);
+  }
+  return status == 1 ? TYKB_OK : status;
+}
+
 static void drop_input(struct run *run) {
   free(run->input);
   run->input = NULL;
 }
 
 static void step(struct run *run) {
-  uint8_t operation = take(&run->script) % 18;
+  uint8_t operation = take(&run->script) % 19;
   size_t which = take(&run->script);
   struct tykb_node *node = run->nodes[which % (run->node_count + 1)];
   struct tykb_span bytes;
@@ -574,6 +594,9 @@ static void step(struct run *run) {
     case 16:
       run->scarce = which % 2;
       tykb_mem_fail_after(run->scarce ? (long)(which / 2 + 1) : 0);
+      break;
+    case 18:
+      status = move_headers(run, node, which);
       break;
     case 17:
       if (which != 17 || !run->input) break; /* seldom, because little can be compared afterwards */

@@ -1,7 +1,9 @@
 cimport cython
 
+from tykbridge._bridge cimport unix_time
 from tykbridge.flow cimport Flow, Shown
 from tykbridge.idextractor cimport CompiledExtractor
+from tykbridge.stores.memory cimport MemoryStore
 
 
 cdef class Identity:
@@ -20,6 +22,7 @@ cdef class Authentication:
     cdef object _definition
     cdef object _auth
     cdef object _store
+    cdef MemoryStore _memory
     cdef object _policies
     cdef object _clock
     cdef object _log
@@ -33,11 +36,11 @@ cdef class Authentication:
     cpdef check(self, Flow flow, run_hook)
     cdef str _extract(self, Flow flow)
 
-    @cython.locals(known=Identity)
+    @cython.locals(known=Identity, memory=MemoryStore)
     cdef _load(self, str key)
     cdef _custom(self, Flow flow, run_hook)
 
-    @cython.locals(identity=Identity)
+    @cython.locals(identity=Identity, now=double)
     cdef _cached(self, str key, bytes stored)
 
     @cython.locals(known=Identity, identity=Identity)

@@ -16,12 +16,14 @@ import msgspec
 
 from tykbridge import idextractor, limits, messages
 from tykbridge import session as sessions
+from tykbridge._bridge import unix_time
 from tykbridge.definition import Definition, Extractor, TokenSource
 from tykbridge.flow import Flow, shown
 from tykbridge.outcome import AUTH_FAILURE, KEY_NOT_AUTHORISED, Request, Respond, refused, token_of
 from tykbridge.policies import Policy, PolicyError, apply_policies
 from tykbridge.session import Denied, Origin, Session
 from tykbridge.stores import Store
+from tykbridge.stores.memory import MemoryStore
 
 PREFIX = "apikey-"
 """Before a key in the store of sessions, as in Tyk's Redis."""
@@ -106,6 +108,7 @@ class Authentication:
         self._org_id = definition.org_id
         self._is_custom, self._token_source = definition.auth.custom, definition.auth.token
         self._store = store
+        self._memory = store if isinstance(store, MemoryStore) else None  # compiled, its method is called as one of C
         self._policies = policies
         self._clock = clock
         self._log = log
@@ -188,7 +191,8 @@ class Authentication:
             if refusal.denied.status >= 500:
                 raise
             return None  # its policies give it nothing any more: the plugin is asked again
-        return identity if identity.fresh_until > int(self._clock()) else None
+        now = unix_time() if self._clock is unix_time else self._clock()
+        return identity if identity.fresh_until > now else None
 
     def _extract(self, flow: Flow) -> str:
         assert self._extractor is not None
@@ -238,9 +242,10 @@ class Authentication:
         return identity
 
     def _load(self, key: str) -> bytes | None:
-        known = self._known.get(key)
+        known, memory = self._known.get(key), self._memory
+        place = PREFIX + key if known is None else known.place
         try:
-            return self._store.get(PREFIX + key if known is None else known.place)
+            return self._store.get(place) if memory is None else memory.get(place)
         except Exception as error:
             raise Refused(Denied(503, UNAVAILABLE), f"the store of sessions failed: {error!r}") from error
 
