@@ -127,7 +127,7 @@ class Exchange:
         """`headers` as the set_headers of a serialised MiniRequestObject."""
 
     def continued(self, start: bytes, session: bytes) -> bytes:
-        """A reply that goes on: `start`, `changes` as the request of an Object, and a serialised SessionState, if any."""
+        """A reply that goes on: `start`, `changes` as the request of an Object, and a serialised SessionState or b""."""
 
     def header(self, name: str) -> bytes | None:
         """A header's value as hooks see it, of that spelling, else of any; None without one."""
@@ -162,8 +162,8 @@ def incoming(data: bytes) -> tuple[str, bytes, bool] | None:
     """What a host's Object is about: the id of its API, the part that shows hooks the request, and if it has a body.
 
     None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out its
-    parameters, has its body as text, or names no API. MalformedError where the fields of message or request cannot be told
-    apart; what is in them is looked at when it is read.
+    parameters, has its body as text, or names no API. MalformedError where the fields of message or request cannot be
+    told apart; what is in them is looked at when it is read.
     """
 
 def with_text(shown: bytes) -> bytes:

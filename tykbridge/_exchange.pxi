@@ -174,7 +174,7 @@ cdef class Exchange:
         return made
 
     cpdef bytes continued(self, bytes start, bytes session):
-        """A reply that goes on: `start`, `changes` as the request of an Object, and a serialised SessionState, if any."""
+        """A reply that goes on: `start`, `changes` as the request of an Object, and a serialised SessionState or b""."""
         cdef tykb_header *header = self.set.first if self.frame != NULL else NULL
         cdef size_t size = self.changes_size(), kept = <size_t>PyBytes_GET_SIZE(session), total
         cdef bytes made
@@ -297,8 +297,8 @@ def incoming(bytes data not None):
     """What a host's Object is about: the id of its API, the part that shows hooks the request, and if it has a body.
 
     None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out its
-    parameters, has its body as text, or names no API. MalformedError where the fields of message or request cannot be told
-    apart; what is in them is looked at when it is read.
+    parameters, has its body as text, or names no API. MalformedError where the fields of message or request cannot be
+    told apart; what is in them is looked at when it is read.
     """
     return arrived(span_of(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)))
 
