@@ -127,7 +127,7 @@ class Exchange:
         """`headers` as the set_headers of a serialised MiniRequestObject."""
 
     def continued(self, start: bytes, session: bytes) -> bytes:
-        """A reply that goes on: `start`, `changes` as the request of an Object, and a serialised SessionState or b""."""
+        """A reply that goes on: `start`, `changes` as an Object's request, and a serialised SessionState or b""."""
 
     def header(self, name: str) -> bytes | None:
         """A header's value as hooks see it, of that spelling, else of any; None without one."""

@@ -654,6 +654,9 @@ cdef int place_message(Message place, bytes data) except -1:
     return 0
 
 
+include "_incoming.pxi"
+
+
 include "_exchange.pxi"
 
 
