@@ -29,6 +29,7 @@ VALGRIND = [
     "--error-exitcode=99",
     "--errors-for-leak-kinds=definite",
     "--leak-check=full",
+    "--fair-sched=yes",  # or a busy thread may keep the others waiting for minutes
     f"--suppressions={HERE / 'valgrind.supp'}",
 ]
 
