@@ -57,21 +57,17 @@ static bool is_framing(struct tykb_span name) {
 
 /* What a walk along the headers came to. */
 struct found {
-  bool exact; /* the name is there, spelled so */
-  bool other; /* and spelled otherwise */
-  struct tykb_span value, other_value;
+  bool any, other;               /* the name is there in any spelling; in another than what is wanted */
+  struct tykb_span first, value; /* the first spelling, and the value that counts for it: the last */
 };
 
 static inline void compare(struct found *found, struct tykb_span wanted, struct tykb_span name,
                            struct tykb_span value) {
   if (name.size != wanted.size || !alike(name, wanted)) return;
-  if (same(name, wanted)) {
-    found->exact = true;
-    found->value = value; /* the last one counts */
-  } else if (!found->other) {
-    found->other = true;
-    found->other_value = value;
-  }
+  if (!same(name, wanted)) found->other = true;
+  if (!found->any) found->first = name;
+  if (!found->any || same(name, found->first)) found->value = value;
+  found->any = true;
 }
 
 /* Entries of `headers`, maybe among other fields. */
@@ -146,8 +142,8 @@ int tykb_headers_find(struct tykb_node *request, struct tykb_span name, struct t
   struct found found;
   int status = find(request, name, &found);
   if (status) return status;
-  *value = found.exact ? found.value : found.other_value;
-  return found.exact || found.other ? TYKB_OK : TYKB_E_NOT_FOUND;
+  *value = found.value;
+  return found.any ? TYKB_OK : TYKB_E_NOT_FOUND;
 }
 
 /* ---- Taking ---- */

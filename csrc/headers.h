@@ -25,8 +25,8 @@ struct tykb_headers {
  * there in another spelling, or is none that HTTP allows). Negative: a status; the tree is no longer of use. */
 int tykb_headers_take(struct tykb_node *request, uint32_t before, struct tykb_headers *set);
 
-/* The value of a header in `headers` of a MiniRequestObject: of the same spelling, else of any. TYKB_OK, TYKB_E_NOT_FOUND, or
- * what reading failed with. Borrowed until the next change. */
+/* The value of a header in `headers` of a MiniRequestObject, of its first spelling should there be several. TYKB_OK,
+ * TYKB_E_NOT_FOUND, or what reading failed with. Borrowed until the next change. */
 int tykb_headers_find(struct tykb_node *request, struct tykb_span name, struct tykb_span *value);
 
 #endif

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from tests import cases
-from tykbridge import Bridge
+from tykbridge import Bridge, _bridge
 from tykbridge.counters import MemoryCounters
 from tykbridge.outcome import Continue, Request, Respond
 from tykbridge.policies import read_policies_text
@@ -348,3 +348,10 @@ def test_a_session_that_a_pre_hook_kept_stays_the_empty_one(tmp_path):
     assert bridge.load(file).apis == ("api",)
     outcome = ask(bridge, "key")
     assert dict(outcome.request.headers)["X-Report"] == "'' 'org'"
+
+
+def test_a_quota_that_renews_beyond_all_times_is_shown_as_far_as_a_message_can_tell():
+    bridge, store = start(definition(), clock=lambda: 1000.0)
+    store.set("apikey-key", encode(Session(org_id="org", quota_max=2**63 - 1, quota_renewal_rate=2**63 - 1)))
+    shown = _bridge.message("SessionState", ask(bridge, "key").session)
+    assert (shown.quota_remaining, shown.quota_renews) == (2**63 - 2, 2**62)

@@ -252,7 +252,7 @@ def incoming(**changes):
     sent.spec["APIID"] = changes.pop("api", "api")
     request = sent.request
     request.headers["A"] = "1"
-    request.url, request.method = "/x", "GET"
+    request.url, request.method, request.request_uri = "/x", "GET", "/x"
     for name, value in changes.items():
         if isinstance(value, dict):
             getattr(request, name).update(value)
@@ -282,6 +282,7 @@ def test_a_request_is_shown_as_it_came():
     [
         {"api": ""},
         {"url": "/x?a=1"},  # without its parameters
+        {"request_uri": ""},
         {"body": "x"},
         {"set_headers": {"a": "b"}},
         {"delete_headers": ["a"]},

@@ -72,6 +72,21 @@ def test_a_rate_below_one_is_a_longer_window():
     assert passing(session, counters, 2) == 1
 
 
+def test_a_rate_beyond_what_stores_count_is_the_most_they_count():
+    (window,) = windows(Session(rate=2**63 - 1, per=1), "key", "a")
+    assert window.limit == 2**63 - 1
+    assert passing(Session(rate=1e300, per=1), MemoryCounters(Clock()), 5) == 5
+
+
+def test_counters_that_give_nothing_let_nothing_pass():
+    class Silent:
+        def hit(self, key, limit, window):
+            return None
+
+    with pytest.raises(TypeError, match="gave None"):
+        ask(Session(rate=1, per=1), Silent())
+
+
 def test_quota():
     clock = Clock()
     counters = MemoryCounters(clock)

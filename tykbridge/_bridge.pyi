@@ -130,7 +130,7 @@ class Exchange:
         """A reply that goes on: `start`, `changes` as an Object's request, and a serialised SessionState or b""."""
 
     def header(self, name: str) -> bytes | None:
-        """A header's value as hooks see it, of that spelling, else of any; None without one."""
+        """A header's value as hooks see it, of its first spelling; None without one."""
 
     def is_shared(self) -> bool:
         """Whether a hook kept a view, which would see what is put into the message from now on."""
@@ -144,9 +144,10 @@ class Exchange:
     def run(self, hooks: tuple[tuple[bytes, bytes], ...], first: int = 0, move: bool = True) -> int:
         """Calls hooks, (bundle, name) each, from the first-th on, until one changes more than headers of the request.
 
-        With `move`, headers that a hook sets are put where the next one sees them: see `headers`. Returns 0 when all
-        are through, otherwise what the last one called changed, in which what was changed before it may be, too: a sum
-        in which 1 is whatever was changed, 2 stands for the request, 4 for the session, 8 for the response.
+        With `move`, headers that a hook sets are put where the next one sees them: see `headers`. Ends as well when a
+        hook kept a view: see `is_shared`. Returns 0 when nothing else was changed, otherwise what the last one called
+        changed, in which what was changed before it may be, too: a sum in which 1 is whatever was changed, 2 stands for
+        the request, 4 for the session, 8 for the response.
 
         Raises:
             BridgeError: there is no such hook, or it failed; the log has it then.
@@ -161,8 +162,8 @@ NO_OVERRIDES: bytes
 def incoming(data: bytes) -> tuple[str, bytes, bool] | None:
     """What a host's Object is about: the id of its API, the part that shows hooks the request, and if it has a body.
 
-    None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out its
-    parameters, has its body as text, or names no API. MalformedError where the fields of message or request cannot be
+    None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out parameters or
+    request_uri, has its body as text, or names no API. MalformedError where the fields of message or request cannot be
     told apart; what is in them is looked at when it is read.
     """
 

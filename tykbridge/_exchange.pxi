@@ -100,8 +100,8 @@ cdef class Exchange:
         """Calls hooks, (bundle, name) each, from the first-th on, until one changes more than headers of the request.
 
         With `move`, headers that a hook sets are put where the next one sees them; `headers` has them. Returns what the
-        last hook called, the `at`-th, changed besides: 0 when all are through, otherwise the sum of EDITED_*, in which
-        what was changed before may be, too.
+        last hook called, the `at`-th, changed besides: 0 for nothing, otherwise the sum of EDITED_*, in which what was
+        changed before may be, too. It ends before the last hook also when one kept a view: then `is_shared`.
         """
         cdef CoProcessMessage out
         cdef PyObject *handler
@@ -133,6 +133,8 @@ cdef class Exchange:
             if status != TYKB_OK:
                 raise_failure(status, &out)
             if tykb_node_writes(frame.root) == before:
+                if is_kept(frame):
+                    return 0  # the next hook gets a message of its own
                 continue
             taken = 0
             # A view that somebody keeps must not see it when headers move.
@@ -195,7 +197,7 @@ cdef class Exchange:
         return made
 
     cpdef bytes header(self, str name):
-        """The bytes of a header's value as hooks see it: of that spelling, else of any; None when there is none."""
+        """The bytes of a header's value as hooks see it, of its first spelling; None when there is none."""
         cdef tykb_span key, value
         cdef int status
         text_from_python(name, &key)

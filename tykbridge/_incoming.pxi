@@ -33,8 +33,8 @@ cdef int malformed() except -1:
 def incoming(bytes data not None):
     """What a host's Object is about: the id of its API, the part that shows hooks the request, and if it has a body.
 
-    None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out its
-    parameters, has its body as text, or names no API. MalformedError where the fields of message or request cannot be
+    None where hooks cannot be shown that as it is: the request comes in pieces or with edits, leaves out parameters or
+    request_uri, has its body as text, or names no API. MalformedError where the fields of message or request cannot be
     told apart; what is in them is looked at when it is read.
     """
     return arrived(span_of(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)))
@@ -61,6 +61,8 @@ cdef tuple arrived(tykb_span data):
             if key.size == 5 and memcmp(key.data, <const char *>b"APIID", 5) == 0:
                 api = value
     form = form_of(request)
+    if not tykb_wire_is_utf8(api.data, api.size):
+        malformed()
     if api.size == 0 or pieces != 1 or form == OTHERWISE:
         return None
     return (text_to_python(api, OBJECT_SPEC), shown_request(request, span_of(NULL, 0)), form == PLAIN_WITH_BODY)
@@ -72,6 +74,8 @@ cpdef bytes with_text(bytes shown):
     cdef const uint8_t *p = <const uint8_t *>PyBytes_AS_STRING(shown)
     cdef const uint8_t *end = p + PyBytes_GET_SIZE(shown)
     cdef tykb_span request, body = span_of(NULL, 0)
+    if p >= end:
+        return shown
     tykb_wire_next(p, end, &wire)
     request = wire.len
     request.size -= no_overrides.size
@@ -98,11 +102,11 @@ cdef bytes shown_request(tykb_span request, tykb_span text):
 
 
 cdef int form_of(tykb_span request) except -1:
-    """Whether a request has no edits, names its parameters, and has its body as bytes alone."""
+    """Whether a request has no edits, names its parameters and its uri, and has its body as bytes alone."""
     cdef const uint8_t *p = request.data
     cdef const uint8_t *end = p + request.size
     cdef tykb_wire_field wire
-    cdef bint query = False, params = False, edited = False, body = False
+    cdef bint query = False, params = False, edited = False, body = False, uri = False
     while p < end:
         p = tykb_wire_next(p, end, &wire)
         if p == NULL:
@@ -113,10 +117,12 @@ cdef int form_of(tykb_span request) except -1:
             query = wire.len.size != 0 and memchr(wire.len.data, 63, wire.len.size) != NULL  # "?"
         elif wire.number == 6:
             params = True
+        elif wire.number == 12:
+            uri = wire.len.size != 0
         elif wire.number == 14:
             body = wire.len.size != 0
         elif wire.number in (2, 3, 7, 8, 9, 10) or (wire.number == 4 and wire.len.size):
             edited = True
-    if edited or (query and not params):
+    if edited or not uri or (query and not params):
         return OTHERWISE
     return PLAIN_WITH_BODY if body else PLAIN

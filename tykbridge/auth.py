@@ -32,6 +32,7 @@ FIELD_MISSING = "Authorization field missing"
 UNKNOWN_KEY = "Access to this API has been disallowed"
 UNAVAILABLE = "Sessions cannot be read or stored"
 
+_LATER = 2.0**31  # seconds of a Retry-After that say as much as any more
 _KNOWN = 4096  # identities that are kept ready
 
 
@@ -311,5 +312,5 @@ def respond(denied: Denied, now: float) -> Respond:
     """Make the client's response of a refusal."""
     headers: tuple[tuple[str, str], ...] = ()
     if denied.status == 429 and denied.retry_at > now:
-        headers = (("Retry-After", str(int(denied.retry_at - now) + 1)),)
+        headers = (("Retry-After", str(int(min(denied.retry_at - now, _LATER)) + 1)),)
     return refused(denied.status, denied.text, headers, denied.event)

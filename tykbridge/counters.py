@@ -95,7 +95,8 @@ class MemoryCounters:
         self._windows.pop(key, None)
 
     def _sweep(self, now: float) -> None:
-        for key, counted in list(self._windows.items()):
-            if 0 < counted.resets <= now:
+        for key in list(self._windows):  # the keys alone: nothing is made meanwhile that a collection could follow on
+            counted = self._windows.get(key)
+            if counted is not None and 0 < counted.resets <= now:
                 self._windows.pop(key, None)
         self._room = max(_ROOM, 2 * len(self._windows))

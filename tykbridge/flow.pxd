@@ -47,7 +47,7 @@ cdef class Flow:
     cpdef run(self, tuple together)
 
     @cython.locals(exchange=Exchange)
-    cdef int _call(self, Run run) except -1
+    cdef int _call(self, Run run) except? -1
     cpdef Exchange prepare(self, Run run)
     cpdef show(self, Shown session, str key)
     cpdef bytes show_quota(self, long long remaining, long long renews)

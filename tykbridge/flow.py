@@ -129,7 +129,7 @@ class _SentRequest:
     __slots__ = ("body", "method", "raw_body", "url")
 
     def __init__(self, request: Request, readable: bool) -> None:
-        self.url, self.method, self.raw_body = request.url, request.method, request.body
+        self.url, self.method, self.raw_body = messages.text(request.url), messages.text(request.method), request.body
         self.body = messages.readable_body(request.body) if readable and request.body else ""
 
 
@@ -222,7 +222,7 @@ class Flow:
 
     def header(self, name: str) -> bytes | None:
         """The first value of a header, None without one. Its name's case does not count."""
-        if self._exchange is not None:
+        if self._request is None and self._exchange is not None:
             return self._exchange.header(name)
         wanted = name.lower()
         for key, value in self.request.headers:
@@ -295,7 +295,8 @@ class Flow:
         if self._watch is not None:
             return self._watch(run.steps[self._at], exchange)
         try:
-            return exchange.run(run.keys, self._at, self.variables is None)
+            # Variables are filled in before headers move; what a response hook does to the request does not count.
+            return exchange.run(run.keys, self._at, self.variables is None and self.response is None)
         finally:
             self._at = exchange.at
 
@@ -312,7 +313,7 @@ class Flow:
     def _apply(self, hook: Step, edits: int) -> Respond | None:
         """Apply what a hook changed; for a response hook that changed something, give the response."""
         end = self._edited(hook, edits)
-        self.close()
+        self.drop()  # the headers that moved are in the request already, and may be gone from it again
         return end
 
     def _edited(self, hook: Step, edits: int) -> Respond | None:
@@ -368,7 +369,8 @@ class Flow:
         """Give the message for hooks: the one that is there, where it would be the same."""
         if self._exchange is not None:
             open_ = self._open
-            if open_ is run or (open_ is not None and open_.parts == run.parts and open_.readable == run.readable):
+            same = open_ is run or (open_ is not None and open_.parts == run.parts and open_.readable == run.readable)
+            if same and not self._exchange.is_shared():  # whoever keeps a view may write to it at any time
                 return self._exchange
             self.close()
         data = ((self._readable if run.readable else self._raw) or self._make(run.readable)) + run.parts

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tykbridge.counters import Counters, Hit, MemoryCounters
 from tykbridge.session import Denied, Limit, Session
 
+_MOST = 2**63 - 1  # what stores count to
+
 
 class Window:
     """What a request is counted in.
@@ -48,6 +50,7 @@ def windows(session: Session, key: str, api_id: str, *, rate: bool = True, quota
     if rate and limit.rate > 0 and limit.per > 0:
         # Less than one request in `per` seconds is one request in a longer window.
         most, seconds = (int(limit.rate), limit.per) if limit.rate >= 1 else (1, limit.per / limit.rate)
+        most = min(most, _MOST)
         found.append(Window(f"rate-limit-{name}", most, seconds, False, own))
     if quota and limit.quota_max > 0:
         found.append(Window(f"quota-{name}", limit.quota_max, limit.quota_renewal_rate, True, own))
@@ -65,6 +68,8 @@ def count(limits: tuple[Window, ...], counters: Counters) -> Denied | Hit | None
     for window in limits:
         key, limit, seconds = window.key, window.limit, window.seconds
         hit = counters.hit(key, limit, seconds) if memory is None else memory.hit(key, limit, seconds)
+        if hit is None:  # of counters that are not ours
+            raise TypeError(f"{type(counters).__name__}.hit gave None")
         if not hit.allowed:
             return window.denied(hit)
         if window.is_quota:

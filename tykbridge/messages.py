@@ -12,14 +12,11 @@ from urllib.parse import parse_qsl
 
 from tykbridge import _bridge
 from tykbridge._bridge import part
-from tykbridge.outcome import Request, Response
+from tykbridge.outcome import FRAMING, Request, Response
 from tykbridge.session import Session, write_message
 
 REQUEST, SESSION, METADATA, SPEC, RESPONSE = 3, 4, 5, 6, 7
 """Numbers of coprocess.Object's fields."""
-
-FRAMING = frozenset({"content-length", "transfer-encoding"})
-"""Headers that follow from the body, which the host sets."""
 
 NO_OVERRIDES = _bridge.NO_OVERRIDES
 """The fields of a MiniRequestObject whose return_overrides.response_code is -1, as hooks find it."""

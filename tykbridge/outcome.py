@@ -36,7 +36,8 @@ _UNSAFE_VALUE = re.compile(r"[\r\n\0]")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _URL_SAFE = "".join(chr(c) for c in range(0x21, 0x7F))
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
+FRAMING = frozenset({"content-length", "transfer-encoding"})
+"""Headers that follow from the body, which the host sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _overridden(overrides: Any, is_auth: bool) -> Respond | None:
         return None
     _status(code)
     text = overrides.response_error or overrides.response_body
-    headers = _without(tuple(_checked(overrides.headers.items())), _FRAMING)
+    headers = _without(tuple(_checked(overrides.headers.items())), FRAMING)
     if code >= 400 and not overrides.override_error:
         return refused(code, text or KEY_NOT_AUTHORISED, headers, AUTH_FAILURE if is_auth else "")
     return Respond(_framed_response(code, headers, text.encode()))
@@ -189,7 +190,7 @@ def faulty(hook_name: str, fault: object) -> Respond:
 def _edited(request: Request, before: Any, after: Any) -> Request:
     body = _body(request.body, before, after)
     headers = request.headers
-    deleted = {name.lower() for name in after.delete_headers} - _FRAMING
+    deleted = {name.lower() for name in after.delete_headers} - FRAMING
     if deleted:
         headers = _without(headers, deleted)
     headers = _with(headers, _checked(after.set_headers.items()))
@@ -216,7 +217,7 @@ def _with(headers: Headers, new: Iterable[tuple[str, str]]) -> Headers:
         key = name.lower()
         if key in keys:
             headers = _set(headers, name, value)
-        elif key not in _FRAMING:
+        elif key not in FRAMING:
             headers = (*headers, (name, value))
             keys.append(key)
     return headers
@@ -279,9 +280,9 @@ def _merged(headers: Headers, before: Any, after: Any) -> Headers:
     old, new = dict(before.headers.items()), dict(after.headers.items())
     written = [(name, value) for name, value in new.items() if old.get(name) != value]
     removed = {name.lower() for name in old} - {name.lower() for name in new}
-    decided = {name.lower() for name, _ in written} | removed | _FRAMING
+    decided = {name.lower() for name, _ in written} | removed | FRAMING
     old_values, new_values = _grouped(before.multivalue_headers), _grouped(after.multivalue_headers)
-    headers = _without(headers, (removed | (old_values.keys() - new_values.keys() - decided)) - _FRAMING)
+    headers = _without(headers, (removed | (old_values.keys() - new_values.keys() - decided)) - FRAMING)
     for key, pairs in new_values.items():
         if key not in decided and _values(pairs) != _values(old_values.get(key, [])):
             headers = tuple(_put(headers, key, list(_checked(pairs)), str.lower))
@@ -322,7 +323,7 @@ def _put(
 
 def _set(headers: Headers, name: str, value: str) -> Headers:
     """Give a header this one value. A hook's framing header is passed over: framing follows the body."""
-    if name.lower() in _FRAMING:
+    if name.lower() in FRAMING:
         return headers
     return tuple(_put(headers, name.lower(), [(name, value)], str.lower))
 
@@ -349,16 +350,16 @@ def _status(code: int) -> int:
 def _framed(headers: Headers, length: int) -> Headers:
     """Tell the body's length, spelled and placed as the one that is there."""
     name = next((name for name, _ in headers if name.lower() == "content-length"), "Content-Length")
-    headers = _without(headers, _FRAMING - {"content-length"})
+    headers = _without(headers, FRAMING - {"content-length"})
     return tuple(_put(headers, "content-length", [(name, str(length))], str.lower))
 
 
 def _framed_request(headers: Headers, body: bytes) -> Headers:
-    named = any(name.lower() in _FRAMING for name, _ in headers)
+    named = any(name.lower() in FRAMING for name, _ in headers)
     return _framed(headers, len(body)) if body or named else headers
 
 
 def _framed_response(status: int, headers: Headers, body: bytes) -> Response:
     if status < 200 or status in (204, 304):  # these have no body (RFC 9110, section 6.4.1)
-        return Response(status, _without(headers, _FRAMING))
+        return Response(status, _without(headers, FRAMING))
     return Response(status, _framed(headers, len(body)), body)

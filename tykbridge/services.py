@@ -61,7 +61,7 @@ class Services:
         sessions: sessions as Tyk's JSON, under "apikey-" and the key.
         counters: what rate limits and quotas are counted in.
         events: where events go.
-        policies: by id.
+        policies: by id. Not to be changed: sessions are worked out with them once.
         clock: unix seconds.
         mode: what becomes of a session that a hook may not change.
         log: writes a line: words, and debug, info, warning or error.
