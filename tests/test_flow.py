@@ -457,7 +457,7 @@ def test_regression_a_later_hook_saw_what_was_written_to_a_kept_session():
 
     counters = MemoryCounters(lambda: 1000.0)
     store = MemoryStore()
-    store.set("apikey-key", encode(Session(org_id="org", alias="alice", quota_max=9)))
+    store.set("apikey-key", encode(Session(org_id="org", alias="alice", rate=9, per=9)))
     scripted = Scripted(
         lambda request, session: None,
         lambda request, session: None,
