@@ -30,5 +30,5 @@ cdef class Chain:
     @cython.locals(identity=Identity)
     cdef _admit(self, Flow flow)
 
-    @cython.locals(quota=Window, hit=Hit)
+    @cython.locals(quota=Window, hit=Hit, resets=double)
     cdef bytes _count(self, Flow flow, Identity identity)

@@ -23,7 +23,6 @@ from tykbridge.outcome import KEY_NOT_AUTHORISED, Continue, Outcome, Request, Re
 from tykbridge.services import HostEvents, Mode, Services
 from tykbridge.session import Denied
 
-_LATEST = 2.0**62  # unix seconds that a message can tell, and farther than any clock goes
 _get_source, _set_source, _reset_source = fired.source.get, fired.source.set, fired.source.reset
 
 
@@ -170,7 +169,8 @@ class Chain:
         if not quota.is_own:
             return message
         # One message behind the other is one message: what is left of the quota wins over what was stored.
-        return message + flow.show_quota(quota.limit - hit.passed, int(min(hit.resets, _LATEST)))
+        resets = hit.resets if hit.resets < 2.0**62 else 2.0**62  # the latest time that a message can tell, and more
+        return message + flow.show_quota(quota.limit - hit.passed, int(resets))
 
     def _check(self, flow: Flow) -> Any:
         """Run the auth_check hook; gives its reply, or the response that ends the request."""
