@@ -169,7 +169,7 @@ class Chain:
         if not quota.is_own:
             return message
         # One message behind the other is one message: what is left of the quota wins over what was stored.
-        resets = hit.resets if hit.resets < 2.0**62 else 2.0**62  # the latest time that a message can tell, and more
+        resets = min(2.0**62, hit.resets)  # the first is about the latest time that a message can tell
         return message + flow.show_quota(quota.limit - hit.passed, int(resets))
 
     def _check(self, flow: Flow) -> Any:
