@@ -139,18 +139,8 @@ class Authentication:
             raise Refused(Denied(403, KEY_NOT_AUTHORISED, AUTH_FAILURE), "no method of authentication ran")
         for item in found:  # what the chain checks of the chosen one holds for each
             if item is not chosen:
-                self._check_rights(item[1].session, flow.request)
+                check_rights(item[1].session, self._definition.api_id, flow, self._clock())
         return chosen[1]
-
-    def _check_rights(self, session: Session, request: Request) -> None:
-        api_id, path = self._definition.api_id, unquote(request.url.partition("?")[0])
-        denied = (
-            sessions.check_state(session, self._clock())
-            or sessions.check_access(session, api_id)
-            or sessions.check_path(session, api_id, request.method, path)
-        )
-        if denied is not None:
-            raise Refused(denied)
 
     # ---- Custom authentication
 
@@ -269,6 +259,16 @@ class Authentication:
             left = max(1.0, session.expires - self._clock())
             lifetime = min(lifetime, left) if lifetime > 0 else left
         return max(0.0, lifetime)
+
+
+def check_rights(session: Session, api_id: str, flow: Flow, now: float) -> None:
+    """Refuse a session that is over, or that may not do this. `now` is in unix seconds."""
+    denied = sessions.check_state(session, now) or sessions.check_access(session, api_id)
+    if denied is None and sessions.has_paths(session, api_id):
+        request = flow.request
+        denied = sessions.check_path(session, api_id, request.method, unquote(request.url.partition("?")[0]))
+    if denied is not None:
+        raise Refused(denied)
 
 
 def find_token(flow: Flow, source: TokenSource) -> str:

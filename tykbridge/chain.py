@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import unquote_plus
 
 from tykbridge import auth, fired, messages
-from tykbridge import session as sessions
 from tykbridge.auth import Authentication, Identity, Refused
 from tykbridge.context_variables import ContextVariables
 from tykbridge.counters import Hit
@@ -139,18 +138,8 @@ class Chain:
         if self._strip:
             flow.request = _stripped(flow.request, self.definition.auth.token)
         if identity.is_guarded or identity.expires > 0:
-            self._guard(flow, identity)
+            auth.check_rights(identity.session, self.definition.api_id, flow, self.services.clock())
         return self._count(flow, identity)
-
-    def _guard(self, flow: Flow, identity: Identity) -> None:
-        """Refuse a session that is over, or that may not do this."""
-        session, api_id = identity.session, self.definition.api_id
-        denied = sessions.check_state(session, self.services.clock()) or sessions.check_access(session, api_id)
-        if denied is None and sessions.has_paths(session, api_id):
-            path = unquote(flow.request.url.partition("?")[0])
-            denied = sessions.check_path(session, api_id, flow.request.method, path)
-        if denied is not None:
-            raise Refused(denied)
 
     def _count(self, flow: Flow, identity: Identity) -> bytes:
         """Count the request; gives the session, with what is left of its quota."""
