@@ -94,7 +94,7 @@ def test_headers_add_up(exchange):
     assert run(exchange, setting(("B", "2"), ("C", "ä"))) == 0
     assert run(exchange, setting(("b", "x"))) == REQUEST | 1  # another spelling of what is there
     assert exchange.headers == [("B", "2"), ("C", "ä")]
-    changes = _bridge.message("MiniRequestObject", exchange.changes())
+    changes = _bridge.message("Object", exchange.continued(b"", b"")).request
     assert dict(changes.set_headers) == {"B": "2", "C": "ä"}
     assert [field.name for field, _ in changes.ListFields()] == ["set_headers"]
 
@@ -103,7 +103,7 @@ def test_a_long_header(exchange):
     headers = [("N" * 200, "v" * 20_000), ("B", "")]
     assert run(exchange, setting(*headers)) == 0
     assert exchange.headers == headers
-    assert dict(_bridge.message("MiniRequestObject", exchange.changes()).set_headers) == dict(headers)
+    assert dict(_bridge.message("Object", exchange.continued(b"", b"")).request.set_headers) == dict(headers)
 
 
 def test_views_that_somebody_keeps_see_no_header_move(exchange):
@@ -231,7 +231,7 @@ def test_closed(exchange):
     exchange.close()
     exchange.close()
     assert exchange.headers == []
-    assert exchange.changes() == b""
+    assert exchange.continued(b"", b"") == b""
     for call in (
         lambda: exchange.run((key(),)),
         lambda: exchange.object,

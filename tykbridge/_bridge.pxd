@@ -316,7 +316,6 @@ cdef class Exchange:
     cpdef int run(self, tuple hooks, Py_ssize_t first=*, bint move=*) except -1
     cpdef bytes header(self, str name)
     cdef size_t changes_size(self) noexcept
-    cpdef bytes changes(self)
     cpdef bytes continued(self, bytes start, bytes session)
     cpdef bint is_shared(self) except -1
     cpdef show_session(self, bytes session, bytes metadata)

@@ -123,11 +123,8 @@ class Exchange:
     def headers(self) -> list[tuple[str, str]]:
         """The headers that hooks set and that the next hook sees already, each name once, whatever its case."""
 
-    def changes(self) -> bytes:
-        """`headers` as the set_headers of a serialised MiniRequestObject."""
-
     def continued(self, start: bytes, session: bytes) -> bytes:
-        """A reply that goes on: `start`, `changes` as an Object's request, and a serialised SessionState or b""."""
+        """A reply that goes on: `start`, `headers` as an Object's request, and a serialised SessionState or b""."""
 
     def header(self, name: str) -> bytes | None:
         """A header's value as hooks see it, of its first spelling; None without one."""

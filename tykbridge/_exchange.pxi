@@ -167,16 +167,8 @@ cdef class Exchange:
             header = header.next
         return size
 
-    cpdef bytes changes(self):
-        """`headers` as the set_headers of a serialised MiniRequestObject."""
-        cdef size_t size = self.changes_size()
-        cdef bytes made = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
-        if size:
-            put_changes(<uint8_t *>PyBytes_AS_STRING(made), self.set.first)
-        return made
-
     cpdef bytes continued(self, bytes start, bytes session):
-        """A reply that goes on: `start`, `changes` as an Object's request, and a serialised SessionState or b""."""
+        """A reply that goes on: `start`, `headers` as an Object's request, and a serialised SessionState or b""."""
         cdef tykb_header *header = self.set.first if self.frame != NULL else NULL
         cdef size_t size = self.changes_size(), kept = <size_t>PyBytes_GET_SIZE(session), total
         cdef bytes made
