@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
+
+CLOSED = "the store is closed"
 
 
 class StoreError(Exception):
@@ -42,3 +45,22 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Lets go of files and connections. Calls that follow raise `StoreError`."""
+
+
+_NAMES = ("apikey-", "quota-", "rate-limit-", "coprocess-data:")
+_NUMBER = re.compile(rb"0|-?[1-9][0-9]{0,18}")  # as Redis reads them
+
+
+def shown(key: str) -> str:
+    """Returns what may be said of a key in an error: how it begins. The rest may be a client's secret."""
+    return next((f'a key "{name}..."' for name in _NAMES if key.startswith(name)), "a key")
+
+
+def whole_number(key: str, value: bytes | None, by: int) -> int:
+    """Returns `by` more than the number that is the value of `key`; raises `StoreError` where it is none of 64 bits."""
+    if value is not None and not _NUMBER.fullmatch(value):
+        raise StoreError(f"{shown(key)} holds something else than a whole number")
+    total = by if value is None else int(value) + by
+    if not -(2**63) <= total < 2**63 or not -(2**63) <= total - by < 2**63:
+        raise StoreError(f"{shown(key)} would count beyond 64 bits")
+    return total

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from tykbridge import locks
+from tykbridge.stores import CLOSED, StoreError, whole_number
 
 _SLACK = 64  # outdated deadlines that are not worth a clean-up
 
@@ -26,6 +27,7 @@ class MemoryStore:
         self._deadlines: list[tuple[float, str]] = []  # a heap; holds outdated ones too, which are skipped
         # Reentrant: a finalizer that runs while a method is at work may call the store on the same thread.
         self._lock = locks.reentrant()
+        self._closed = False  # read without the lock, where no value was found: a closed store has none
 
     def __len__(self) -> int:
         return len(self._values)
@@ -34,6 +36,8 @@ class MemoryStore:
         """Returns the value of `key`, or None when there is none or its time is over."""
         found = self._values.get(key)
         if found is None:
+            if self._closed:
+                raise StoreError(CLOSED)
             return None
         value, deadline = found
         # What is over stays for the next `set`: a reader needs no lock.
@@ -42,6 +46,8 @@ class MemoryStore:
     def set(self, key: str, value: bytes, ttl: float = 0) -> None:
         """Sets the value of `key` for `ttl` seconds; 0 or less: for good."""
         with self._lock:
+            if self._closed:
+                raise StoreError(CLOSED)
             now = self._clock()
             self._sweep(now)
             deadline = now + ttl if ttl > 0 else None
@@ -49,12 +55,46 @@ class MemoryStore:
             if deadline is not None:
                 heapq.heappush(self._deadlines, (deadline, key))
 
+    def add(self, key: str, value: bytes, ttl: float = 0) -> bool:
+        """Sets `key` only where it has no value; returns whether it did. Of several at once one does."""
+        with self._lock:
+            if self.get(key) is not None:
+                return False
+            self.set(key, value, ttl)
+            return True
+
     def delete(self, key: str) -> bool:
         """Removes `key`; returns whether it was there."""
         with self._lock:
             found = self.get(key) is not None
             self._values.pop(key, None)
             return found
+
+    def incr(self, key: str, by: int = 1) -> int:
+        """Adds to the number at `key`, atomically; a missing one is 0. Returns the sum; its time to live stays."""
+        with self._lock:
+            value = self.get(key)
+            total = whole_number(key, value, by)
+            if value is None:
+                self.set(key, b"%d" % total)
+            else:
+                self._values[key] = (b"%d" % total, self._values[key][1])
+            return total
+
+    def ttl(self, key: str) -> float | None:
+        """Returns the seconds that `key` has left: 0.0 for good, None when there is no such key."""
+        with self._lock:
+            if self.get(key) is None:
+                return None
+            deadline = self._values[key][1]
+            return 0.0 if deadline is None else deadline - self._clock()
+
+    def close(self) -> None:
+        """Forgets everything. Calls that follow raise `StoreError`."""
+        with self._lock:
+            self._closed = True
+            self._values.clear()
+            self._deadlines.clear()
 
     def _sweep(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
