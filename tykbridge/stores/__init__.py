@@ -56,6 +56,14 @@ def shown(key: str) -> str:
     return next((f'a key "{name}..."' for name in _NAMES if key.startswith(name)), "a key")
 
 
+def wire(key: str) -> bytes:
+    """Returns a key as stores outside of this process have it. A client's may hold bytes that are no UTF-8."""
+    try:
+        return key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a lone surrogate, which no byte of a request becomes
+        return key.encode("utf-8", "surrogatepass")
+
+
 def whole_number(key: str, value: bytes | None, by: int) -> int:
     """Returns `by` more than the number that is the value of `key`; raises `StoreError` where it is none of 64 bits."""
     if value is not None and not _NUMBER.fullmatch(value):
