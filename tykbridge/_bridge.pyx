@@ -50,6 +50,15 @@ cdef extern from *:
     int refuse_calls(PyTypeObject *type) except -1
     ctypedef struct PyTypeObject
 
+cdef extern from *:
+    """
+    /* Whether this thread is in store_data() or get_data(), and what the embedded store raised meanwhile (owned). */
+    static _Thread_local int asks_store;
+    static _Thread_local PyObject *store_failure;
+    """
+    int asks_store
+    PyObject *store_failure
+
 
 # One compilation unit, so that a view reaches the tree without a call between modules. In the order of use:
 include "_values.pxi"
@@ -434,6 +443,8 @@ cdef int dispatch(const void *data, size_t size, uint32_t flags, CoProcessMessag
         status = call(<Frame>frame, <Handler>handler, out)
         if status == TYKB_OK:
             status = reply(<Frame>frame, <Handler>handler, flags, out)
+        elif status == STORE_FAILED:
+            status = TYKB_E_HOOK
         Py_DECREF(handler)
     end_frame(<Frame>frame)
     return status
@@ -522,17 +533,25 @@ cdef int call_more(Frame frame, Handler handler, CoProcessMessage *out) noexcept
         return hook_failed(handler, error, out)
 
 
+cdef enum:
+    STORE_FAILED = -1000  # TYKB_E_HOOK, by a StoreError that the hook let go up: inside of this module alone
+
+
 cdef int hook_failed(Handler handler, object error, CoProcessMessage *out) noexcept:
+    cdef int status = TYKB_E_HOOK
     try:
         from tykbridge import runtime
+        from tykbridge.stores import StoreError
 
+        if isinstance(error, StoreError):
+            status = STORE_FAILED
         words = runtime.hook_failed(handler.bundle, handler.name, handler.function, error)
         # The traceback's frames hold the views: let them go before the frame is looked at.
         error.__traceback__ = None
         set_words(out, words)
     except BaseException as second:
         explain(second, out)
-    return TYKB_E_HOOK
+    return status
 
 
 cdef inline int reply(Frame frame, Handler handler, uint32_t flags, CoProcessMessage *out) noexcept:

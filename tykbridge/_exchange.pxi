@@ -38,6 +38,10 @@ cdef int raise_failure(int status, CoProcessMessage *out) except -1:
         out.p_data = NULL
     if status == TYKB_E_NO_MEMORY:
         raise MemoryError(text)
+    if status == STORE_FAILED:
+        from tykbridge.stores import StoreError
+
+        raise errors.HookError(text) from StoreError(text)
     raise errors.of(status, text or tykb_status_name(status).decode())
 
 

@@ -110,12 +110,55 @@ cdef int c_set_env(const char *path, CoProcessMessage *out) noexcept:
     return cold_text("set_env", path, out)
 
 
+cdef bint is_told(object error) noexcept:
+    """Keeps a failure of the embedded store for `store_data` and `get_data` of this thread, where one of them asked.
+
+    TykStoreData and TykGetData, which lie between, cannot say it. For a host there is a line in the log.
+    """
+    global store_failure
+    if not asks_store:
+        return False
+    if store_failure != NULL:
+        Py_DECREF(store_failure)
+    Py_INCREF(<PyObject *>error)
+    store_failure = <PyObject *>error
+    return True
+
+
+cdef struct Asked:
+    int asks
+    PyObject *failure
+
+
+cdef Asked ask_store() noexcept:
+    """Lets this thread be told of failures, up to `asked_store`, which gets what is returned: a host may call back."""
+    global asks_store, store_failure
+    cdef Asked outer
+    outer.asks, outer.failure = asks_store, store_failure
+    asks_store, store_failure = True, NULL
+    return outer
+
+
+cdef int asked_store(Asked outer) except -1:
+    """Raises what the embedded store raised meanwhile."""
+    global asks_store, store_failure
+    cdef PyObject *failure = store_failure
+    asks_store, store_failure = outer.asks, outer.failure
+    if failure != NULL:
+        error = <object>failure
+        Py_DECREF(failure)
+        raise error
+    return 0
+
+
 cdef int c_store_data(const char *key, const char *value, int ttl) noexcept:
     try:
-        arguments = ((<bytes>key).decode("utf-8", "surrogateescape"), <bytes>value, ttl)
+        from tykbridge import runtime
+
+        runtime.store_data((<bytes>key).decode("utf-8", "surrogateescape"), <bytes>value, ttl)
+        return TYKB_OK
     except BaseException as error:
-        return explain(error, NULL)
-    return cold("store_data", arguments, NULL)
+        return TYKB_OK if is_told(error) else explain(error, NULL)
 
 
 cdef char *c_get_data(const char *key) noexcept:
@@ -126,7 +169,8 @@ cdef char *c_get_data(const char *key) noexcept:
 
         value = runtime.get_data((<bytes>key).decode("utf-8", "surrogateescape"))
     except BaseException as error:
-        log(f"get_data: {error}", "error")
+        if not is_told(error):
+            log(f"get_data: {error}", "error")
     copy = <char *>tykb_reply_alloc(<size_t>len(value) + 1)
     if copy != NULL:
         memcpy(copy, PyBytes_AS_STRING(value), <size_t>len(value) + 1)
@@ -184,7 +228,10 @@ def log(str message not None, str level not None):
 
 
 def store_data(str key not None, value, int ttl):
-    """Stores a str, or bytes without a NUL, under a key for `ttl` seconds (0 or less: for good), through the host."""
+    """Stores a str, or bytes without a NUL, under a key for `ttl` seconds (0 or less: for good), through the host.
+
+    Raises StoreError where the embedded store fails; a host's own function has no way to say that it did.
+    """
     cdef bytes name = c_text(key, "the key")
     cdef bytes text
     if isinstance(value, str):
@@ -197,21 +244,23 @@ def store_data(str key not None, value, int ttl):
         raise TypeError(f"the value must be str or bytes, not {type(value).__name__}")
     cdef char *c_name = name
     cdef char *c_value = text
+    cdef Asked outer = ask_store()
     with nogil:
         TykStoreData(c_name, c_value, ttl)
+    asked_store(outer)
 
 
 def get_data(str key not None):
-    """The bytes under a key, b"" when it is missing, through the host."""
+    """The bytes under a key, b"" when it is missing, through the host. Raises StoreError as `store_data` does."""
     cdef bytes name = c_text(key, "the key")
     cdef char *c_name = name
     cdef char *value
+    cdef Asked outer = ask_store()
     with nogil:
         value = TykGetData(c_name)
-    if value == NULL:
-        return b""
     try:
-        return <bytes>value
+        asked_store(outer)
+        return <bytes>value if value != NULL else b""
     finally:
         free(value)
 

@@ -23,6 +23,7 @@ cdef class Authentication:
     cdef object _auth
     cdef object _store
     cdef MemoryStore _memory
+    cdef object _keys
     cdef object _policies
     cdef object _clock
     cdef object _log

@@ -19,6 +19,7 @@ from tykbridge import session as sessions
 from tykbridge._bridge import unix_time
 from tykbridge.definition import Definition, Extractor, TokenSource
 from tykbridge.flow import Flow, shown
+from tykbridge.keys import Keys
 from tykbridge.outcome import AUTH_FAILURE, KEY_NOT_AUTHORISED, Request, Respond, refused, token_of
 from tykbridge.policies import Policy, PolicyError, apply_policies
 from tykbridge.session import Denied, Origin, Session
@@ -26,7 +27,7 @@ from tykbridge.stores import Store
 from tykbridge.stores.memory import MemoryStore
 
 PREFIX = "apikey-"
-"""Before a key in the store of sessions, as in Tyk's Redis."""
+"""Before a key, hashed or not, in the store of sessions, as in Tyk's Redis."""
 
 FIELD_MISSING = "Authorization field missing"
 UNKNOWN_KEY = "Access to this API has been disallowed"
@@ -40,7 +41,7 @@ class Identity:
     """Who sends a request to an API. Shared between requests.
 
     Attributes:
-        key: under what the session is stored, and counted.
+        key: what the client showed; of an ID extractor's session, what that made.
         place: the key in the store of sessions.
         stored: the session as it is stored.
         session: what the key may do, policies applied. Nobody writes to it.
@@ -51,14 +52,14 @@ class Identity:
         is_guarded: something besides the time may refuse it: it is inactive, or not for all of the API.
     """
 
-    def __init__(self, key: str, stored: bytes, session: Session, definition: Definition) -> None:
-        """Work out what holds for all requests of a session to an API."""
+    def __init__(self, key: str, name: str, stored: bytes, session: Session, definition: Definition) -> None:
+        """Work out what holds for all requests of a session to an API. `name` is the key, hashed where keys are."""
         api_id = definition.api_id
-        self.key, self.place, self.stored, self.session = key, PREFIX + key, stored, session
+        self.key, self.place, self.stored, self.session = key, PREFIX + name, stored, session
         self.shown = shown(messages.session_message(session))
         self.windows = limits.windows(
             session,
-            key,
+            name,
             api_id,
             rate=not definition.disable_rate_limit,
             quota=not definition.disable_quota,
@@ -99,6 +100,7 @@ class Authentication:
         self,
         definition: Definition,
         store: Store,
+        keys: Keys,
         policies: Mapping[str, Policy],
         clock: Callable[[], float],
         log: Callable[[str, str], None],
@@ -110,6 +112,7 @@ class Authentication:
         self._is_custom, self._token_source = definition.auth.custom, definition.auth.token
         self._store = store
         self._memory = store if isinstance(store, MemoryStore) else None  # compiled, its method is called as one of C
+        self._keys = keys
         self._policies = policies
         self._clock = clock
         self._log = log
@@ -225,7 +228,7 @@ class Authentication:
         for notice in notices:
             self._log(f'api "{self._definition.api_id}": {notice}', "warning")
         session = msgspec.structs.replace(session, key_id=key)
-        identity = Identity(key, data, session, self._definition)
+        identity = Identity(key, self._keys.hashed(key), data, session, self._definition)
         with self._lock:
             if len(self._known) >= _KNOWN:
                 self._known.clear()
@@ -234,7 +237,7 @@ class Authentication:
 
     def _load(self, key: str) -> bytes | None:
         known, memory = self._known.get(key), self._memory
-        place = PREFIX + key if known is None else known.place
+        place = PREFIX + self._keys.hashed(key) if known is None else known.place
         try:
             return self._store.get(place) if memory is None else memory.get(place)
         except Exception as error:
@@ -248,7 +251,7 @@ class Authentication:
 
     def _save(self, key: str, data: bytes, session: Session) -> None:
         try:
-            self._store.set(PREFIX + key, data, self._lifetime(session))
+            self._store.set(PREFIX + self._keys.hashed(key), data, self._lifetime(session))
         except Exception as error:
             raise Refused(Denied(503, UNAVAILABLE), f"the store of sessions failed: {error!r}") from error
 

@@ -55,7 +55,9 @@ class Chain:
         alone = type(services.events) is HostEvents
         source = fired.Source(services.events, definition.api_id, definition.org_id, services.log)
         self._source = None if alone else source
-        self._auth = Authentication(definition, services.sessions, services.policies, services.clock, services.log)
+        self._auth = Authentication(
+            definition, services.sessions, services.keys, services.policies, services.clock, services.log
+        )
 
     def request(self, request: Request, scheme: str = "http") -> Outcome:
         """Run a request through all the phases before the upstream. Never raises for what hooks and stores do."""

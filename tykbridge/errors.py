@@ -34,7 +34,10 @@ class AmbiguousError(BridgeError):
 
 
 class HookError(BridgeError):
-    """A hook or an event handler raised, or returned what it may not return."""
+    """A hook or an event handler raised, or returned what it may not return.
+
+    Its `__cause__` is a `StoreError` where a hook of a chain let one go up.
+    """
 
     status = -8  # TYKB_E_HOOK
 

@@ -26,6 +26,7 @@ from tykbridge.outcome import (
     request_of,
     with_headers,
 )
+from tykbridge.stores import StoreError
 
 if TYPE_CHECKING:
     from tykbridge.services import Services
@@ -405,7 +406,7 @@ class Flow:
         if hook.is_open:
             return None
         self.failed = True
-        return after_failure(hook.hook_type)
+        return after_failure(hook.hook_type, by_store=isinstance(error.__cause__, StoreError))
 
     def _forbidden(self, hook: Step, left: Any) -> Respond | None:
         """Refuse a session that a hook changed without the right to."""

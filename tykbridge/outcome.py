@@ -29,6 +29,7 @@ CUSTOM_KEY_CHECK = 4
 
 KEY_NOT_AUTHORISED = "Key not authorised"
 MIDDLEWARE_ERROR = "Middleware error"
+STORE_FAILED = "Stored data cannot be read or written"
 AUTH_FAILURE = "AuthFailure"
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -139,9 +140,14 @@ def after_response(response: Response, sent: Object, reply: Object) -> Respond:
         return faulty(sent.hook_name, fault)
 
 
-def after_failure(hook_type: int) -> Respond:
-    """Answer the client for a hook of this type that did not reply at all (section 3)."""
+def after_failure(hook_type: int, *, by_store: bool = False) -> Respond:
+    """Answer the client for a hook of this type that did not reply at all (section 3).
+
+    `by_store`: because it could not get at stored data, so that a key that it refused may be a good one.
+    """
     if hook_type == CUSTOM_KEY_CHECK:
+        if by_store:
+            return refused(503, STORE_FAILED)
         return refused(403, KEY_NOT_AUTHORISED)
     return refused(500, MIDDLEWARE_ERROR)
 

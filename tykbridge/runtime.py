@@ -307,6 +307,9 @@ def _failed(subject: str, root: str | None, error: BaseException) -> str:
     return words
 
 
+DATA = "coprocess-data:"
+"""Before a key in the store of plugins' data, as in Tyk's Redis."""
+
 registry = Registry()
 _store: Store = MemoryStore()
 
@@ -363,14 +366,21 @@ def set_env(path: str) -> None:
     sys.path[:] = [*added, *(folder for folder in sys.path if folder not in added)]
 
 
+def use_store(store: Store) -> Store:
+    """Keeps what plugins store in `store` from now on; returns the one before, which whoever made it closes."""
+    global _store
+    before, _store = _store, store
+    return before
+
+
 def store_data(key: str, value: bytes, ttl: int) -> None:
-    """Keeps `value` in this process for `ttl` seconds; 0 or less: for good."""
-    _store.set(key, value, ttl)
+    """Keeps `value` for `ttl` seconds; 0 or less: for good. Raises `StoreError`."""
+    _store.set(DATA + key, value, ttl)
 
 
 def get_data(key: str) -> bytes:
-    """Returns what `store_data` keeps under `key`, or b""."""
-    return _store.get(key) or b""
+    """Returns what `store_data` keeps under `key`, or b"". Raises `StoreError`."""
+    return _store.get(DATA + key) or b""
 
 
 def missing(bundle: str | None, hook: str) -> BridgeError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from tykbridge import _bridge, fired
 from tykbridge.counters import Counters, MemoryCounters
+from tykbridge.keys import Keys
 from tykbridge.policies import Policy
 from tykbridge.stores import Store
 from tykbridge.stores.memory import MemoryStore
@@ -58,7 +59,8 @@ class Services:
     """The surroundings of chains.
 
     Attributes:
-        sessions: sessions as Tyk's JSON, under "apikey-" and the key.
+        sessions: sessions as Tyk's JSON, under "apikey-" and the key as `keys` writes it.
+        keys: how the keys of sessions are written in stores.
         counters: what rate limits and quotas are counted in.
         events: where events go.
         policies: by id. Not to be changed: sessions are worked out with them once.
@@ -69,6 +71,7 @@ class Services:
     """
 
     sessions: Store = field(default_factory=MemoryStore)
+    keys: Keys = field(default_factory=Keys)
     counters: Counters = field(default_factory=MemoryCounters)
     events: EventSink = field(default_factory=HostEvents)
     policies: Mapping[str, Policy] = field(default_factory=dict)

@@ -91,7 +91,7 @@ class Runner:
             places = {"header": source.header, "parameter": source.param, "cookie": source.cookie}
             where = " or ".join(f"{place} {name}" for place, name in places.items() if name)
             raise Refusal(f"the request carries no token (in the {where}) under which --session could be stored")
-        self.services.sessions.set(auth.PREFIX + key, sessions.encode(session), 0)
+        self.services.sessions.set(auth.PREFIX + self.services.keys.hashed(key), sessions.encode(session), 0)
 
     def run(self, opened: Opened, call: Call, scheme: str, session: Session | None) -> Run:
         """Run a call through the hooks."""

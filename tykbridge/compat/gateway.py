@@ -32,14 +32,23 @@ class TykGateway:
 
     @staticmethod
     def store_data(key: str, value: str | bytes, ttl: int) -> None:
-        """Keeps `value` under `key` for `ttl` seconds; 0 or less: for good."""
+        """Keeps `value` under `key` for `ttl` seconds; 0 or less: for good.
+
+        Raises:
+            tykbridge.stores.StoreError: it could not be stored, or nobody can tell whether it was. A hook that lets it
+                go up fails: 500, and 503 for an auth_check.
+        """
         if not isinstance(value, bytes):
             _text("value", value)
         _bridge.store_data(_text("key", key), value, ttl)
 
     @staticmethod
     def get_data(key: str) -> bytes:
-        """Returns what was stored under `key`, or b"" when there is nothing."""
+        """Returns what was stored under `key`, or b"" when there is nothing.
+
+        Raises:
+            tykbridge.stores.StoreError: it could not be read, as in `store_data`.
+        """
         data: bytes = _bridge.get_data(_text("key", key))
         return data
 
