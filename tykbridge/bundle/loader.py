@@ -111,7 +111,7 @@ def _entries(root: pathlib.Path, described: Manifest | None) -> list[pathlib.Pat
         return []
     standard = root / "middleware.py"
     if standard.is_file():
-        return [standard]
+        return [_own(root, standard)]
     if described is not None:
         listed = [name for name in described.files if name.endswith(".py") and name != "__init__.py"]
         files = [root / name for name in listed if pathlib.PurePosixPath(name).parts[0] != "vendor"]
@@ -124,7 +124,13 @@ def _entries(root: pathlib.Path, described: Manifest | None) -> list[pathlib.Pat
     if len(files) != 1:
         found = f"its .py files are {', '.join(path.name for path in files)}" if files else "it has no .py file"
         raise LoadError(f"{root} has neither a middleware.py nor a manifest.json that says what to run, and {found}")
-    return files
+    return [_own(root, files[0])]
+
+
+def _own(root: pathlib.Path, file: pathlib.Path) -> pathlib.Path:
+    if not manifest.is_inside(root, file.name):
+        raise LoadError(f"{file} is a link that leaves the bundle's folder; put the file itself there")
+    return file
 
 
 def _wants_python(described: Manifest) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 from dataclasses import dataclass
 from typing import Any
 
 from tykbridge.errors import LoadError
+from tykbridge.handlers import is_text
 
 FILE_NAME = "manifest.json"
 
@@ -55,11 +57,20 @@ def read(file: pathlib.Path) -> Manifest:
     """Reads a manifest.
 
     Raises:
-        LoadError: the file cannot be read, is no JSON, or a value is not of its type; the words name file and JSON
-            path.
+        LoadError: the file cannot be read, is no JSON, or a value is not of its type, or names what is not inside of
+            the bundle's folder, links followed; the words name file and JSON path.
+    """
+    return describe(file, load(file))
+
+
+def load(file: pathlib.Path) -> Any:
+    """Reads a manifest's JSON as it is.
+
+    Raises:
+        LoadError: the file cannot be read, or is no JSON.
     """
     try:
-        top = json.loads(file.read_text(encoding="utf-8-sig"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise LoadError(f"{file}: cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
@@ -67,6 +78,14 @@ def read(file: pathlib.Path) -> Manifest:
         raise LoadError(f"{place}: not JSON: {error.msg} (column {error.colno})", place=place) from error
     except (ValueError, RecursionError) as error:  # not UTF-8, or a number of thousands of digits
         raise LoadError(f"{file}: not JSON: {error}") from error
+
+
+def describe(file: pathlib.Path, top: Any) -> Manifest:
+    """Checks the JSON of a manifest, which stands in `file`.
+
+    Raises:
+        LoadError: as `read`.
+    """
     reader = _Reader(file)
     manifest = reader.expect(top, dict, "the manifest")
     middleware = reader.get(manifest, "custom_middleware", dict, "") or {}
@@ -79,6 +98,14 @@ def read(file: pathlib.Path) -> Manifest:
         reader.get(manifest, "checksum", str, "") or "",
         reader.get(manifest, "signature", str, "") or "",
     )
+
+
+def is_inside(root: pathlib.Path, name: str) -> bool:
+    """Whether a path, as a manifest has it, stays below the folder `root`; links are followed, in both."""
+    path = pathlib.PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name or not is_text(name):
+        return False
+    return pathlib.Path(os.path.realpath(root / path)).is_relative_to(os.path.realpath(root))
 
 
 class _Reader:
@@ -101,16 +128,21 @@ class _Reader:
         files = self.get(manifest, "file_list", list, "") or []
         for at, name in enumerate(files):
             path = f"file_list[{at}]"
-            parts = pathlib.PurePosixPath(self.expect(name, str, path)).parts
-            if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
-                raise LoadError(f'{self.file}: {path} must name a file below the bundle\'s folder, not "{name}"')
+            if not pathlib.PurePosixPath(self.expect(name, str, path)).parts:
+                raise LoadError(f"{self.file}: {path} must name a file below the bundle's folder, not {_quoted(name)}")
+            self.inside(name, path)
             try:
-                found = self.file.parent.joinpath(*parts).is_file()
+                found = (self.file.parent / name).is_file()
             except OSError as error:
-                raise LoadError(f'{self.file}: {path}: "{name}" cannot be read: {error.strerror}') from error
+                raise LoadError(f"{self.file}: {path}: {_quoted(name)} cannot be read: {error.strerror}") from error
             if not found:
-                raise LoadError(f'{self.file}: {path}: the bundle has no file "{name}"')
+                raise LoadError(f"{self.file}: {path}: the bundle has no file {_quoted(name)}")
         return files
+
+    def inside(self, name: str, path: str) -> None:
+        if not is_inside(self.file.parent, name):
+            what = f"must name a file below the bundle's folder, and {_quoted(name)} is not there"
+            raise LoadError(f"{self.file}: {path} {what} (links are followed)")
 
     def hooks(self, middleware: dict[str, Any], driver: str) -> list[HookEntry]:
         found = []
@@ -135,4 +167,9 @@ class _Reader:
             return None
         if not name:
             raise LoadError(f"{self.file}: {path}.name must be the hook's function, and is missing")
+        self.inside(self.get(entry, "path", str, f"{path}.") or "", f"{path}.path")
         return HookEntry(path, name, self.get(entry, "driver", str, f"{path}.") or driver)
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name)  # as it may stand in the manifest, and no line break or half of a character is let through
