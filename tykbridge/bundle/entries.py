@@ -138,7 +138,7 @@ def check_extra(entry: Entry, extra: bytes) -> None:
             raise LoadError(f"{entry.shown} is a link or a device; a bundle has files and folders only")
 
 
-def quoted(raw: bytes) -> str:
+def quoted(name: str | bytes) -> str:
     """Writes a name from outside so that it stays one short piece of a line, whatever it holds."""
-    text = raw.decode(errors="surrogateescape")
+    text = name if isinstance(name, str) else name.decode(errors="surrogateescape")
     return repr(text if len(text) <= 200 else f"{text[:200]}...")

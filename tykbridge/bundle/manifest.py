@@ -80,8 +80,8 @@ def load(file: pathlib.Path) -> Any:
         raise LoadError(f"{file}: not JSON: {error}") from error
 
 
-def describe(file: pathlib.Path, top: Any) -> Manifest:
-    """Checks the JSON of a manifest, which stands in `file`.
+def describe(file: pathlib.Path, top: Any, *, folders: bool = False) -> Manifest:
+    """Checks the JSON of a manifest, which stands in `file`. `folders`: file_list may name folders as well.
 
     Raises:
         LoadError: as `read`.
@@ -92,7 +92,7 @@ def describe(file: pathlib.Path, top: Any) -> Manifest:
     driver = reader.get(middleware, "driver", str, "custom_middleware.") or ""
     return Manifest(
         file,
-        tuple(reader.file_list(manifest)),
+        tuple(reader.file_list(manifest, folders)),
         tuple(reader.hooks(middleware, driver)),
         driver,
         reader.get(manifest, "checksum", str, "") or "",
@@ -124,7 +124,7 @@ class _Reader:
         value = owner.get(key)
         return None if value is None else self.expect(value, kind, prefix + key)
 
-    def file_list(self, manifest: dict[str, Any]) -> list[str]:
+    def file_list(self, manifest: dict[str, Any], folders: bool) -> list[str]:
         files = self.get(manifest, "file_list", list, "") or []
         for at, name in enumerate(files):
             path = f"file_list[{at}]"
@@ -132,7 +132,8 @@ class _Reader:
                 raise LoadError(f"{self.file}: {path} must name a file below the bundle's folder, not {_quoted(name)}")
             self.inside(name, path)
             try:
-                found = (self.file.parent / name).is_file()
+                place = self.file.parent / name
+                found = place.is_file() or (folders and place.is_dir())
             except OSError as error:
                 raise LoadError(f"{self.file}: {path}: {_quoted(name)} cannot be read: {error.strerror}") from error
             if not found:

@@ -10,6 +10,7 @@ from tykbridge import __version__, installation
 # Each command is a module here, which holds a click command called `command`; it is imported when it is called, so that
 # a host's build does not wait for what it does not ask for. The words are the command's line in the list.
 _COMMANDS = {
+    "bundle": "Build, sign, verify and show the archives of bundles.",
     "check": "Load API definitions, bundles and hooks, and tell every problem with its place.",
     "play": "Play the example plugins and show what they do.",
     "run-hook": "Run one hook, or a whole API, on a request, and show what each hook changes.",
