@@ -163,6 +163,7 @@ def test_answers_that_another_try_would_not_change(serve: Any, into: Path, statu
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc\r\n",
         answer(b""),
     ],
     ids=lambda trouble: repr(trouble[9:60]),
@@ -510,7 +511,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(shelf: Path, into: Path) -> None
         [sys.executable, "-c", FULL, f"file://{shelf}", str(into)], capture_output=True, text=True, check=False
     )
     assert done.stdout == (
-        f"UnavailableError {into} cannot be written: File too large; make room there, or see to its permissions False\n"
+        f"UnavailableError file://{shelf}/team/a%20b.zip: {into} cannot be written: File too large; make room there, "
+        "or see to its permissions False\n"
     )
     assert done.stderr == ""
 

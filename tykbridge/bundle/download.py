@@ -307,13 +307,13 @@ class Downloader:
     def _keep(self, url: str, chunks: Iterator[bytes], into: Path, validators: Validators) -> Fetched:
         """Writes an archive down."""
         digest, size = hashlib.sha256(), 0
-        with _writing(into) as file:
+        with _writing(url, into) as file:
             for chunk in chunks:
                 size += len(chunk)
                 if size > self._max_size:
                     raise self._too_large(url)
                 digest.update(chunk)
-                with _local(into):
+                with _local(url, into):
                     file.write(chunk)
         if not size:  # headers that end in their middle count as such that end
             raise _TryAgainError("what comes is empty")
@@ -382,19 +382,19 @@ def _retry_after(value: str) -> float:
 
 
 @contextlib.contextmanager
-def _local(path: Path) -> Iterator[None]:
+def _local(url: str, path: Path) -> Iterator[None]:
     """Tells a full disk from a broken connection: both are an OSError."""
     try:
         yield
     except OSError as error:
         raise UnavailableError(
-            f"{path} cannot be written: {error.strerror}; make room there, or see to its permissions"
+            f"{url}: {path} cannot be written: {error.strerror}; make room there, or see to its permissions"
         ) from error
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[BinaryIO]:
-    with _local(path):
+def _writing(url: str, path: Path) -> Iterator[BinaryIO]:
+    with _local(url, path):
         file = path.open("wb")
     try:
         yield file
@@ -402,5 +402,5 @@ def _writing(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):  # what the buffer still holds is not wanted
             file.close()
         raise
-    with _local(path):
+    with _local(url, path):
         file.close()
