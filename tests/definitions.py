@@ -249,7 +249,13 @@ BROKEN = [
         {"custom_middleware_bundle": "../a.zip"},
         "$.custom_middleware_bundle",
         "names of bundles, without .. and not absolute",
-        'a string ("../a.zip")',
+        'a string ("../a.zip"): it has ".." between its slashes',
+    ),
+    broken(
+        {"custom_middleware_bundle": "good.zip, https://elsewhere.example/a.zip"},
+        "$.custom_middleware_bundle",
+        "names of bundles, without .. and not absolute",
+        'a string ("https://elsewhere.example/a.zip"): it begins with the scheme "https:"',
     ),
     broken(
         {"custom_middleware_bundle": "a.zip,a.zip"},

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from tykbridge import idextractor
+from tykbridge.bundle import names as names_of_bundles
 from tykbridge.definition.model import (
     Auth,
     Bundle,
@@ -188,8 +189,8 @@ def bundles(report: Report, where: str, text: str) -> tuple[Bundle, ...]:
     """Split a comma-separated list of bundles. Spaces and empty entries are dropped, as upstream does."""
     names = [name for name in (part.strip() for part in text.split(",")) if name]
     for name in names:
-        if "\\" in name or not name.isprintable() or name.startswith("/") or ".." in name.split("/"):
-            report.problem(where, "names of bundles, without .. and not absolute", describe(name))
+        if wrong := names_of_bundles.fault(name):
+            report.problem(where, "names of bundles, without .. and not absolute", f"{describe(name)}: {wrong}")
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         report.problem(where, "each bundle once", f'"{doubled[0]}" more than once')
     return tuple(Bundle(name=name) for name in names)
