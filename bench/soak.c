@@ -3,15 +3,19 @@
  *     soak memory  DISPATCHES ROOT   one thread, mixed hooks, one dispatch in ten failing; resident memory must be flat
  *     soak mixed   DISPATCHES ROOT   the same, but memory may be what it likes: for valgrind
  *     soak threads SECONDS    ROOT   eight threads that dispatch, reload and fire events; every reply is checked
+ *     soak reload  RELOADS    ROOT   another version every 100 ms, while four threads send requests: none may fail, every
+ *                                    answer is of one version, memory must be flat
  *
  * ROOT is a folder with the bundle `soak` in it, and the bundle `other` beside it (copies of bench/soak_bundle and
- * bench/soak_other: the first is rewritten). Prints what it measured and ends with 0, or with 1 and what was wrong. */
+ * bench/soak_other: the first is rewritten); for `reload`, one with a copy of bench/soak_release as `template` in it.
+ * Prints what it measured and ends with 0, or with 1 and what was wrong. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -362,9 +366,146 @@ static void soak_threads(double seconds) {
   check_flat(series, SAMPLES, THREADS_BOUND_KB);
 }
 
+/* ---- Reloads of a whole configuration: bench/reloads.py in C, through tykb_reload ---- */
+
+enum { REQUESTERS = 4, KEPT = 20, PERIOD_MS = 100 };
+#define BUNDLE "middleware/bundles/17bb7d3e595b3693b483aa97a8b44fbf"
+
+static const char *const release_files[] = {"apis/api.json",         BUNDLE "/manifest.json", BUNDLE "/middleware.py",
+                                            BUNDLE "/helper.py",     BUNDLE "/first.py",      BUNDLE "/later.py",
+                                            BUNDLE "/data.txt"};
+static const char *const release_folders[] = {"", "apis", "middleware", "middleware/bundles", BUNDLE};
+
+/* Writes one file of a version: the template with the version in place of each 000000. */
+static void write_release(const char *file, const char *version) {
+  char from[4096], to[4096], text[8192];
+  snprintf(from, sizeof from, "%s/template/%s", soak_root, file);
+  snprintf(to, sizeof to, "%s/%s/%s", soak_root, version, file);
+  FILE *in = fopen(from, "rb");
+  size_t size = in ? fread(text, 1, sizeof text - 1, in) : 0;
+  if (!size || fclose(in)) die(from, "cannot be read");
+  text[size] = 0;
+  for (char *place = text; (place = strstr(place, "000000"));) memcpy(place, version, 6);
+  FILE *out = fopen(to, "wb");
+  if (!out || fwrite(text, 1, size, out) != size || fclose(out)) die(to, "not written");
+}
+
+/* Puts a version beside the others, and turns the link `current` to it. Of the versions before, the last ones stay: as long
+ * as one is in use its files have to be there. */
+static void deploy(long number) {
+  char path[4096], fresh[4096], version[8];
+  snprintf(version, sizeof version, "%06ld", number % 1000000);
+  for (size_t i = 0; i < COUNT(release_folders); i++) {
+    snprintf(path, sizeof path, "%s/%s/%s", soak_root, version, release_folders[i]);
+    if (mkdir(path, 0755)) die(path, "cannot be made");
+  }
+  for (size_t i = 0; i < COUNT(release_files); i++) write_release(release_files[i], version);
+  snprintf(fresh, sizeof fresh, "%s/next", soak_root);
+  snprintf(path, sizeof path, "%s/current", soak_root);
+  if (symlink(version, fresh) || rename(fresh, path)) die(path, "the link was not turned");
+  if (number <= KEPT) return;
+  for (size_t i = 0; i < COUNT(release_files); i++) {
+    snprintf(path, sizeof path, "%s/%06ld/%s", soak_root, number - KEPT, release_files[i]);
+    if (unlink(path)) die(path, "cannot be removed");
+  }
+  for (size_t i = COUNT(release_folders); i-- > 0;) {
+    snprintf(path, sizeof path, "%s/%06ld/%s", soak_root, number - KEPT, release_folders[i]);
+    if (rmdir(path)) die(path, "cannot be removed");
+  }
+}
+
+/* Checks that a header's words are all one version, that of the headers before it. */
+static void check_versions(struct tykb_slice value, long *version) {
+  char words[256], *rest = words;
+  snprintf(words, sizeof words, "%.*s", (int)value.size, value.data);
+  for (char *word; (word = strsep(&rest, " "));) {
+    long found = atol(word);
+    if (*version && found != *version) die("an answer of two versions", value.data);
+    *version = found;
+  }
+}
+
+static void send_request(tykb_builder *b, int late) {
+  struct CoProcessMessage in, out, answer;
+  struct tykb_item item;
+  tykb_reader reader;
+  long least = atomic_load(&live_version), version = 0, answered = 0;
+  int headers = 0;
+  pair(b, TYKB_SPEC, "APIID", "soak");
+  text(b, TYKB_REQUEST_URL, "/soak/x");
+  text(b, TYKB_REQUEST_METHOD, "GET");
+  if (late) pair(b, TYKB_REQUEST_HEADERS, "X-Late", "1");
+  if (tykb_builder_finish(b, &in)) die("tykb_builder_finish", in.p_data);
+  if (tykb_run_request(&in, &out) != TYKB_CONTINUE) die("tykb_run_request", out.p_data);
+  tykb_reader_init(&reader, &out);
+  while (tykb_reader_next(&reader, &item) > 0)
+    if (item.path == TYKB_REQUEST_SET_HEADERS) check_versions(item.value, &version), headers++;
+  if (headers != 2 || version < least) die("a request of a version before the last reload", NULL);
+  tykb_message_clear(&in);
+
+  /* The response is a call of its own, and may be of a later version. */
+  text(b, TYKB_REQUEST_URL, "/soak/x");
+  tykb_builder_copy(b, TYKB_SPEC, &out);
+  tykb_builder_number(b, TYKB_RESPONSE_STATUS_CODE, 200);
+  if (tykb_builder_finish(b, &in)) die("tykb_builder_finish", in.p_data);
+  if (tykb_run_response(&in, &answer)) die("tykb_run_response", answer.p_data);
+  tykb_reader_init(&reader, &answer);
+  while (tykb_reader_next(&reader, &item) > 0)
+    if (item.path == TYKB_RESPONSE_MULTIVALUE_HEADERS && is(item.key, "X-Answer")) check_versions(item.value, &answered);
+  if (answered < version) die("a response of a version before its request's", NULL);
+  tykb_message_clear(&in);
+  tykb_message_clear(&out);
+  tykb_message_clear(&answer);
+  atomic_fetch_add(&dispatched, 1);
+}
+
+static void *request_again(void *over) {
+  tykb_builder *b = tykb_builder_new();
+  for (long i = 0; !atomic_load((atomic_int *)over); i++) send_request(b, i % 20 == 0);
+  tykb_builder_free(b);
+  return NULL;
+}
+
+static void soak_reload(long count) {
+  pthread_t threads[REQUESTERS];
+  atomic_int over = 0;
+  long series[SAMPLES];
+  struct CoProcessMessage words = {NULL, 0};
+  char source[4096], middleware[4096];
+  snprintf(source, sizeof source, "%s/current/apis", soak_root);
+  snprintf(middleware, sizeof middleware, "%s/current/middleware", soak_root);
+  struct tykb_host host = {.size = sizeof host, .log = host_log};
+  if (count < SAMPLES) die("RELOADS", "too few");
+  if (tykb_set_host(&host) || tykb_init(&words)) die("tykb_init", words.p_data);
+  deploy(1);
+  struct tykb_configuration wanted = {.size = sizeof wanted, .source = source, .middleware_path = middleware};
+  if (tykb_load_configuration(&wanted, &words)) die("tykb_load_configuration", words.p_data);
+  for (int t = 0; t < REQUESTERS; t++)
+    if (pthread_create(&threads[t], NULL, request_again, &over)) die("pthread_create", "failed");
+  double began = now();
+  for (long number = 2; number < count + 2; number++) {
+    double wait = began + (double)(number - 1) * PERIOD_MS / 1000 - now();
+    if (wait > 0) nanosleep(&(struct timespec){0, (long)(wait * 1e9)}, NULL);
+    deploy(number);
+    if (tykb_reload(&words)) die("tykb_reload", words.p_data);
+    atomic_store(&live_version, number);
+    series[(number - 2) * SAMPLES / count] = resident_kb();
+  }
+  atomic_store(&over, 1);
+  for (int t = 0; t < REQUESTERS; t++) pthread_join(threads[t], NULL);
+  printf("%ld reloads, %ld requests of native threads: none failed, each answer of one version\n", count, dispatched);
+  if (error_lines) die("log", "error lines");
+  check_flat(series, SAMPLES, THREADS_BOUND_KB);
+}
+
 int main(int argc, char **argv) {
-  if (argc != 4) die("usage", "soak memory|mixed DISPATCHES ROOT, or soak threads SECONDS ROOT");
+  if (argc != 4)
+    die("usage", "soak memory|mixed DISPATCHES ROOT, or soak threads SECONDS ROOT, or soak reload RELOADS ROOT");
   soak_root = argv[3];
+  if (!strcmp(argv[1], "reload")) {
+    soak_reload(atol(argv[2]));
+    return 0;
+  }
   start(soak_root);
   if (!strcmp(argv[1], "memory") || !strcmp(argv[1], "mixed"))
     soak_memory(atol(argv[2]), !strcmp(argv[1], "memory"));

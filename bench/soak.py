@@ -1,8 +1,8 @@
-"""Runs what takes long (millions of dispatches, threads, valgrind, fuzzers) and writes the outcome to docs/soak.md.
+"""Runs what takes long (millions of dispatches, threads, reloads, valgrind, fuzzers) and writes the outcome to docs/soak.md.
 
-    .venv/bin/python bench/soak.py [--dispatches N] [--seconds N] [--fuzz-seconds N] [--only PART ...]
+    .venv/bin/python bench/soak.py [--dispatches N] [--seconds N] [--reloads N] [--fuzz-seconds N] [--only PART ...]
 
-`make soak` runs all of it. The first two parts also run shortly in tests/test_soak_short.py.
+`make soak` runs all of it. The first three parts also run shortly in tests/test_soak_short.py.
 """
 
 from __future__ import annotations
@@ -60,6 +60,16 @@ def run(python: Path, command: Sequence[str | Path], mode: str, amount: float, *
     with bundles() as root:
         env = os.environ | {"TYKBRIDGE_PYTHON": str(python)} | environment
         return output(*command, mode, f"{amount:g}" if amount < 1e5 else str(int(amount)), root, env=env)
+
+
+def check_reloads(python: Path, program: Path, reloads: int) -> str:
+    """Another version every 100 ms under load: by a native host, and by a Python program."""
+    with tempfile.TemporaryDirectory(prefix="tykbridge-soak-") as folder:
+        shutil.copytree(HERE / "soak_release", Path(folder) / "native" / "template")
+        (Path(folder) / "python").mkdir()
+        env = os.environ | {"TYKBRIDGE_PYTHON": str(python)}
+        native = output(program, "reload", str(reloads), Path(folder) / "native", env=env)
+        return native + output(python, HERE / "reloads.py", str(reloads), Path(folder) / "python")
 
 
 def check_valgrind(python: Path, program: Path) -> str:
@@ -126,8 +136,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dispatches", type=int, default=2_000_000)
     parser.add_argument("--seconds", type=float, default=60, help="how long eight threads run")
+    parser.add_argument("--reloads", type=int, default=600, help="ten a second")
     parser.add_argument("--fuzz-seconds", type=int, default=600, help="for each fuzzer")
-    parts = ("memory", "threads", "valgrind", "fuzz")
+    parts = ("memory", "threads", "reload", "valgrind", "fuzz")
     parser.add_argument(
         "--only", nargs="+", choices=parts, default=parts, help="these parts; docs/soak.md is not written"
     )
@@ -137,6 +148,7 @@ def main() -> int:
     work = {
         "memory": lambda: run(python, [program], "memory", options.dispatches),
         "threads": lambda: run(python, [program], "threads", options.seconds),
+        "reload": lambda: check_reloads(python, program, options.reloads),
         "valgrind": lambda: check_valgrind(python, program),
         "fuzz": lambda: fuzz(options.fuzz_seconds),
     }

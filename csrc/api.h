@@ -147,10 +147,11 @@ void tykb_message_clear(struct CoProcessMessage *message);
 /* ---- APIs: all the hooks of one, in one call ------------------------------------------------------------------------ */
 
 /* What tykb_load_configuration loads. `size` is sizeof(struct tykb_configuration): later releases add members at the
- * end. Zero the rest. Strings are borrowed for the call. */
+ * end, take the struct of an earlier one as it is, and refuse what a later one has set that they do not know. Zero the
+ * rest. Strings are borrowed for the call. */
 struct tykb_configuration {
   uint32_t size;
-  uint32_t flags;     /* TYKB_STRICT, or 0 */
+  uint32_t flags;     /* TYKB_STRICT and TYKB_WATCH, or 0 */
   const char *source; /* a folder of API definitions (*.json), one file, or JSON text; Tyk's classic form or OAS */
   const char *middleware_path; /* where bundles and relative paths of hooks are looked for; NULL: "middleware" */
   const char *policies;        /* a file of policies; NULL: none */
@@ -158,6 +159,9 @@ struct tykb_configuration {
 
 /* A session that a hook changed without the right to fails the request. Otherwise the change is dropped. */
 #define TYKB_STRICT 1u
+/* When files change, everything that is loaded is read again, as tykb_reload does, on a thread of the library's own; a log
+ * line says what came of it. Until a configuration is loaded without this. Needs the Python package watchfiles. */
+#define TYKB_WATCH 2u
 
 /* Loads a configuration in place of the one before, in one step; calls in flight finish on what they started with.
  *
@@ -165,6 +169,18 @@ struct tykb_configuration {
  * why, one a line; the others are in use, and an API whose new version is bad goes on as before. A negative one: nothing
  * changed. */
 int tykb_load_configuration(const struct tykb_configuration *configuration, struct CoProcessMessage *out);
+
+/* Reads again everything that was loaded: the configuration, the root of Python_NewDispatcher, the folders of
+ * tykb_load_bundle. A bundle whose folder holds what it held before is left alone, with all that its modules keep.
+ *
+ * Threads  Each part is built aside and swapped in one step; calls in flight finish on what they started with. Reloads at
+ *          once come one after the other. A hook may call this, a bundle's module code may not, and a signal handler
+ *          may not either: it wakes a thread that does (docs/reload.md).
+ * Time     That of running what changed; nothing waits for it but other reloads.
+ *
+ * 0: everything is in use. A positive number: so many things are not in use or are kept at their earlier version, and `out`
+ * says which and why, one a line. A negative one: nothing changed, and `out` has the words. */
+int tykb_reload(struct CoProcessMessage *out);
 
 /* Runs a request through its API: pre, authentication, post_key_auth, limits, post.
  *

@@ -1,6 +1,7 @@
 /* The entry points: check the arguments, call, map the status. */
 #include <stdlib.h>
 
+#include "mem.h"
 #include "python.h"
 #include "status.h"
 
@@ -79,18 +80,36 @@ int tykb_load_bundle(const char *path, const char *name, struct CoProcessMessage
 }
 
 int tykb_load_configuration(const struct tykb_configuration *configuration, struct CoProcessMessage *out) {
+  /* The members that every release has had. */
+  static const size_t least = offsetof(struct tykb_configuration, policies) + sizeof configuration->policies;
+  const struct tykb_table *table;
+  struct tykb_configuration known;
+  int lock;
+  empty(out);
+  const char *fault = !configuration               ? "no configuration"
+                      : configuration->size < least ? "the configuration's size is too small"
+                      : !tykb_mem_adopt(&known, sizeof known, configuration, configuration->size)
+                          ? "the configuration has members that this release does not know"
+                      : known.flags & ~(TYKB_STRICT | TYKB_WATCH) ? "unknown flags"
+                      : !known.source                             ? "no source"
+                                                                  : NULL;
+  if (fault) return tykb_fail(out, TYKB_E_ARGUMENT, "tykb_load_configuration: %s", fault);
+  known.size = sizeof known;
+  int status = tykb_python_enter(&table, &lock, out);
+  if (status == TYKB_OK) {
+    status = table->load_configuration(&known, out);
+    tykb_python_leave(lock);
+  }
+  return status;
+}
+
+int tykb_reload(struct CoProcessMessage *out) {
   const struct tykb_table *table;
   int lock;
   empty(out);
-  const char *fault = !configuration                                ? "no configuration"
-                      : configuration->size < sizeof *configuration ? "the configuration's size is too small"
-                      : configuration->flags & ~TYKB_STRICT         ? "unknown flags"
-                      : !configuration->source                      ? "no source"
-                                                                    : NULL;
-  if (fault) return tykb_fail(out, TYKB_E_ARGUMENT, "tykb_load_configuration: %s", fault);
   int status = tykb_python_enter(&table, &lock, out);
   if (status == TYKB_OK) {
-    status = table->load_configuration(configuration, out);
+    status = table->reload_all(out);
     tykb_python_leave(lock);
   }
   return status;

@@ -40,8 +40,8 @@ int tykb_set_host(const struct tykb_host *host) {
   struct tykb_host copy = {0};
   if (host) {
     if (host->size < offsetof(struct tykb_host, log)) return TYKB_E_ARGUMENT;
-    /* What this release does not know is ignored, what the host's does not know is NULL. */
-    memcpy(&copy, host, host->size < sizeof copy ? host->size : sizeof copy);
+    /* What this release does not know is ignored: nothing would call it. */
+    tykb_mem_adopt(&copy, sizeof copy, host, host->size);
     copy.size = sizeof copy;
   }
   struct node *node = tykb_mem_alloc(sizeof *node);

@@ -2,11 +2,10 @@
 #include "mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #ifdef TYKB_TEST_ALLOC
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <string.h>
 
 /* How many allocations until one fails: 0 none ever does, 1 the next one and all after it. */
 static atomic_long countdown;
@@ -39,3 +38,12 @@ void *tykb_mem_realloc(void *block, size_t size) { return must_fail() ? NULL : r
 void tykb_mem_free(void *block) { free(block); }
 
 void *tykb_reply_alloc(size_t size) { return fresh(size); }
+
+bool tykb_mem_adopt(void *to, size_t to_size, const void *from, size_t from_size) {
+  size_t shared = from_size < to_size ? from_size : to_size;
+  const unsigned char *bytes = from;
+  memcpy(to, from, shared);
+  memset((char *)to + shared, 0, to_size - shared);
+  while (shared < from_size && !bytes[shared]) shared++;
+  return shared == from_size;
+}

@@ -36,6 +36,7 @@ struct tykb_table {
   int (*load_configuration)(const struct tykb_configuration *configuration, struct CoProcessMessage *out);
   int (*run_request)(const void *data, size_t size, struct CoProcessMessage *out);
   int (*run_response)(const void *data, size_t size, struct CoProcessMessage *out);
+  int (*reload_all)(struct CoProcessMessage *out);
 };
 
 /* Takes over the module's table. TYKB_E_ABI, with both versions in `out`, when the two do not fit. */

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import itertools
 import json
 import os
 import re
@@ -145,6 +146,97 @@ def test_reload_reads_the_root_again(host: Watched, root: Path) -> None:
     trees.write(root, {"broken/middleware.py": HOOK.format("mended"), "fresh/middleware.py": HOOK.format("mended")})
     runtime.reload()
     assert (host.value("broken"), host.value("fresh")) == ("mended", "mended")
+
+
+STATE = """
+    from tyk.decorators import *
+    import rules
+    @Hook
+    def H(request, session, spec):
+        rules.calls += 1
+        request.add_header("v", str(rules.calls))
+        return request, session
+"""
+
+
+def test_a_reload_leaves_alone_what_did_not_change(host: Watched, root: Path) -> None:
+    named = root.with_name("named")
+    for folder in (root / "kept", root / "changed", named):
+        trees.write(folder, {"middleware.py": STATE, "rules.py": "calls = 0"})
+    runtime.new_dispatcher(str(root))
+    runtime.load_bundle(str(named), "named")
+    names = ("kept", "changed", "named")
+    assert [host.value(name) for name in names] == ["1", "1", "1"]
+    trees.write(root, {"changed/vendor/data/x": "new", "kept/__pycache__/x.pyc": "new"})
+    os.utime(root / "kept" / "rules.py", (1, 1))
+    runtime.reload()
+    assert [host.value(name) for name in names] == ["2", "1", "2"]
+    assert runtime.registry.reload_named() == []
+    assert [host.value(name) for name in names] == ["3", "2", "3"]
+    trees.write(named, {"rules.py": "calls = 10"})
+    runtime.reload()  # is about the root alone
+    assert host.value("named") == "4"
+    assert runtime.registry.reload_named() == []
+    assert [host.value(name) for name in names] == ["4", "3", "11"]
+    runtime.load_bundle(str(named), "named")  # a host that asks for it gets it
+    assert host.value("named") == "11"
+    trees.write(named, {"rules.py": "calls = ("})
+    (line,) = runtime.registry.reload_named()
+    assert line.startswith(f'bundle "named" cannot be loaded: {named}/rules.py:1: SyntaxError: ')
+    assert line.endswith("; the version loaded before stays in use")
+    assert host.lines == [(line, "error")]
+    assert host.value("named") == "12"
+
+
+def test_the_same_content_in_another_folder_is_loaded(host: Watched, tmp_path: Path) -> None:
+    for release in ("1", "2"):
+        trees.write(tmp_path, {f"{release}/b/middleware.py": STATE, f"{release}/b/rules.py": "calls = 0"})
+    (tmp_path / "root").symlink_to("1")
+    runtime.new_dispatcher(str(tmp_path / "root"))
+    assert host.value("b") == "1"
+    runtime.reload()
+    assert host.value("b") == "2"
+    (tmp_path / "next").symlink_to("2")
+    os.replace(tmp_path / "next", tmp_path / "root")
+    runtime.reload()  # whoever swaps folders removes the old one some day
+    assert host.value("b") == "1"
+    assert runtime.registry.root_of("b") == str(tmp_path / "2" / "b")
+
+
+def test_a_version_whose_files_changed_while_it_was_loaded_is_loaded_again(host: Watched, root: Path) -> None:
+    grow = "import pathlib\nfile = pathlib.Path(__file__).with_name('data')\nfile.write_text(file.read_text() + 'x')\n"
+    count = 'from tyk.decorators import *\n@Hook\ndef H(request, session, spec):\n    request.add_header("v", '
+    count += "str(len(file.read_text())))\n    return request, session\n"
+    trees.write(root, {"b/middleware.py": grow + count, "b/data": ""})
+    runtime.new_dispatcher(str(root))
+    assert host.value("b") == "1"
+    runtime.reload()
+    assert host.value("b") == "2"
+
+
+def test_what_is_to_stay_and_is_replaced_meanwhile_is_read_again(
+    host: Watched, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.write(root, {"a/middleware.py": HOOK.format("1"), "b/middleware.py": HOOK.format("1")})
+    runtime.new_dispatcher(str(root))
+    known = runtime._is_current
+    others: list[int] = []
+
+    def overtaken(version: Any, folder: str) -> bool:
+        found = known(version, folder)
+        if folder.endswith("/a") and not others:
+            others.append(1)
+            trees.write(root, {"a/middleware.py": HOOK.format("2")})
+            thread = threading.Thread(target=runtime.new_dispatcher, args=(str(root),))
+            thread.start()
+            thread.join()
+            runtime.registry._root = runtime._Root(str(root), 0)  # as if that one had started earlier
+        return found
+
+    monkeypatch.setattr(runtime, "_is_current", overtaken)
+    runtime.reload()
+    assert [host.value(name) for name in "ab"] == ["2", "1"]
+    assert len(modules()) == 4
 
 
 def test_reload_when_the_root_is_gone_changes_nothing(host: Watched, root: Path) -> None:
@@ -356,9 +448,10 @@ def test_replaced_versions_leave_nothing(host: Watched, root: Path) -> None:
     trees.write(root, {"b/middleware.py": "import rules\n" + HOOK.format("1"), "b/rules.py": ""})
     runtime.new_dispatcher(str(root))
     assert len(modules()) == 3
-    for _ in range(5):
+    for number in range(5):
+        trees.write(root, {"b/middleware.py": "import rules\n" + HOOK.format(number)})
         runtime.reload()
-        host.value("b")
+        assert host.value("b") == str(number)
     assert len(modules()) == 3
     gc.collect()
     alive = [thing for thing in gc.get_objects() if isinstance(thing, runtime._Version)]
@@ -368,11 +461,14 @@ def test_replaced_versions_leave_nothing(host: Watched, root: Path) -> None:
 def test_a_hook_that_reloads_and_loads(host: Watched, root: Path) -> None:
     other = trees.write(root.with_name("other"), {"middleware.py": HOOK.format("other")})
     code = f"""
+        import pathlib
         from tyk.decorators import *
         from tykbridge import runtime
         @Hook
         def H(request, session, spec):
-            runtime.reload()
+            for text in ("changed", "changed again"):  # what did not change, is not loaded again
+                pathlib.Path({str(root / "b" / "data")!r}).write_text(text)
+                runtime.reload()
             runtime.load_bundle({str(other)!r}, "other")
             runtime.new_dispatcher({str(root)!r})
             import rules
@@ -445,7 +541,13 @@ def test_threads_that_reload_dispatch_and_fire_events(host: Watched, root: Path)
     def fire() -> None:
         runtime.dispatch_event(json.dumps({"message": {"seen": []}, "handler_name": "E", "spec": {}}))
 
-    work: list[Callable[[], object]] = [runtime.reload, runtime.reload, fire, fire]
+    numbers = itertools.count()
+
+    def change() -> None:
+        trees.write(root, {"a/data": str(next(numbers)), "c/data": str(next(numbers))})
+        runtime.reload()
+
+    work: list[Callable[[], object]] = [runtime.reload, change, fire, fire]
     work += [lambda: runtime.load_bundle(str(root / "a"), "named"), lambda: dispatch("a"), lambda: dispatch("b")]
     threads = [threading.Thread(target=repeat, args=(item,)) for item in work]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Runs the first two parts of `make soak` for some seconds each: flat memory, replies that stay apart."""
+"""Runs the first parts of `make soak` for some seconds each: flat memory, replies that stay apart, reloads under load."""
 
 import re
 import subprocess
@@ -26,3 +26,10 @@ def test_threads_get_their_own_replies(root):
     counts = re.search(r"8 threads, \d+ lives: (\d+) dispatches .*, (\d+) events, (\d+) reloads, (\d+) loads", report)
     assert counts is not None, report
     assert all(int(count) > 0 for count in counts.groups())
+
+
+def test_reloads_under_load_fail_no_request_and_mix_no_versions(root):
+    report = soak(root, "--only", "reload", "--reloads", "20")
+    counts = re.findall(r"20 reloads, (\d+) requests .*: none failed, each answer of one version", report)
+    assert len(counts) == 2
+    assert all(int(count) > 0 for count in counts), report

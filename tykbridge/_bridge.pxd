@@ -18,6 +18,7 @@ cdef extern from "api.h":
         TYKB_REPLY_FULL
         TYKB_REPLY_DELTA
         TYKB_STRICT
+        TYKB_WATCH
         TYKB_CONTINUE
         TYKB_RESPOND
 
@@ -68,6 +69,7 @@ cdef extern from "table.h":
         int (*load_configuration)(const tykb_configuration *configuration, CoProcessMessage *out) noexcept
         int (*run_request)(const void *data, size_t size, CoProcessMessage *out) noexcept
         int (*run_response)(const void *data, size_t size, CoProcessMessage *out) noexcept
+        int (*reload_all)(CoProcessMessage *out) noexcept
 
     int tykb_register(const tykb_table *table, CoProcessMessage *out)
     void tykb_shutdown() nogil

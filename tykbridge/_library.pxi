@@ -48,7 +48,20 @@ cdef int c_load_configuration(const tykb_configuration *configuration, CoProcess
             path_of(configuration.middleware_path),
             path_of(configuration.policies),
             configuration.flags & TYKB_STRICT != 0,
+            configuration.flags & TYKB_WATCH != 0,
         )
+        if words:
+            set_words(out, words)
+        return count
+    except BaseException as error:
+        return explain(error, out)
+
+
+cdef int c_reload_all(CoProcessMessage *out) noexcept:
+    try:
+        from tykbridge import hosted
+
+        count, words = hosted.reload()
         if words:
             set_words(out, words)
         return count
@@ -299,6 +312,7 @@ exported.add_library = c_add_library
 exported.load_configuration = c_load_configuration
 exported.run_request = c_run_request
 exported.run_response = c_run_response
+exported.reload_all = c_reload_all
 _table = PyCapsule_New(&exported, TYKB_TABLE_CAPSULE, NULL)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
-from tykbridge import idextractor, regex
+from tykbridge import idextractor, locks, regex
 from tykbridge.bundle import manifest
 from tykbridge.bundle.loader import refuse_while_loading
 from tykbridge.chain import Chain
@@ -104,9 +103,10 @@ class Loaded:
 
 
 class _Api(Chain):
-    """A chain, and the code that its hooks need."""
+    """A chain, the code that its hooks need, and where in the source it is defined."""
 
-    def __init__(self, definition: Definition, codes: Mapping[Hook, Code], services: Services) -> None:
+    def __init__(self, definition: Definition, place: str, codes: Mapping[Hook, Code], services: Services) -> None:
+        self.place = place
         self.codes = tuple({id(code): code for code in codes.values()}.values())
         super().__init__(definition, lambda hook: codes[hook].bundle, services)
 
@@ -139,7 +139,8 @@ class Bridge:
         self.middleware_path = os.path.abspath(os.fspath(middleware_path))
         self._state = _State()
         self.chains: Mapping[str, Chain] = {}
-        self._lock = threading.Lock()
+        self._source: str | None = None
+        self._lock = locks.lock()  # one loading at a time: what is read last is put in place last
 
     def load(self, source: str | os.PathLike[str]) -> Loaded:
         """Load a configuration in place of the one before: a folder of definitions, one file, or JSON text.
@@ -152,38 +153,57 @@ class Bridge:
             LoadError: called by a bundle's module code.
         """
         refuse_while_loading("loading a configuration")
-        catalog = _read(source)
-        loader = Loader(self.middleware_path)
         with self._lock:
-            before = self._state
-            apis: dict[str, _Api] = {}
-            refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []
-            notices: list[Notice] = []
-            for reading in catalog.readings:
-                whole = reading
-                try:
-                    whole = _bundled(reading, loader)
-                    api = self._build(whole, loader)
-                except _NotLoadedError as error:
-                    refused.append((reading, whole.notices, error))
-                else:
-                    apis[api.definition.api_id] = api
-                notices += whole.notices
-            not_loaded = [
-                NotLoaded(problem.file, str(problem), problems=(problem,)) for problem in _folder_problems(catalog)
-            ]
-            for reading, told, why in refused:
-                kept = None if _is_inactive(reading) else _earlier(before, reading, apis)
-                if kept is not None:
-                    apis[kept.definition.api_id] = kept
-                not_loaded.append(NotLoaded(reading.file, str(why), kept is not None, why.problems, why.needs, told))
-            self._state = _State(apis, _routes(apis))
-            self.chains = apis
+            return self._load(source if _is_text(source) else os.path.abspath(os.fspath(source)))
+
+    def reload(self) -> Loaded:
+        """Load again what `load` was given last. Bundles whose content is the same stay as they are.
+
+        Raises:
+            NotFoundError: it is not there any more, or `load` was not called yet. Nothing changes.
+            LoadError: called by a bundle's module code.
+        """
+        refuse_while_loading("a reload")
+        with self._lock:
+            if self._source is None:
+                raise NotFoundError("there is nothing to load again: no configuration was loaded yet")
+            return self._load(self._source)
+
+    def _load(self, source: str) -> Loaded:
+        """Needs the lock."""
+        before = self._state
+        path, middleware_path = _settled("" if _is_text(source) else source, os.path.abspath(self.middleware_path))
+        catalog = _read(path or source)
+        loader = Loader(middleware_path, (code for api in before.by_id.values() for code in api.codes))
+        apis: dict[str, _Api] = {}
+        refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []
+        notices: list[Notice] = []
+        for reading in catalog.readings:
+            whole = reading
+            try:
+                whole = _bundled(reading, loader)
+                api = self._build(whole, _place(reading.file, path, source), loader)
+            except _NotLoadedError as error:
+                refused.append((reading, whole.notices, error))
+            else:
+                apis[api.definition.api_id] = api
+            notices += whole.notices
+        not_loaded = [
+            NotLoaded(problem.file, str(problem), problems=(problem,)) for problem in _folder_problems(catalog)
+        ]
+        for reading, told, why in refused:
+            kept = None if _is_inactive(reading) else _earlier(before, reading, _place(reading.file, path, source), apis)
+            if kept is not None:
+                apis[kept.definition.api_id] = kept
+            not_loaded.append(NotLoaded(reading.file, str(why), kept is not None, why.problems, why.needs, told))
+        self._state = _State(apis, _routes(apis))
+        self.chains = apis
+        self._source = source
         for item in not_loaded:
             self.services.log(str(item), "error")
         return Loaded(tuple(apis), tuple(not_loaded), tuple(notices))
 
-    def _build(self, reading: Reading, loader: Loader) -> _Api:
+    def _build(self, reading: Reading, place: str, loader: Loader) -> _Api:
         if reading.problems:
             raise _refused(*reading.problems)
         if not reading.loadable:
@@ -201,11 +221,20 @@ class Bridge:
             raise _refused(*problems.values())
         where = definition.section.extractor.where if definition.section.extractor else "$"
         try:
-            return _Api(definition, codes, self.services)
+            return _Api(definition, place, codes, self.services)
         except idextractor.ConfigError as error:
             raise _refused(HookProblem(definition.file, where, f"the ID extractor: {error}")) from error
         except regex.MissingEngineError as error:
             raise _needed(Need(path=where, what=str(error))) from error
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What a reload reads: the source, the middleware folder, and folders outside of both that hooks come from."""
+        source = self._source if self._source is not None and not _is_text(self._source) else ""
+        known = [place for place in (source, os.path.abspath(self.middleware_path)) if place]
+        inside = tuple(os.path.join(os.path.realpath(place), "") for place in known)
+        folders = {code.folder for api in self._state.by_id.values() for code in api.codes if not code.is_written}
+        return (*known, *sorted(folder for folder in folders if not os.path.join(folder, "").startswith(inside)))
 
     @property
     def apis(self) -> tuple[str, ...]:
@@ -304,16 +333,35 @@ def _needed(need: Need) -> _NotLoadedError:
     return _NotLoadedError(f"not loaded: needs {need}", needs=(need,))
 
 
-def _read(source: str | os.PathLike[str]) -> Catalog:
-    if isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{"):
+def _is_text(source: str | os.PathLike[str]) -> TypeGuard[str]:
+    return isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{")
+
+
+def _settled(*paths: str) -> list[str]:
+    """Give paths without links, all as they were at one moment; "" stays.
+
+    A deployment turns a link to another folder while this reads. Everything is then of the one or of the other.
+    """
+    while True:
+        found = [path and os.path.realpath(path) for path in paths]
+        if found == [path and os.path.realpath(path) for path in paths]:
+            return found
+
+
+def _place(file: str, path: str, source: str) -> str:
+    """Name a definition's file as the source has it, wherever a link in that has led to."""
+    return os.path.normpath(os.path.join(source, os.path.relpath(file, path))) if path else file
+
+
+def _read(source: str) -> Catalog:
+    if _is_text(source):
         reading = read_text(source, capabilities=_CAPABILITIES)
         return Catalog((reading,), reading.problems)
-    path = os.path.abspath(os.fspath(source))
-    if os.path.isdir(path):
-        return read_folder(path, _CAPABILITIES)
-    if not os.path.exists(path):
-        raise NotFoundError(f"there is no definition {path}, neither a file nor a folder")
-    reading = read_file(path, _CAPABILITIES)
+    if os.path.isdir(source):
+        return read_folder(source, _CAPABILITIES)
+    if not os.path.exists(source):
+        raise NotFoundError(f"there is no definition {source}, neither a file nor a folder")
+    reading = read_file(source, _CAPABILITIES)
     return Catalog((reading,), reading.problems)
 
 
@@ -345,12 +393,12 @@ def _is_inactive(reading: Reading) -> bool:
     return reading.definition is not None and not reading.definition.active
 
 
-def _earlier(state: _State, reading: Reading, apis: Mapping[str, _Api]) -> _Api | None:
+def _earlier(state: _State, reading: Reading, place: str, apis: Mapping[str, _Api]) -> _Api | None:
     """Find the running version of an API whose new one is bad: by its id, or, where that cannot be read, its file."""
     if reading.definition is not None:
         found = state.by_id.get(reading.definition.api_id)
     else:
-        found = next((api for api in state.by_id.values() if api.definition.file == reading.file), None)
+        found = next((api for api in state.by_id.values() if api.place == place), None)
     return None if found is None or found.definition.api_id in apis else found
 
 

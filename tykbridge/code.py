@@ -1,7 +1,11 @@
 """Loads the code of an API's Python hooks: out of its bundles, its files, or its definition.
 
-Each loading of a configuration loads the code anew, under names of its own: nothing of it is in use before all of it
-is, and a request on its way finishes on what it started with. Code that no chain has any more is taken out of use.
+Each loading of a configuration loads what changed anew, under names of its own: nothing of it is in use before all of
+it is, and a request on its way finishes on what it started with. Code that no chain has any more is taken out of use.
+
+Identity is content: a bundle whose folder is the same and holds the same keeps the version that is in use, with all
+that its modules keep, and so does code that stands in a definition. The file of a hook is always loaded anew: it may
+import and read whatever lies in its folder, which is not its own, so that nobody can say that nothing changed.
 """
 
 from __future__ import annotations
@@ -12,8 +16,10 @@ import itertools
 import os
 import tempfile
 import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tykbridge.bundle import content
 from tykbridge.definition import Bundle, Definition, Hook
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
@@ -27,12 +33,25 @@ class Code:
 
     Attributes:
         bundle: the name under which hooks are called.
+        folder: where it was loaded from, without links.
+        entry: the file of it that was loaded alone; "" for a bundle.
+        digest: what its content is known by; "" when nobody knows.
     """
 
-    __slots__ = ("__weakref__", "bundle")
+    __slots__ = ("__weakref__", "bundle", "digest", "entry", "folder")
 
-    def __init__(self, bundle: str) -> None:
-        self.bundle = bundle
+    def __init__(self, bundle: str, folder: str, entry: str, digest: str) -> None:
+        self.bundle, self.folder, self.entry, self.digest = bundle, folder, entry, digest
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it stands in a definition, so that its file is ours."""
+        return bool(self.entry and self.digest)
+
+    @property
+    def place(self) -> str:
+        """The folder, or the file in it."""
+        return os.path.join(self.folder, self.entry) if self.entry else self.folder
 
 
 class Loader:
@@ -40,10 +59,16 @@ class Loader:
 
     Args:
         middleware_path: the folder of bundles, and of relative paths that the definition's folder does not have.
+        in_use: the code of the configuration before, which stays where its content is the same.
+        digest: says what the content of a bundle's folder is known by, where that is known without reading it.
     """
 
-    def __init__(self, middleware_path: str) -> None:
+    def __init__(
+        self, middleware_path: str, in_use: Iterable[Code] = (), digest: Callable[[str], str | None] = lambda _: None
+    ) -> None:
         self._middleware_path = middleware_path
+        self._digest = digest
+        self._in_use = {code.place: code for code in in_use if code.digest}
         self._number = next(_numbers)
         self._loaded: dict[str, Code | BridgeError] = {}
 
@@ -53,12 +78,14 @@ class Loader:
         Raises:
             LoadError: it cannot be loaded, or has no such hook; the words say where the definition asks for it.
         """
+        code: Code | None = None
         try:
             code = self._code(definition, hook)
             registry.check_hook(code.bundle, hook.name)
         except BridgeError as error:
             place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
-            detail = detail.replace(f'#{self._number}"', '"')  # a loading's number says nothing to people
+            number = code.bundle.rpartition("#")[2] if code else self._number
+            detail = detail.replace(f'#{number}"', '"')  # a loading's number says nothing to people
             raise LoadError(f"{definition.file}: {hook.where}: {error}", place=place, detail=detail) from error
         return code
 
@@ -78,9 +105,10 @@ class Loader:
 
     def _code(self, definition: Definition, hook: Hook) -> Code:
         if hook.bundle:
-            return self._once(self.folder_of(Bundle(name=hook.bundle)), "")
+            folder = os.path.realpath(self.folder_of(Bundle(name=hook.bundle)))
+            return self._once(folder, "", self._digest(folder))
         if hook.code:
-            return self._once(_written(hook.code), "middleware.py")
+            return self._once(_written(hook.code), "middleware.py", hashlib.sha256(hook.code).hexdigest())
         if not hook.path:
             raise NotFoundError(f'the hook "{hook.name}" has neither a path nor code, and the API has no bundle')
         places = definition.places(hook, self._middleware_path)
@@ -88,27 +116,28 @@ class Loader:
         if place is None:
             looked = " nor ".join(str(place) for place in places)
             raise NotFoundError(f'the file of the hook "{hook.name}" is not there: {looked}')
-        return self._once(str(place.parent.absolute()), place.name)
+        return self._once(os.path.realpath(place.parent), place.name, "")
 
-    def _once(self, folder: str, entry: str) -> Code:
+    def _once(self, folder: str, entry: str, digest: str | None) -> Code:
         place = os.path.join(folder, entry) if entry else folder
         known = self._loaded.get(place)
         if known is None:
-            try:
-                known = _load(folder, entry, f"{place}#{self._number}")
-            except BridgeError as error:
-                known = error
+            known = self._in_use.get(place)
+            if known is None or known.digest != (content.known(folder) if digest is None else digest):
+                try:
+                    known = _load(folder, entry, f"{place}#{self._number}", digest)
+                except BridgeError as error:
+                    known = error
             self._loaded[place] = known
         if isinstance(known, BridgeError):
             raise known
         return known
 
 
-def _load(folder: str, entry: str, name: str) -> Code:
+def _load(folder: str, entry: str, name: str, digest: str | None) -> Code:
     for _ in range(len(_unused)):
         _unload(_unused.popleft())
-    registry.load_bundle(folder, name, entry)
-    code = Code(name)
+    code = Code(name, folder, entry, registry.load_code(folder, name, entry, digest))
     weakref.finalize(code, _unload, name).atexit = False
     return code
 

@@ -1,32 +1,57 @@
 """The configuration that a host loads through the C library, and its requests and responses as messages.
 
-The compiled module calls these functions for tykb_load_configuration, tykb_run_request and tykb_run_response (api.h).
+The compiled module calls these functions for tykb_load_configuration, tykb_reload, tykb_run_request and
+tykb_run_response (api.h).
 """
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from tykbridge import _bridge, messages
+from tykbridge import _bridge, locks, messages, runtime, watch
 from tykbridge._bridge import part
 from tykbridge.bridge import Bridge
+from tykbridge.bundle.loader import refuse_while_loading
 from tykbridge.chain import Chain
-from tykbridge.errors import MalformedError
+from tykbridge.errors import BridgeError, MalformedError
 from tykbridge.flow import Flow
 from tykbridge.outcome import Request, request_of, response_of
 from tykbridge.policies import Policy, read_policies
 from tykbridge.services import Mode
 
 bridge = Bridge()
-_lock = threading.Lock()
+_lock = locks.lock()  # one loading at a time: what is read last is put in place last
 
 
-def load_configuration(source: str, middleware_path: str, policies: str, strict: bool) -> tuple[int, str]:
+@dataclass(frozen=True)
+class Configuration:
+    """What a host asked for, the paths absolute.
+
+    Attributes:
+        source: a folder of definitions, a file, or JSON text.
+        middleware_path: the folder of bundles and of relative paths.
+        policies: a file of policies; "" for none.
+        strict: whether a session that a hook may not change fails the request.
+    """
+
+    source: str
+    middleware_path: str
+    policies: str
+    strict: bool
+
+
+_configuration: Configuration | None = None  # in use; under _lock, as the watcher
+_watcher: watch.Watcher | None = None
+
+
+def load_configuration(
+    source: str, middleware_path: str, policies: str, strict: bool, watched: bool = False
+) -> tuple[int, str]:
     """Load a configuration in place of the one before; sessions and counters stay.
 
     Args:
@@ -34,30 +59,99 @@ def load_configuration(source: str, middleware_path: str, policies: str, strict:
         middleware_path: the folder of bundles and of relative paths; "" for "middleware" in the working directory.
         policies: a file of policies; "" for none.
         strict: whether a session that a hook may not change fails the request.
+        watched: whether everything that is loaded is loaded again when files change.
 
     Returns:
         How many definitions and policies are not in use, and why, one a line.
 
     Raises:
         NotFoundError: there is no such source. Nothing changes.
+        LoadError: called by a bundle's module code, or files cannot be watched here. Nothing changes.
     """
+    global _configuration, _watcher
+    refuse_while_loading("loading a configuration")
+    if watched:
+        watch.require()
+    path = source if source.lstrip("\ufeff \t\r\n").startswith("{") else os.path.abspath(source)
+    middleware_path = os.path.abspath(middleware_path or "middleware")
+    wanted = Configuration(path, middleware_path, policies and os.path.abspath(policies), strict)
+    with _lock:
+        lines = _use(wanted)
+        _configuration = wanted
+        if _watcher is not None:
+            _watcher.stop(wait=False)  # it may be waiting for this lock
+            _watcher = None
+        if watched:
+            _watcher = watch.Watcher(_places, _reload_changed, bridge.services.log)
+            _watcher.start()
+    return len(lines), "\n".join(lines)
+
+
+def _use(wanted: Configuration) -> list[str]:
+    """Load a configuration, and say what of it is not in use. Needs the lock."""
     known: Mapping[str, Policy] = {}
     lines: list[str] = []
-    if policies:
-        file = read_policies(policies)
-        known, lines = file.policies, [str(problem) for problem in file.problems]
+    if wanted.policies:
+        file = read_policies(wanted.policies)
+        again = _configuration is not None and _configuration.policies == wanted.policies
+        known = file.over(bridge.services.policies if again else {})
+        kept = len(known) - len(file.policies)
+        lines = [f"{problem}" + (f"; {kept} policies stay as they were" if kept else "") for problem in file.problems]
+    before = bridge.services, bridge.middleware_path
+    mode = Mode.STRICT if wanted.strict else Mode.COMPATIBLE
+    bridge.services = replace(bridge.services, policies=known, mode=mode)
+    bridge.middleware_path = wanted.middleware_path
+    try:
+        loaded = bridge.load(wanted.source)
+    except BaseException:
+        bridge.services, bridge.middleware_path = before
+        raise
+    return lines + [str(item) for item in loaded.not_loaded]
+
+
+def reload() -> tuple[int, str]:
+    """Read again everything that the process has loaded: the root, the bundles, the configuration.
+
+    Each of them is built aside and put in place in one step; what cannot be read stays as it is.
+
+    Returns:
+        How many things are not in use or kept at their earlier version, and why, one a line.
+
+    Raises:
+        BridgeError: nothing at all could be read, or a bundle's module code called this. Nothing changes.
+    """
+    refuse_while_loading("a reload")
+    lines: list[str] = []
+    failed: list[BridgeError] = []
     with _lock:
-        before = bridge.services, bridge.middleware_path
-        mode = Mode.STRICT if strict else Mode.COMPATIBLE
-        bridge.services = replace(bridge.services, policies=known, mode=mode)
-        bridge.middleware_path = middleware_path or "middleware"
-        try:
-            loaded = bridge.load(source)
-        except BaseException:
-            bridge.services, bridge.middleware_path = before
-            raise
-    lines += [str(item) for item in loaded.not_loaded]
+        steps = runtime.registry.reloads
+        if _configuration is not None:
+            wanted = _configuration
+            steps.append(lambda: _use(wanted))
+        for step in steps:
+            try:
+                lines += step()
+            except BridgeError as error:
+                failed.append(error)
+        if failed and len(failed) == len(steps):
+            raise failed[0]
+    for error in failed:
+        lines.append(f"{error}; what was loaded before stays in use")
+        _bridge.log(lines[-1], "error")
     return len(lines), "\n".join(lines)
+
+
+def _reload_changed() -> tuple[str, int]:
+    count, _ = reload()
+    bundles = runtime.registry.bundles
+    parts = [f"APIs {', '.join(bridge.apis)}"] if bridge.apis else []
+    parts += [f"bundles {', '.join(bundles)}"] if bundles else []
+    return "; ".join(parts), count
+
+
+def _places() -> list[str]:
+    policies = [_configuration.policies] if _configuration is not None and _configuration.policies else []
+    return [*bridge.places, *runtime.registry.places, *policies]
 
 
 def run_request(data: bytes, sent: tuple[str, bytes, bool] | None) -> bytes | tuple[bytes]:

@@ -28,6 +28,13 @@ def reentrant() -> threading.RLock:
     return made
 
 
+def event() -> threading.Event:
+    """Returns a new event, which is as it was in the child."""
+    made = threading.Event()
+    _locks.add(made)
+    return made
+
+
 def _open_all() -> None:
     for held in list(_locks):
         held._at_fork_reinit()  # as logging and concurrent.futures do

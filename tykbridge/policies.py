@@ -78,10 +78,22 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicyFile(msgspec.Struct, frozen=True):
-    """What came of a file of policies: one bad policy never stops the others."""
+    """What came of a file of policies: one bad policy never stops the others.
+
+    Attributes:
+        policies: the good ones, by id.
+        problems: what is wrong.
+        bad: the ids of those that are not good; None where the file as a whole cannot be read.
+    """
 
     policies: dict[str, Policy]
     problems: tuple[Problem, ...] = ()
+    bad: tuple[str, ...] | None = ()
+
+    def over(self, before: Mapping[str, Policy]) -> dict[str, Policy]:
+        """Give the policies, and of `before`, what the file said earlier, those whose new version is bad."""
+        kept = before if self.bad is None else {name: before[name] for name in self.bad if name in before}
+        return {**kept, **self.policies}
 
 
 def read_policies(path: str | os.PathLike[str]) -> PolicyFile:
@@ -93,7 +105,7 @@ def read_policies(path: str | os.PathLike[str]) -> PolicyFile:
     except (OSError, ValueError) as error:
         report = Report(file)
         report.problem("$", "a file that can be read", str(getattr(error, "strerror", None) or error))
-        return PolicyFile({}, tuple(report.problems))
+        return PolicyFile({}, tuple(report.problems), None)
     return read_policies_text(text, file)
 
 
@@ -102,14 +114,19 @@ def read_policies_text(text: bytes | str, file: str = "<text>") -> PolicyFile:
     report = Report(file)
     document = tree.parse(text, report, "the policies by id")
     problems = list(report.problems)
+    if problems:
+        return PolicyFile({}, tuple(problems), None)
     policies: dict[str, Policy] = {}
+    bad: list[str] = []
     for name, item in (document or {}).items():
         report = Report(file)
         policy = _read(report, name, item)
         problems += report.problems
-        if not report.problems:
+        if report.problems:
+            bad.append(name)
+        else:
             policies[name] = policy
-    return PolicyFile(policies, tuple(problems))
+    return PolicyFile(policies, tuple(problems), tuple(bad))
 
 
 def _read(report: Report, name: str, item: Any) -> Policy:

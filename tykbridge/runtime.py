@@ -6,6 +6,9 @@ from inside a hook.
 Bundles are built without a lock held, because building runs plugins' code, which may do anything; only putting the
 result in place is done under one. Each call that builds takes a number when it starts, and what a later call has put in
 place is not replaced by an earlier one that took longer.
+
+A reload leaves a bundle alone whose folder is the same and holds the same as when it was loaded: with its modules stays
+what they keep, caches and connections.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tykbridge import _bridge, events, failures, handlers, locks
-from tykbridge.bundle import loader
+from tykbridge.bundle import content, loader
 from tykbridge.bundle.loader import Bundle
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError
 from tykbridge.stores import Store
@@ -90,13 +93,24 @@ class _Root:
     number: int
 
 
+@dataclass(frozen=True)
+class _Named:
+    """What load_bundle or load_code has brought.
+
+    `path` is the folder that a reload reads again; "" for code, which its owner loads again.
+    """
+
+    number: int
+    path: str = ""
+
+
 class Registry:
     """The bundles of the process. There is one, `registry`: the table of hooks that it fills is the process's."""
 
     def __init__(self) -> None:
         self._state = _State()
         self._root: _Root | None = None
-        self._named: dict[str, int] = {}  # bundles that load_bundle has brought, with the number of the call
+        self._named: dict[str, _Named] = {}
         self._numbers = itertools.count(1)
         self._lock = locks.lock()
         self._lock_owner: int | None = None
@@ -106,28 +120,75 @@ class Registry:
         loader.refuse_while_loading("starting a dispatcher")
         self._load_root(os.path.abspath(root))
 
-    def reload(self) -> None:
-        """Reads the root again; without one there is nothing to do."""
+    def reload(self) -> list[str]:
+        """Reads the root again, and says what of it is broken; without a root there is nothing to do."""
         loader.refuse_while_loading("a reload")
         root = self._root
-        if root is not None:
-            self._load_root(root.path)
+        return self._load_root(root.path) if root is not None else []
 
-    def load_bundle(self, path: str, name: str, entry: str = "") -> None:
-        """Loads the folder `path`, or of it the file `entry` alone, as the bundle `name`."""
-        number = next(self._numbers)
+    def reload_named(self) -> list[str]:
+        """Reads again what `load_bundle` has brought, and says what is broken. By one thread at a time."""
+        loader.refuse_while_loading("a reload")
+        problems = []
+        for name, known in list(self._named.items()):
+            if not known.path or _is_current(self._state.versions.get(name), known.path):
+                continue
+            try:
+                self._bring(known.path, name, known, instead_of=known)
+            except BridgeError as error:
+                problems.append(f"{error}; the version loaded before stays in use")
+        for line in problems:
+            _bridge.log(line, "error")
+        return problems
+
+    @property
+    def bundles(self) -> list[str]:
+        """The names of the bundles in use, without code that its owner loads."""
+        named = self._named
+        return [name for name in self._state.versions if name not in named or named[name].path]
+
+    @property
+    def places(self) -> list[str]:
+        """The folders that the two reloads read."""
+        root = self._root
+        named = [known.path for known in list(self._named.values()) if known.path]
+        return ([root.path] if root is not None else []) + named
+
+    @property
+    def reloads(self) -> list[Callable[[], list[str]]]:
+        """The two reloads, without one that has nothing to do."""
+        named = any(known.path for known in list(self._named.values()))
+        return ([self.reload] if self._root is not None else []) + ([self.reload_named] if named else [])
+
+    def load_bundle(self, path: str, name: str) -> None:
+        """Loads the folder `path` as the bundle `name`, also when it holds what it held before."""
+        self._bring(path, name, _Named(next(self._numbers), os.path.abspath(path)))
+
+    def load_code(self, folder: str, name: str, entry: str = "", digest: str | None = None) -> str:
+        """Loads a folder, or of it the file `entry` alone, as the bundle `name`, for who will `unload` it.
+
+        Returns what the content is known by: `digest` where it is given; "" when nobody knows.
+        """
+        return self._bring(folder, name, _Named(next(self._numbers)), entry, digest)
+
+    def _bring(
+        self, path: str, name: str, named: _Named, entry: str = "", digest: str | None = None,
+        instead_of: _Named | None = None,
+    ) -> str:
         try:
-            version = _Version(loader.load(path, name, entry))
+            version = _Version(loader.load(path, name, entry, digest))
         except BridgeError as failure:
             with self._swapping():
                 if name not in self._state.versions:
                     self._state = _State(self._state.versions, {**self._state.broken, name: failure})
             raise
         with self._swapping([version]):
-            if self._named.get(name, 0) < number:
+            known = self._named.get(name)
+            if known is instead_of or (instead_of is None and known is not None and known.number < named.number):
                 broken = {other: error for other, error in self._state.broken.items() if other != name}
                 self._replace({**self._state.versions, name: version}, broken)
-                self._named[name] = number
+                self._named[name] = named
+        return version.bundle.digest
 
     def unload(self, name: str) -> None:
         """Takes a bundle that `load_bundle` brought out of use; calls in flight finish on it."""
@@ -137,13 +198,25 @@ class Registry:
             self._replace(versions, broken)
             self._named.pop(name, None)
 
-    def _load_root(self, path: str) -> None:
+    def _load_root(self, path: str) -> list[str]:
+        while True:
+            problems = self._try_root(path)
+            if problems is not None:
+                return problems
+
+    def _try_root(self, path: str) -> list[str] | None:
+        """None: a version that was to stay was replaced meanwhile, and everything has to be read again."""
         number = next(self._numbers)
-        folders = _folders(path)
+        before = self._state.versions
+        folders = _folders(os.path.realpath(path))
         fresh: dict[str, _Version] = {}
+        current: dict[str, _Version] = {}
         failed: dict[str, BridgeError] = {}
         for name, folder in folders.items():
             if name in self._named:
+                continue
+            if _is_current(before.get(name), folder):
+                current[name] = before[name]
                 continue
             try:
                 fresh[name] = _Version(loader.load(folder, name))
@@ -152,7 +225,9 @@ class Registry:
         kept: set[str] = set()
         with self._swapping(fresh.values()):
             if self._root is not None and self._root.number > number:
-                return
+                return []
+            if any(self._state.versions.get(name) is not version for name, version in current.items()):
+                return None
             again = self._root is not None and self._root.path == path
             versions = {name: self._state.versions[name] for name in self._named if name in self._state.versions}
             broken = {name: error for name, error in self._state.broken.items() if name in self._named}
@@ -161,6 +236,8 @@ class Registry:
                     continue
                 if name in fresh:
                     versions[name] = fresh[name]
+                elif name in current:
+                    versions[name] = current[name]
                 elif name in failed and again and name in self._state.versions:
                     versions[name] = self._state.versions[name]
                     kept.add(name)
@@ -168,8 +245,13 @@ class Registry:
                     broken[name] = failed[name]
             self._replace(versions, broken)
             self._root = _Root(path, number)
-        for name, error in failed.items():
-            _bridge.log(f"{error}; the version loaded before stays in use" if name in kept else str(error), "error")
+        problems = [
+            f"{error}; the version loaded before stays in use" if name in kept else str(error)
+            for name, error in failed.items()
+        ]
+        for line in problems:
+            _bridge.log(line, "error")
+        return problems
 
     @contextlib.contextmanager
     def _swapping(self, fresh: Iterable[_Version] = ()) -> Iterator[None]:
@@ -279,6 +361,13 @@ class Registry:
         return version.bundle.root if version is not None else None
 
 
+def _is_current(version: _Version | None, folder: str) -> bool:
+    """Whether a version is what its folder holds now. The same content elsewhere is not: it reads files beside itself."""
+    if version is None or not version.bundle.digest or version.bundle.root != os.path.realpath(folder):
+        return False
+    return content.known(version.bundle.root) == version.bundle.digest
+
+
 def _folders(root: str) -> dict[str, str]:
     """Returns the sub-folders of `root` that are bundles, by name."""
     try:
@@ -329,7 +418,7 @@ def new_dispatcher(root: str) -> None:
 def reload() -> None:
     """Reads the root of `new_dispatcher` again: built aside, put in place in one step.
 
-    A bundle that no longer loads keeps the version that runs, and a log line says why.
+    A bundle whose folder holds what it held before is left alone. One that no longer loads keeps the version that runs, and a log line says why.
 
     Raises:
         NotFoundError: the root cannot be read; then nothing changes.

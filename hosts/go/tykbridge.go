@@ -83,6 +83,7 @@ type Configuration struct {
 	MiddlewarePath string // where bundles and relative paths of hooks are looked for; "": "middleware"
 	Policies       string // a file of policies; "": none
 	Strict         bool   // a session that a hook changed without the right to fails the request
+	Watch          bool   // when files change, everything is loaded again, as Reload does; needs watchfiles (Python)
 }
 
 // LoadConfiguration loads a configuration in place of the one before, in one step; requests on their way finish on what
@@ -102,11 +103,26 @@ func LoadConfiguration(c Configuration) (problems string, err error) {
 	defer C.free(unsafe.Pointer(configuration.middleware_path))
 	defer C.free(unsafe.Pointer(configuration.policies))
 	if c.Strict {
-		configuration.flags = C.TYKB_STRICT
+		configuration.flags |= C.TYKB_STRICT
+	}
+	if c.Watch {
+		configuration.flags |= C.TYKB_WATCH
 	}
 	var out C.struct_CoProcessMessage
 	defer C.tykb_message_clear(&out)
 	if status := C.tykb_load_configuration(&configuration, &out); status < 0 {
+		return "", failure(status, &out)
+	}
+	return words(&out), nil
+}
+
+// Reload reads again everything that was loaded: built aside, and put in place in one step; requests on their way finish
+// on what they started with, and bundles whose content is the same are left alone. Problems, one a line, are what is not
+// in use or goes on as before, "" when there is none. After an error nothing has changed.
+func Reload() (problems string, err error) {
+	var out C.struct_CoProcessMessage
+	defer C.tykb_message_clear(&out)
+	if status := C.tykb_reload(&out); status < 0 {
 		return "", failure(status, &out)
 	}
 	return words(&out), nil

@@ -65,14 +65,18 @@ class CffiHost(Calls):
         flags = 1 if delta else 0
         return self._cleared(self._c.tykb_dispatch(message[0], flags, out), out)
 
-    def load_configuration(self, source, strict=False, policies=None, middleware_path=None):
+    def load_configuration(self, source, strict=False, policies=None, middleware_path=None, watch=False):
         # Held here: the struct only points to them.
         given = {"source": source, "policies": policies, "middleware_path": middleware_path}
         texts = {name: _text(text) for name, text in given.items() if text is not None}
         size = FFI.sizeof("struct tykb_configuration")
-        wanted = FFI.new("struct tykb_configuration *", {"size": size, "flags": int(strict), **texts})
+        wanted = FFI.new("struct tykb_configuration *", {"size": size, "flags": strict | watch << 1, **texts})
         out = _out()
         return self._cleared(self._c.tykb_load_configuration(wanted, out), out)
+
+    def reload_all(self):
+        out = _out()
+        return self._cleared(self._c.tykb_reload(out), out)
 
     def run_request(self, sent):
         message, out = _message(sent), _out()

@@ -58,6 +58,7 @@ SIGNATURES = {
     "tykb_load_bundle": (c_int, c_char_p, c_char_p, ctypes.POINTER(Message)),
     "tykb_dispatch": (c_int, ctypes.POINTER(Message), c_uint32, ctypes.POINTER(Message)),
     "tykb_load_configuration": (c_int, ctypes.POINTER(Configuration), ctypes.POINTER(Message)),
+    "tykb_reload": (c_int, ctypes.POINTER(Message)),
     "tykb_run_request": (c_int, ctypes.POINTER(Message), ctypes.POINTER(Message)),
     "tykb_run_response": (c_int, ctypes.POINTER(Message), ctypes.POINTER(Message)),
     "tykb_message_clear": (None, ctypes.POINTER(Message)),
@@ -108,11 +109,15 @@ class CtypesHost(Calls):
         out = Message()
         return self._cleared(self._c.tykb_dispatch(_message(sent), int(delta), out), out)
 
-    def load_configuration(self, source, strict=False, policies=None, middleware_path=None):
+    def load_configuration(self, source, strict=False, policies=None, middleware_path=None, watch=False):
         out = Message()
         paths = [path if path is None else path.encode() for path in (middleware_path, policies)]
-        wanted = Configuration(ctypes.sizeof(Configuration), int(strict), source.encode(), *paths)
+        wanted = Configuration(ctypes.sizeof(Configuration), strict | watch << 1, source.encode(), *paths)
         return self._cleared(self._c.tykb_load_configuration(wanted, out), out)
+
+    def reload_all(self):
+        out = Message()
+        return self._cleared(self._c.tykb_reload(out), out)
 
     def run_request(self, sent):
         out = Message()

@@ -59,9 +59,18 @@ class Calls(ABC):
 
     @abstractmethod
     def load_configuration(
-        self, source: str, strict: bool = False, policies: str | None = None, middleware_path: str | None = None
+        self,
+        source: str,
+        strict: bool = False,
+        policies: str | None = None,
+        middleware_path: str | None = None,
+        watch: bool = False,
     ) -> Reply:
         """tykb_load_configuration."""
+
+    @abstractmethod
+    def reload_all(self) -> Reply:
+        """tykb_reload."""
 
     @abstractmethod
     def run_request(self, sent: bytes) -> Reply:

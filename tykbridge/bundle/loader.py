@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tykbridge import failures, handlers
-from tykbridge.bundle import manifest
+from tykbridge.bundle import content, manifest
 from tykbridge.bundle.manifest import Manifest
 from tykbridge.bundle.namespace import Namespace
 from tykbridge.errors import LoadError, NotFoundError
@@ -24,7 +24,8 @@ class Bundle:
 
     Attributes:
         name: what dispatches call it; its bundle hash.
-        root: its folder.
+        root: its folder, without links: what a link is turned to later is another version's.
+        digest: what its content is known by (`bundle.content`); "" when that is not known, and equals no other then.
         manifest: what its manifest.json says; None when it has none.
         hooks: the hooks by name.
         events: the event handlers by name.
@@ -32,6 +33,7 @@ class Bundle:
 
     name: str
     root: str
+    digest: str
     manifest: Manifest | None
     hooks: Mapping[str, Marker]
     events: Mapping[str, Marker]
@@ -53,10 +55,12 @@ def refuse_while_loading(what: str) -> None:
         raise LoadError(f'{what} cannot be done by the bundle "{name}" while it is being loaded: do it from a hook')
 
 
-def load(path: str, name: str, entry: str = "") -> Bundle:
+def load(path: str, name: str, entry: str = "", digest: str | None = None) -> Bundle:
     """Loads the folder `path` as the bundle `name`.
 
-    With `entry`, a file in the folder, that file is run and no manifest counts.
+    With `entry`, a file in the folder, that file is run and no manifest counts. `digest` says what the content is known
+    by; without it the folder is read for one, but for an `entry`: what such a file reads in a folder that is not its
+    own, be it all definitions, nobody knows.
     The code of the bundle runs on this thread, whatever it does; nothing else is affected by it.
 
     Raises:
@@ -68,7 +72,7 @@ def load(path: str, name: str, entry: str = "") -> Bundle:
         raise LoadError(f"a bundle needs a name: {path} was given none")
     if not is_text(name):
         raise LoadError(f"a bundle's name must be text that a message can hold, and {name!a} is not UTF-8")
-    root = pathlib.Path(os.path.abspath(path))
+    root = pathlib.Path(os.path.realpath(path))
     if not root.is_dir():
         raise NotFoundError(f'bundle "{name}": there is no folder {root}')
     try:
@@ -76,6 +80,7 @@ def load(path: str, name: str, entry: str = "") -> Bundle:
         described = manifest.read(file) if not entry and file.exists() else None
         entries = [root / entry] if entry else _entries(root, described)
         namespace = Namespace(name, str(root))
+        before = content.known(root) if digest is None and not entry else ""
     except LoadError as error:
         raise LoadError(f'bundle "{name}" cannot be loaded: {error}', place=error.place, detail=error.detail) from error
     except OSError as error:
@@ -87,6 +92,8 @@ def load(path: str, name: str, entry: str = "") -> Bundle:
         bundle = Bundle(
             name,
             str(root),
+            # Files that changed while they were loaded: nobody can say which content this version is of.
+            digest or (before if before and content.known(root) == before else ""),
             described,
             {marker.name: marker for marker in found if not marker.is_event},
             {marker.name: marker for marker in found if marker.is_event},

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import hashlib
 import importlib
 import importlib.abc
 import os
@@ -22,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from tykbridge import locks
+from tykbridge.bundle import content
 from tykbridge.bundle.source import SourceLoader, folder_finder, is_extension
 
 
@@ -54,7 +54,7 @@ def claim(name: str, spec: ModuleSpec, folder: str) -> None:
         ImportError: the process has other content under this name.
     """
     place = os.path.dirname(spec.origin or "") if spec.submodule_search_locations else (spec.origin or "")
-    digest = _digest(place)
+    digest = content.digest(place)
     with _lock:
         known = _packages.get(name)
         if known is None:
@@ -89,22 +89,6 @@ def release(name: str, folder: str) -> None:
     if name not in sys.modules:
         for module in [module for module in list(sys.modules) if module.startswith(f"{name}.")]:
             sys.modules.pop(module, None)
-
-
-def _digest(place: str) -> str:
-    """Tells contents apart, of a file or of everything below a folder but what Python itself writes there."""
-    digest = hashlib.sha256()
-    if not os.path.isdir(place):
-        with open(place, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    for folder, folders, files in os.walk(place):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted(files):
-            path = os.path.join(folder, name)
-            with open(path, "rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{os.path.relpath(path, place)}\0{content}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -51,8 +51,18 @@ impl Configuration {
 
     /// Whether a session that a hook changed without the right to fails the request, rather than that the change is
     /// dropped.
-    pub fn strict(mut self, strict: bool) -> Configuration {
-        self.flags = if strict { sys::TYKB_STRICT } else { 0 };
+    pub fn strict(self, strict: bool) -> Configuration {
+        self.set(sys::TYKB_STRICT, strict)
+    }
+
+    /// Whether everything is loaded again, as by [`Bridge::reload`], when files change. Needs the Python package
+    /// watchfiles.
+    pub fn watch(self, watch: bool) -> Configuration {
+        self.set(sys::TYKB_WATCH, watch)
+    }
+
+    fn set(mut self, flag: u32, on: bool) -> Configuration {
+        self.flags = if on { self.flags | flag } else { self.flags & !flag };
         self
     }
 }
@@ -112,10 +122,19 @@ impl Bridge {
         };
         // SAFETY: strings and table outlive the call, which keeps none of them.
         let (code, out) = Message::out_of(|out| unsafe { sys::tykb_load_configuration(&wanted, out) });
-        match usize::try_from(code) {
-            Ok(refused) => Ok(Loaded { refused, reasons: String::from_utf8_lossy(&out).into_owned() }),
-            Err(_) => Err(out.into_error(code)),
-        }
+        loaded(code, out)
+    }
+
+    /// Reads again everything that was loaded; a bundle whose content is the same is left alone, with all that its
+    /// modules keep. What is bad goes on as before, and is told.
+    ///
+    /// # Errors
+    ///
+    /// Nothing could be read at all, and nothing has changed.
+    pub fn reload(self) -> Result<Loaded> {
+        // SAFETY: the out-parameter is one.
+        let (code, out) = Message::out_of(|out| unsafe { sys::tykb_reload(out) });
+        loaded(code, out)
     }
 
     /// Runs a request through its API: pre, authentication, post_key_auth, limits, post.
@@ -199,6 +218,13 @@ fn ended((code, out): (c_int, Message)) -> Result<()> {
     match code {
         sys::TYKB_OK => Ok(()),
         code => Err(out.into_error(code)),
+    }
+}
+
+fn loaded(code: c_int, out: Message) -> Result<Loaded> {
+    match usize::try_from(code) {
+        Ok(refused) => Ok(Loaded { refused, reasons: String::from_utf8_lossy(&out).into_owned() }),
+        Err(_) => Err(out.into_error(code)),
     }
 }
 

@@ -94,11 +94,13 @@ pub struct tykb_configuration {
 }
 
 pub const TYKB_STRICT: u32 = 1;
+pub const TYKB_WATCH: u32 = 2;
 pub const TYKB_CONTINUE: c_int = 0;
 pub const TYKB_RESPOND: c_int = 1;
 
 extern "C" {
     pub fn tykb_load_configuration(configuration: *const tykb_configuration, out: *mut CoProcessMessage) -> c_int;
+    pub fn tykb_reload(out: *mut CoProcessMessage) -> c_int;
     pub fn tykb_run_request(message: *const CoProcessMessage, out: *mut CoProcessMessage) -> c_int;
     pub fn tykb_run_response(message: *const CoProcessMessage, out: *mut CoProcessMessage) -> c_int;
 }

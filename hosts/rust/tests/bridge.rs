@@ -225,6 +225,11 @@ fn what_of_a_configuration_is_not_in_use_is_counted() {
     let loaded = bridge.load_configuration(&configuration).unwrap();
     assert_eq!((loaded.refused, loaded.reasons.lines().count()), (2, 2));
     assert!(loaded.reasons.contains("$.bad") && loaded.reasons.contains("a.json"), "{}", loaded.reasons);
+    fs::write(folder.join("policies"), "{}").unwrap();
+    let loaded = bridge.reload().unwrap();
+    assert!(loaded.refused == 1 && loaded.reasons.contains("a.json"), "{}", loaded.reasons);
+    fs::remove_file(folder.join("a.json")).unwrap();
+    assert_eq!(bridge.reload().unwrap(), Loaded::default());
 }
 
 #[test]

@@ -33,6 +33,7 @@
   X(tykb_set_host)                                                                                                     \
   X(tykb_load_bundle)                                                                                                  \
   X(tykb_load_configuration)                                                                                           \
+  X(tykb_reload)                                                                                                       \
   X(tykb_run_request)                                                                                                  \
   X(tykb_run_response)                                                                                                 \
   X(tykb_dispatch)                                                                                                     \

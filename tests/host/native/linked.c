@@ -70,6 +70,9 @@ static void before_start(void) {
   tykb_message_clear(&out);
   CHECK(tykb_run_response(&in, &out) == TYKB_E_NOT_STARTED && strstr(out.p_data, "Python_Init"));
   tykb_message_clear(&out);
+  CHECK(tykb_reload(&out) == TYKB_E_NOT_STARTED && strstr(out.p_data, "Python_Init"));
+  tykb_message_clear(&out);
+  CHECK(tykb_reload(NULL) == TYKB_E_NOT_STARTED);
 
   CHECK(Python_Init() == TYKB_OK);
   CHECK(tykb_dispatch(&in, TYKB_REPLY_FULL, NULL) == TYKB_E_ARGUMENT);
@@ -103,11 +106,17 @@ static void refuse_arguments(void) {
   CHECK(tykb_load_configuration(&configuration, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "source"));
   tykb_message_clear(&out);
   configuration.source = "{}";
-  configuration.flags = 2;
+  configuration.flags = 4;
   CHECK(tykb_load_configuration(&configuration, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "flags"));
   tykb_message_clear(&out);
   configuration.size = 8;
   CHECK(tykb_load_configuration(&configuration, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "size"));
+  tykb_message_clear(&out);
+  struct {
+    struct tykb_configuration known;
+    const char *later;
+  } longer = {{.size = sizeof longer, .source = "{}"}, "set"};
+  CHECK(tykb_load_configuration(&longer.known, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "does not know"));
   tykb_message_clear(&out);
   CHECK(tykb_run_request(&negative, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "negative"));
   tykb_message_clear(&out);

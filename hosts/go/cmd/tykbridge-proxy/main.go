@@ -3,7 +3,7 @@
 //
 //	tykbridge-proxy -apis apis -upstream http://127.0.0.1:8081
 //
-// SIGHUP loads the configuration again. SIGINT and SIGTERM let the requests on their way finish.
+// SIGHUP loads the configuration again; with -watch, so does a change of its files. SIGINT and SIGTERM let the requests on their way finish.
 package main
 
 import (
@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	flags.StringVar(&configuration.MiddlewarePath, "middleware", "middleware", "the `folder` of bundles and hooks")
 	flags.StringVar(&configuration.Policies, "policies", "", "a `file` of policies")
 	flags.BoolVar(&configuration.Strict, "strict", false, "fail requests whose session a hook may not change but did")
+	flags.BoolVar(&configuration.Watch, "watch", false, "load the configuration again when its files change")
 	flags.StringVar(&middleware.API, "api", "", "the `id` of the API of all requests; otherwise domain and path say it")
 	flags.Int64Var(&middleware.BodyLimit, "body-limit", tykbridge.DefaultBodyLimit, "the largest body, in `bytes`")
 	flags.BoolVar(&middleware.SkipResponses, "skip-responses", false, "stream responses, without response hooks")
@@ -71,15 +72,12 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err := tykbridge.Init(); err != nil {
 		return err
 	}
-	load := func() error {
-		problems, err := tykbridge.LoadConfiguration(configuration)
-		if err == nil && problems != "" {
-			logger.Printf("not in use:\n%s", problems)
-		}
+	problems, err := tykbridge.LoadConfiguration(configuration)
+	if err != nil {
 		return err
 	}
-	if err := load(); err != nil {
-		return err
+	if problems != "" {
+		logger.Printf("not in use:\n%s", problems)
 	}
 
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
@@ -104,8 +102,10 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		case err := <-served:
 			return err
 		case <-again:
-			if err := load(); err != nil {
+			if problems, err := tykbridge.Reload(); err != nil {
 				logger.Printf("the configuration stays as it was: %v", err)
+			} else if problems != "" {
+				logger.Printf("the configuration was loaded again; not in use or as before:\n%s", problems)
 			} else {
 				logger.Print("the configuration was loaded again")
 			}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const hook = `
@@ -100,6 +101,12 @@ func TestServesLoadsAgainAndStops(t *testing.T) {
 	log.wait(t, "was loaded again")
 	check("/hello/x", "200 two")
 
+	write(t, filepath.Join(folder, "hello.py"), "not = Python")
+	syscall.Kill(os.Getpid(), syscall.SIGHUP)
+	log.wait(t, "not in use or as before:")
+	log.wait(t, "hello.py:1")
+	check("/hello/x", "200 two")
+
 	slow := make(chan string)
 	go func() { slow <- get("/hello/slow") }()
 	<-reached
@@ -110,6 +117,50 @@ func TestServesLoadsAgainAndStops(t *testing.T) {
 	if got := <-slow; got != "200 two" {
 		t.Errorf("the request on its way: %q", got)
 	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWatchesFiles(t *testing.T) {
+	folder := t.TempDir()
+	write(t, filepath.Join(folder, "hello.py"), fmt.Sprintf(hook, "one"))
+	write(t, filepath.Join(folder, "hello.json"), definition)
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.Header.Get("X-Greeting"))
+	}))
+	defer upstream.Close()
+
+	out, in := io.Pipe()
+	log := lines{bufio.NewScanner(out)}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() {
+		ended <- run(ctx, []string{
+			"-listen", "127.0.0.1:0", "-apis", folder, "-middleware", folder, "-upstream", upstream.URL, "-watch",
+		}, in)
+	}()
+	address := strings.Fields(log.wait(t, "listening on"))[4]
+	go io.Copy(io.Discard, out)
+	answer := func() string {
+		response, err := http.Get("http://" + address + "/hello/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		return string(body)
+	}
+	if got := answer(); got != "one" {
+		t.Errorf("before a change: %q", got)
+	}
+	write(t, filepath.Join(folder, "hello.py"), fmt.Sprintf(hook, "two"))
+	for limit := time.Now().Add(time.Minute); answer() != "two"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("the change was not loaded")
+		}
+	}
+	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
