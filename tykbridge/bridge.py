@@ -32,6 +32,7 @@ from tykbridge.definition import (
     with_manifests,
 )
 from tykbridge.errors import LoadError, NotFoundError
+from tykbridge.events.handlers import Handlers, make
 from tykbridge.outcome import Outcome, Request, Respond, Response
 from tykbridge.services import Services
 
@@ -44,11 +45,11 @@ _BUNDLES_AT = {
 
 @dataclass(frozen=True)
 class HookProblem:
-    """A hook whose code cannot be used.
+    """A hook, or a handler of events, whose code or template cannot be used.
 
     Attributes:
-        file: the file that asks for the hook.
-        path: JSON path of the hook there.
+        file: the file that asks for it.
+        path: its JSON path there.
         text: what is wrong.
         place: "file:line" in the plugin's code, "" where there is none.
     """
@@ -106,9 +107,11 @@ class Loaded:
 class _Api(Chain):
     """A chain, and the code that its hooks need."""
 
-    def __init__(self, definition: Definition, codes: Mapping[Hook, Code], services: Services) -> None:
+    def __init__(
+        self, definition: Definition, codes: Mapping[Hook, Code], services: Services, handlers: Handlers
+    ) -> None:
         self.codes = tuple({id(code): code for code in codes.values()}.values())
-        super().__init__(definition, lambda hook: codes[hook].bundle, services)
+        super().__init__(definition, lambda hook: codes[hook].bundle, services, handlers)
 
 
 @dataclass(frozen=True)
@@ -197,11 +200,18 @@ class Bridge:
             except LoadError as error:
                 problem = HookProblem(definition.file, hook.where, error.detail, error.place)
                 problems.setdefault(problem.text, problem)
+        handlers = Handlers(self.services.queue, self.services.clock)
+        for handler in (handler for handler in definition.events if not handler.disabled):
+            try:
+                handlers.add(handler.event, make(definition, handler, loader, self.services))
+            except LoadError as error:
+                problem = HookProblem(definition.file, handler.where, error.detail, error.place)
+                problems.setdefault(problem.text, problem)
         if problems:
             raise _refused(*problems.values())
         where = definition.section.extractor.where if definition.section.extractor else "$"
         try:
-            return _Api(definition, codes, self.services)
+            return _Api(definition, codes, self.services, handlers)
         except idextractor.ConfigError as error:
             raise _refused(HookProblem(definition.file, where, f"the ID extractor: {error}")) from error
         except regex.MissingEngineError as error:

@@ -19,6 +19,8 @@ cdef class Chain:
     cdef readonly tuple _auth_check
     cdef object _counters
     cdef object _source
+    cdef object _events
+    cdef object _handlers
     cdef bint _keyless
     cdef bint _has_variables
     cdef bint _strip

@@ -16,6 +16,7 @@ from tykbridge.auth import Authentication, Identity, Refused
 from tykbridge.context_variables import ContextVariables
 from tykbridge.counters import Hit
 from tykbridge.definition import Definition, Hook, Phase
+from tykbridge.events.handlers import ApiEvents, Handlers
 from tykbridge.flow import TYPES, Flow, runs, shown, step
 from tykbridge.limits import count
 from tykbridge.outcome import KEY_NOT_AUTHORISED, Continue, Outcome, Request, Respond, Response, after_failure
@@ -33,8 +34,16 @@ class Chain:
         part: the part of an Object that says which API it is.
     """
 
-    def __init__(self, definition: Definition, bundle_of: Callable[[Hook], str], services: Services) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        bundle_of: Callable[[Hook], str],
+        services: Services,
+        handlers: Handlers | None = None,
+    ) -> None:
         """Put the hooks in order. `bundle_of` names the bundle under which a hook's code is loaded.
+
+        `handlers` are those of its events, None for none.
 
         Raises what `Authentication` raises.
         """
@@ -51,9 +60,11 @@ class Chain:
         self._auth_check = runs(steps[Phase.AUTH_CHECK])
         self._keyless, self._has_variables = definition.auth.keyless, definition.context_vars
         self._strip = definition.auth.strip and definition.auth.token is not None
+        self._handlers = handlers
+        self._events = ApiEvents(services.events, handlers) if handlers else services.events
         # What plugins fire reaches the host by itself: the sink that hands it to the host need not be asked.
-        alone = type(services.events) is HostEvents
-        source = fired.Source(services.events, definition.api_id, definition.org_id, services.log)
+        alone = type(self._events) is HostEvents
+        source = fired.Source(self._events, definition.api_id, definition.org_id, services.log)
         self._source = None if alone else source
         self._auth = Authentication(definition, services.sessions, services.policies, services.clock, services.log)
 
@@ -197,7 +208,7 @@ class Chain:
                 "Key": flow.key,
             }
             try:
-                self.services.events.fire(end.event, definition.api_id, definition.org_id, meta)
+                self._events.fire(end.event, definition.api_id, definition.org_id, meta)
             except Exception as error:
                 self._fault(f"the event {end.event} was lost: {error!r}")
         return end

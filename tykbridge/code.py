@@ -14,7 +14,7 @@ import tempfile
 import weakref
 from pathlib import Path
 
-from tykbridge.definition import Bundle, Definition, Hook
+from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
 
@@ -43,7 +43,7 @@ class Loader:
     """
 
     def __init__(self, middleware_path: str) -> None:
-        self._middleware_path = middleware_path
+        self.middleware_path = middleware_path
         self._number = next(_numbers)
         self._loaded: dict[str, Code | BridgeError] = {}
 
@@ -57,10 +57,50 @@ class Loader:
             code = self._code(definition, hook)
             registry.check_hook(code.bundle, hook.name)
         except BridgeError as error:
-            place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
-            detail = detail.replace(f'#{self._number}"', '"')  # a loading's number says nothing to people
-            raise LoadError(f"{definition.file}: {hook.where}: {error}", place=place, detail=detail) from error
+            raise self._error(definition, hook.where, error) from error
         return code
+
+    def load_handler(self, definition: Definition, handler: EventHandler) -> Code:
+        """Load what has the function of a Python handler of events, and make sure that it is there.
+
+        It is looked for in the handler's own `path`, else in the API's bundles, else where its Python hooks are.
+
+        Raises:
+            LoadError: it cannot be loaded, or there is no such handler, or there are several.
+        """
+        name = handler.meta["name"]
+        try:
+            codes = self._codes(definition, handler)
+            found = [code for code in codes if name in registry.handlers_of(code.bundle)]
+            if len(found) > 1:
+                places = " and ".join(registry.handlers_of(code.bundle)[name].place for code in found)
+                raise NotFoundError(f'the event handler "{name}" is there more than once: {places}; name its "path"')
+            if not found:
+                for code in codes:
+                    registry.check_handler(code.bundle, name)
+        except BridgeError as error:
+            raise self._error(definition, handler.where, error) from error
+        return found[0]
+
+    def _codes(self, definition: Definition, handler: EventHandler) -> list[Code]:
+        """Load everything where the function of a handler may be."""
+        path = handler.meta.get("path")
+        if path:
+            return [self._file(definition.paths(path, self.middleware_path), f'event handler "{handler.meta["name"]}"')]
+        codes = [self._once(self.folder_of(bundle), "") for bundle in definition.bundles] or [
+            self._code(definition, hook)
+            for hook in definition.section.hooks
+            if not hook.disabled and hook.driver in (None, Driver.PYTHON)
+        ]
+        if not codes:
+            words = f'nobody says where the event handler "{handler.meta["name"]}" is'
+            raise NotFoundError(f'{words}: the API has neither a bundle nor Python hooks; give it a "path"')
+        return list(dict.fromkeys(codes))
+
+    def _error(self, definition: Definition, where: str, error: BridgeError) -> LoadError:
+        place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
+        detail = detail.replace(f'#{self._number}"', '"')  # a loading's number says nothing to people
+        return LoadError(f"{definition.file}: {where}: {error}", place=place, detail=detail)
 
     def folder_of(self, bundle: Bundle) -> str:
         """Find a bundle's folder.
@@ -68,7 +108,7 @@ class Loader:
         Raises:
             NotFoundError: it is not there.
         """
-        folder = os.path.join(self._middleware_path, "bundles", bundle.hash)
+        folder = os.path.join(self.middleware_path, "bundles", bundle.hash)
         known = registry.root_of(bundle.hash)
         if os.path.isdir(folder):
             return folder
@@ -83,11 +123,13 @@ class Loader:
             return self._once(_written(hook.code), "middleware.py")
         if not hook.path:
             raise NotFoundError(f'the hook "{hook.name}" has neither a path nor code, and the API has no bundle')
-        places = definition.places(hook, self._middleware_path)
+        return self._file(definition.places(hook, self.middleware_path), f'hook "{hook.name}"')
+
+    def _file(self, places: tuple[Path, ...], whose: str) -> Code:
         place = next((place for place in places if place.is_file()), None)
         if place is None:
             looked = " nor ".join(str(place) for place in places)
-            raise NotFoundError(f'the file of the hook "{hook.name}" is not there: {looked}')
+            raise NotFoundError(f"the file of the {whose} is not there: {looked}")
         return self._once(str(place.parent.absolute()), place.name)
 
     def _once(self, folder: str, entry: str) -> Code:
