@@ -32,6 +32,7 @@ from tykbridge.definition import (
     with_manifests,
 )
 from tykbridge.errors import LoadError, NotFoundError
+from tykbridge.events import own
 from tykbridge.events.handlers import Handlers, make
 from tykbridge.outcome import Outcome, Request, Respond, Response
 from tykbridge.services import Services
@@ -155,7 +156,12 @@ class Bridge:
             LoadError: called by a bundle's module code.
         """
         refuse_while_loading("loading a configuration")
-        catalog = _read(source)
+        try:
+            catalog = _read(source)
+        except NotFoundError as error:
+            if self.chains:
+                own.reload_failed(self.services, self.chains.values(), str(error))
+            raise
         loader = Loader(self.middleware_path)
         with self._lock:
             before = self._state
@@ -172,6 +178,7 @@ class Bridge:
                 else:
                     apis[api.definition.api_id] = api
                 notices += whole.notices
+            built = tuple(apis.values())
             not_loaded = [
                 NotLoaded(problem.file, str(problem), problems=(problem,)) for problem in _folder_problems(catalog)
             ]
@@ -184,6 +191,13 @@ class Bridge:
             self.chains = apis
         for item in not_loaded:
             self.services.log(str(item), "error")
+        for api in built:
+            own.bundles_loaded(api)
+        for reading, _, why in refused:
+            if reading.loadable and (definition := reading.require()).bundles:
+                own.bundles_failed(self.services, definition, str(why), apis.get(definition.api_id))
+        if before.by_id:
+            own.reloaded(self.services, apis.values(), len(not_loaded))
         return Loaded(tuple(apis), tuple(not_loaded), tuple(notices))
 
     def _build(self, reading: Reading, loader: Loader) -> _Api:

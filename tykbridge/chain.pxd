@@ -12,6 +12,8 @@ cdef class Chain:
     cdef readonly bint strict
     cdef readonly dict steps
     cdef readonly bytes part
+    cdef readonly object events
+    cdef readonly object handlers
     cdef readonly tuple _pre
     cdef readonly tuple _post
     cdef readonly tuple _post_key_auth
@@ -19,8 +21,6 @@ cdef class Chain:
     cdef readonly tuple _auth_check
     cdef object _counters
     cdef object _source
-    cdef object _events
-    cdef object _handlers
     cdef bint _keyless
     cdef bint _has_variables
     cdef bint _strip

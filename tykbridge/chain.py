@@ -32,6 +32,8 @@ class Chain:
     Attributes:
         steps: the hooks that run, by phase.
         part: the part of an Object that says which API it is.
+        events: where its events go, its handlers included.
+        handlers: those alone.
     """
 
     def __init__(
@@ -60,11 +62,11 @@ class Chain:
         self._auth_check = runs(steps[Phase.AUTH_CHECK])
         self._keyless, self._has_variables = definition.auth.keyless, definition.context_vars
         self._strip = definition.auth.strip and definition.auth.token is not None
-        self._handlers = handlers
-        self._events = ApiEvents(services.events, handlers) if handlers else services.events
+        self.handlers = handlers
+        self.events = ApiEvents(services.events, handlers) if handlers else services.events
         # What plugins fire reaches the host by itself: the sink that hands it to the host need not be asked.
-        alone = type(self._events) is HostEvents
-        source = fired.Source(self._events, definition.api_id, definition.org_id, services.log)
+        alone = type(self.events) is HostEvents
+        source = fired.Source(self.events, definition.api_id, definition.org_id, services.log)
         self._source = None if alone else source
         self._auth = Authentication(definition, services.sessions, services.policies, services.clock, services.log)
 
@@ -208,7 +210,7 @@ class Chain:
                 "Key": flow.key,
             }
             try:
-                self._events.fire(end.event, definition.api_id, definition.org_id, meta)
+                self.events.fire(end.event, definition.api_id, definition.org_id, meta)
             except Exception as error:
                 self._fault(f"the event {end.event} was lost: {error!r}")
         return end
