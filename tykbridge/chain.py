@@ -168,6 +168,8 @@ class Chain:
         if not isinstance(counted, Hit):
             raise Refused(counted)
         hit, quota = counted, identity.windows[-1]
+        if identity.triggers is not None and hit.passed in identity.triggers:
+            self._trigger(identity, identity.triggers[hit.passed], 100 * hit.passed // quota.limit)
         if not quota.is_own:
             return message
         # One message behind the other is one message: what is left of the quota wins over what was stored.
@@ -201,7 +203,6 @@ class Chain:
         if end.fault:
             self._fault(end.fault)
         if end.event:
-            definition = self.definition
             meta = {
                 "Message": json.loads(end.response.body)["error"],  # only the error template fires events
                 "OriginatingRequest": "",
@@ -209,11 +210,27 @@ class Chain:
                 "Origin": "",
                 "Key": flow.key,
             }
-            try:
-                self.events.fire(end.event, definition.api_id, definition.org_id, meta)
-            except Exception as error:
-                self._fault(f"the event {end.event} was lost: {error!r}")
+            self._fire(end.event, meta)
         return end
+
+    def _trigger(self, identity: Identity, limit: float, usage: int) -> None:
+        """Fire the event of a quota of which so much is used up (percentages); upstream does from there on always."""
+        meta = {
+            "Message": "Quota trigger reached",
+            "OriginatingRequest": "",
+            "org_id": identity.session.org_id,
+            "key": identity.key,
+            "trigger_limit": int(limit),
+            "usage_percentage": usage,
+        }
+        self._fire("TriggerExceeded", meta)
+
+    def _fire(self, event: str, meta: dict[str, Any]) -> None:
+        definition = self.definition
+        try:
+            self.events.fire(event, definition.api_id, definition.org_id, meta)
+        except Exception as error:
+            self._fault(f"the event {event} was lost: {error!r}")
 
     def _fault(self, words: str, level: str = "error") -> None:
         self.services.log(f'api "{self.definition.api_id}": {words}', level)

@@ -14,6 +14,7 @@ SUPPORTED = '{{.Type}}, {{.TimeStamp}}, {{.Meta.X}}, {{if eq .Type "X"}}, {{else
 _ACTION = re.compile(r"(\s*\{\{- |\{\{)(.*?)( -\}\}\s*|\}\})", re.DOTALL)  # "-" takes the space around
 _FIELD = re.compile(r"\.(Type|TimeStamp|Meta(?:\.[A-Za-z_]\w*)+)")
 _IF = re.compile(r'(?:else\s+)?if\s+eq\s+\.Type\s+"([^"\\]*)"')
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _COMMENT = re.compile(r"/\*.*\*/", re.DOTALL)
 
 
@@ -111,7 +112,10 @@ def _filled(parts: list[_Part], fields: Mapping[str, Any], escape: Callable[[str
 def _value(fields: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     value: Any = fields
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        if not isinstance(value, Mapping):
+            return None
+        # TriggerExceeded has JSON names, and a template says Go's: TriggerLimit is trigger_limit.
+        value = value[name] if name in value else value.get(_WORD.sub("_", name).lower())
     return value
 
 

@@ -111,7 +111,7 @@ class WebhookHandler:
             return self._template.fill(fields, self._escape)
         names = ("path", "Path"), ("origin", "Origin"), ("key", "Key")
         if event.type == "TriggerExceeded":
-            names = ("org", "OrgID"), ("key", "Key"), ("trigger_limit", "TriggerLimit")
+            names = ("org", "org_id"), ("key", "key"), ("trigger_limit", "trigger_limit")
         body = {"event": event.type, "message": event.meta.get("Message", "")}
         body |= {name: str(event.meta.get(source, "")) for name, source in names}
         return json.dumps(body | {"timestamp": timestamp})
