@@ -57,7 +57,10 @@ class Hooked:
 @pytest.fixture
 def hooked(tmp_path):
     def make(url, store=None, timeout=20, gives_up=False, **meta):
-        handler = {"handler_name": "eh_web_hook_handler", "handler_meta": {"target_path": url, "method": "POST", **meta}}
+        handler = {
+            "handler_name": "eh_web_hook_handler",
+            "handler_meta": {"target_path": url, "method": "POST", **meta},
+        }
         text = json.dumps(smallest(event_handlers={"events": {"AuthFailure": [handler]}}))
         definition = read_text(text, str(tmp_path / "apis" / "api.json")).require()
         return Hooked(definition, tmp_path, MemoryStore() if store is None else store, timeout, gives_up)
