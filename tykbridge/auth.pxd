@@ -13,6 +13,7 @@ cdef class Identity:
     cdef readonly object session
     cdef readonly Shown shown
     cdef readonly tuple windows
+    cdef readonly dict triggers
     cdef readonly long long fresh_until
     cdef readonly long long expires
     cdef readonly bint is_guarded

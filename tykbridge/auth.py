@@ -47,6 +47,7 @@ class Identity:
         session: what the key may do, policies applied. Nobody writes to it.
         shown: what hooks see of it.
         windows: what its requests are counted in.
+        triggers: at which requests of the quota TriggerExceeded fires, with the percentage of it; None: at none.
         fresh_until: unix seconds until which it stands for the auth plugin; 0: it never does.
         expires: unix seconds; 0 or less: never.
         is_guarded: something besides the time may refuse it: it is inactive, or not for all of the API.
@@ -64,6 +65,7 @@ class Identity:
             rate=not definition.disable_rate_limit,
             quota=not definition.disable_quota,
         )
+        self.triggers = limits.triggers(session, self.windows) or None
         extracted = sessions.is_extracted(session, api_id, definition.org_id)
         self.fresh_until = session.id_extractor_deadline if extracted else 0
         self.expires = session.expires

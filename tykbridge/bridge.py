@@ -31,6 +31,8 @@ from tykbridge.definition import (
     with_manifests,
 )
 from tykbridge.errors import LoadError, NotFoundError
+from tykbridge.events import own
+from tykbridge.events.handlers import Handlers, make
 from tykbridge.outcome import Outcome, Request, Respond, Response
 from tykbridge.services import Services
 
@@ -43,11 +45,11 @@ _BUNDLES_AT = {
 
 @dataclass(frozen=True)
 class HookProblem:
-    """A hook whose code cannot be used.
+    """A hook, or a handler of events, whose code or template cannot be used.
 
     Attributes:
-        file: the file that asks for the hook.
-        path: JSON path of the hook there.
+        file: the file that asks for it.
+        path: its JSON path there.
         text: what is wrong.
         place: "file:line" in the plugin's code, "" where there is none.
     """
@@ -105,10 +107,17 @@ class Loaded:
 class _Api(Chain):
     """A chain, the code that its hooks need, and where in the source it is defined."""
 
-    def __init__(self, definition: Definition, place: str, codes: Mapping[Hook, Code], services: Services) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        place: str,
+        codes: Mapping[Hook, Code],
+        services: Services,
+        handlers: Handlers,
+    ) -> None:
         self.place = place
         self.codes = tuple({id(code): code for code in codes.values()}.values())
-        super().__init__(definition, lambda hook: codes[hook].bundle, services)
+        super().__init__(definition, lambda hook: codes[hook].bundle, services, handlers)
 
 
 @dataclass(frozen=True)
@@ -173,7 +182,12 @@ class Bridge:
         """Needs the lock."""
         before = self._state
         path, middleware_path = _settled("" if _is_text(source) else source, os.path.abspath(self.middleware_path))
-        catalog = _read(path or source)
+        try:
+            catalog = _read(path or source)
+        except NotFoundError as error:
+            if before.by_id:
+                own.reload_failed(self.services, before.by_id.values(), str(error))
+            raise
         loader = Loader(middleware_path, (code for api in before.by_id.values() for code in api.codes))
         apis: dict[str, _Api] = {}
         refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []
@@ -188,6 +202,7 @@ class Bridge:
             else:
                 apis[api.definition.api_id] = api
             notices += whole.notices
+        built = tuple(apis.values())
         not_loaded = [
             NotLoaded(problem.file, str(problem), problems=(problem,)) for problem in _folder_problems(catalog)
         ]
@@ -201,6 +216,13 @@ class Bridge:
         self._source = source
         for item in not_loaded:
             self.services.log(str(item), "error")
+        for api in built:
+            own.bundles_loaded(api)
+        for reading, _, why in refused:
+            if reading.loadable and (definition := reading.require()).bundles:
+                own.bundles_failed(self.services, definition, str(why), apis.get(definition.api_id))
+        if before.by_id:
+            own.reloaded(self.services, apis.values(), len(not_loaded))
         return Loaded(tuple(apis), tuple(not_loaded), tuple(notices))
 
     def _build(self, reading: Reading, place: str, loader: Loader) -> _Api:
@@ -217,11 +239,18 @@ class Bridge:
             except LoadError as error:
                 problem = HookProblem(definition.file, hook.where, error.detail, error.place)
                 problems.setdefault(problem.text, problem)
+        handlers = Handlers(self.services.queue, self.services.clock)
+        for handler in (handler for handler in definition.events if not handler.disabled):
+            try:
+                handlers.add(handler.event, make(definition, handler, loader, self.services))
+            except LoadError as error:
+                problem = HookProblem(definition.file, handler.where, error.detail, error.place)
+                problems.setdefault(problem.text, problem)
         if problems:
             raise _refused(*problems.values())
         where = definition.section.extractor.where if definition.section.extractor else "$"
         try:
-            return _Api(definition, place, codes, self.services)
+            return _Api(definition, place, codes, self.services, handlers)
         except idextractor.ConfigError as error:
             raise _refused(HookProblem(definition.file, where, f"the ID extractor: {error}")) from error
         except regex.MissingEngineError as error:

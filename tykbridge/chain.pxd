@@ -12,6 +12,8 @@ cdef class Chain:
     cdef readonly bint strict
     cdef readonly dict steps
     cdef readonly bytes part
+    cdef readonly object events
+    cdef readonly object handlers
     cdef readonly tuple _pre
     cdef readonly tuple _post
     cdef readonly tuple _post_key_auth

@@ -16,6 +16,7 @@ from tykbridge.auth import Authentication, Identity, Refused
 from tykbridge.context_variables import ContextVariables
 from tykbridge.counters import Hit
 from tykbridge.definition import Definition, Hook, Phase
+from tykbridge.events.handlers import ApiEvents, Handlers
 from tykbridge.flow import TYPES, Flow, runs, shown, step
 from tykbridge.limits import count
 from tykbridge.outcome import KEY_NOT_AUTHORISED, Continue, Outcome, Request, Respond, Response, after_failure
@@ -31,10 +32,20 @@ class Chain:
     Attributes:
         steps: the hooks that run, by phase.
         part: the part of an Object that says which API it is.
+        events: where its events go, its handlers included.
+        handlers: those alone.
     """
 
-    def __init__(self, definition: Definition, bundle_of: Callable[[Hook], str], services: Services) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        bundle_of: Callable[[Hook], str],
+        services: Services,
+        handlers: Handlers | None = None,
+    ) -> None:
         """Put the hooks in order. `bundle_of` names the bundle under which a hook's code is loaded.
+
+        `handlers` are those of its events, None for none.
 
         Raises what `Authentication` raises.
         """
@@ -51,9 +62,11 @@ class Chain:
         self._auth_check = runs(steps[Phase.AUTH_CHECK])
         self._keyless, self._has_variables = definition.auth.keyless, definition.context_vars
         self._strip = definition.auth.strip and definition.auth.token is not None
+        self.handlers = handlers
+        self.events = ApiEvents(services.events, handlers) if handlers else services.events
         # What plugins fire reaches the host by itself: the sink that hands it to the host need not be asked.
-        alone = type(services.events) is HostEvents
-        source = fired.Source(services.events, definition.api_id, definition.org_id, services.log)
+        alone = type(self.events) is HostEvents
+        source = fired.Source(self.events, definition.api_id, definition.org_id, services.log)
         self._source = None if alone else source
         self._auth = Authentication(
             definition, services.sessions, services.keys, services.policies, services.clock, services.log
@@ -157,6 +170,8 @@ class Chain:
         if not isinstance(counted, Hit):
             raise Refused(counted)
         hit, quota = counted, identity.windows[-1]
+        if identity.triggers is not None and hit.passed in identity.triggers:
+            self._trigger(identity, identity.triggers[hit.passed], 100 * hit.passed // quota.limit)
         if not quota.is_own:
             return message
         # One message behind the other is one message: what is left of the quota wins over what was stored.
@@ -190,7 +205,6 @@ class Chain:
         if end.fault:
             self._fault(end.fault)
         if end.event:
-            definition = self.definition
             meta = {
                 "Message": json.loads(end.response.body)["error"],  # only the error template fires events
                 "OriginatingRequest": "",
@@ -198,11 +212,27 @@ class Chain:
                 "Origin": "",
                 "Key": flow.key,
             }
-            try:
-                self.services.events.fire(end.event, definition.api_id, definition.org_id, meta)
-            except Exception as error:
-                self._fault(f"the event {end.event} was lost: {error!r}")
+            self._fire(end.event, meta)
         return end
+
+    def _trigger(self, identity: Identity, limit: float, usage: int) -> None:
+        """Fire the event of a quota of which so much is used up (percentages); upstream does from there on always."""
+        meta = {
+            "Message": "Quota trigger reached",
+            "OriginatingRequest": "",
+            "org_id": identity.session.org_id,
+            "key": identity.key,
+            "trigger_limit": int(limit),
+            "usage_percentage": usage,
+        }
+        self._fire("TriggerExceeded", meta)
+
+    def _fire(self, event: str, meta: dict[str, Any]) -> None:
+        definition = self.definition
+        try:
+            self.events.fire(event, definition.api_id, definition.org_id, meta)
+        except Exception as error:
+            self._fault(f"the event {event} was lost: {error!r}")
 
     def _fault(self, words: str, level: str = "error") -> None:
         self.services.log(f'api "{self.definition.api_id}": {words}', level)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tykbridge.bundle import content
-from tykbridge.definition import Bundle, Definition, Hook
+from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
 
@@ -66,7 +66,7 @@ class Loader:
     def __init__(
         self, middleware_path: str, in_use: Iterable[Code] = (), digest: Callable[[str], str | None] = lambda _: None
     ) -> None:
-        self._middleware_path = middleware_path
+        self.middleware_path = middleware_path
         self._digest = digest
         self._in_use = {code.place: code for code in in_use if code.digest}
         self._number = next(_numbers)
@@ -78,16 +78,56 @@ class Loader:
         Raises:
             LoadError: it cannot be loaded, or has no such hook; the words say where the definition asks for it.
         """
-        code: Code | None = None
         try:
             code = self._code(definition, hook)
             registry.check_hook(code.bundle, hook.name)
         except BridgeError as error:
-            place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
-            number = code.bundle.rpartition("#")[2] if code else self._number
-            detail = detail.replace(f'#{number}"', '"')  # a loading's number says nothing to people
-            raise LoadError(f"{definition.file}: {hook.where}: {error}", place=place, detail=detail) from error
+            raise self._error(definition, hook.where, error) from error
         return code
+
+    def load_handler(self, definition: Definition, handler: EventHandler) -> Code:
+        """Load what has the function of a Python handler of events, and make sure that it is there.
+
+        It is looked for in the handler's own `path`, else in the API's bundles, else where its Python hooks are.
+
+        Raises:
+            LoadError: it cannot be loaded, or there is no such handler, or there are several.
+        """
+        name = handler.meta["name"]
+        try:
+            codes = self._codes(definition, handler)
+            found = [code for code in codes if name in registry.handlers_of(code.bundle)]
+            if len(found) > 1:
+                places = " and ".join(registry.handlers_of(code.bundle)[name].place for code in found)
+                raise NotFoundError(f'the event handler "{name}" is there more than once: {places}; name its "path"')
+            if not found:
+                for code in codes:
+                    registry.check_handler(code.bundle, name)
+        except BridgeError as error:
+            raise self._error(definition, handler.where, error) from error
+        return found[0]
+
+    def _codes(self, definition: Definition, handler: EventHandler) -> list[Code]:
+        """Load everything where the function of a handler may be."""
+        path = handler.meta.get("path")
+        if path:
+            return [self._file(definition.paths(path, self.middleware_path), f'event handler "{handler.meta["name"]}"')]
+        codes = [self._bundle(bundle) for bundle in definition.bundles] or [
+            self._code(definition, hook)
+            for hook in definition.section.hooks
+            if not hook.disabled and hook.driver in (None, Driver.PYTHON)
+        ]
+        if not codes:
+            words = f'nobody says where the event handler "{handler.meta["name"]}" is'
+            raise NotFoundError(f'{words}: the API has neither a bundle nor Python hooks; give it a "path"')
+        return list(dict.fromkeys(codes))
+
+    def _error(self, definition: Definition, where: str, error: BridgeError) -> LoadError:
+        place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
+        for code in self._loaded.values():  # a loading's number says nothing to people
+            detail = detail.replace(f'{code.bundle}"', f'{code.place}"') if isinstance(code, Code) else detail
+        detail = detail.replace(f'#{self._number}"', '"')
+        return LoadError(f"{definition.file}: {where}: {error}", place=place, detail=detail)
 
     def folder_of(self, bundle: Bundle) -> str:
         """Find a bundle's folder.
@@ -95,7 +135,7 @@ class Loader:
         Raises:
             NotFoundError: it is not there.
         """
-        folder = os.path.join(self._middleware_path, "bundles", bundle.hash)
+        folder = os.path.join(self.middleware_path, "bundles", bundle.hash)
         known = registry.root_of(bundle.hash)
         if os.path.isdir(folder):
             return folder
@@ -105,17 +145,22 @@ class Loader:
 
     def _code(self, definition: Definition, hook: Hook) -> Code:
         if hook.bundle:
-            folder = os.path.realpath(self.folder_of(Bundle(name=hook.bundle)))
-            return self._once(folder, "", self._digest(folder))
+            return self._bundle(Bundle(name=hook.bundle))
         if hook.code:
             return self._once(_written(hook.code), "middleware.py", hashlib.sha256(hook.code).hexdigest())
         if not hook.path:
             raise NotFoundError(f'the hook "{hook.name}" has neither a path nor code, and the API has no bundle')
-        places = definition.places(hook, self._middleware_path)
+        return self._file(definition.places(hook, self.middleware_path), f'hook "{hook.name}"')
+
+    def _bundle(self, bundle: Bundle) -> Code:
+        folder = os.path.realpath(self.folder_of(bundle))
+        return self._once(folder, "", self._digest(folder))
+
+    def _file(self, places: tuple[Path, ...], whose: str) -> Code:
         place = next((place for place in places if place.is_file()), None)
         if place is None:
             looked = " nor ".join(str(place) for place in places)
-            raise NotFoundError(f'the file of the hook "{hook.name}" is not there: {looked}')
+            raise NotFoundError(f"the file of the {whose} is not there: {looked}")
         return self._once(os.path.realpath(place.parent), place.name, "")
 
     def _once(self, folder: str, entry: str, digest: str | None) -> Code:

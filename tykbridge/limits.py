@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tykbridge.counters import Counters, Hit, MemoryCounters
 from tykbridge.session import Denied, Limit, Session
 
@@ -55,6 +57,15 @@ def windows(session: Session, key: str, api_id: str, *, rate: bool = True, quota
     if quota and limit.quota_max > 0:
         found.append(Window(f"quota-{name}", limit.quota_max, limit.quota_renewal_rate, True, own))
     return tuple(found)
+
+
+def triggers(session: Session, counted: tuple[Window, ...]) -> dict[int, float]:
+    """Give the requests of a quota at which the session's monitor wants to be told, with the percentage of each."""
+    if not counted or not counted[-1].is_quota:
+        return {}
+    limit = counted[-1].limit
+    wanted = [percent for percent in session.monitor.trigger_limits if 0 < percent <= 100]
+    return {math.ceil(limit * percent / 100 - 1e-9): percent for percent in sorted(wanted)}
 
 
 def count(limits: tuple[Window, ...], counters: Counters) -> Denied | Hit | None:

@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tykbridge import _bridge, events, failures, handlers, locks
+from tykbridge import _bridge, failures, handlers, locks
 from tykbridge.bundle import content, loader
 from tykbridge.bundle.loader import Bundle
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError
+from tykbridge.events import dispatched
 from tykbridge.stores import Store
 from tykbridge.stores.memory import MemoryStore
 
@@ -282,19 +283,36 @@ class Registry:
 
     def dispatch_event(self, json_text: str) -> None:
         """Hands an event to the @Event function that it names."""
-        event = events.parse(json_text)
+        event = dispatched.parse(json_text)
         while True:
             version = self._handler_of(event.handler_name)
-            with version.event_call() as usable:
-                if not usable:  # replaced since it was found
-                    continue
-                function = version.bundle.events[event.handler_name].function
-                try:
-                    function(event.content, event.spec)
-                except BaseException as error:
-                    subject = f'event handler "{event.handler_name}" of bundle "{version.bundle.name}"'
-                    raise HookError(_failed(subject, version.bundle.root, error)) from error
+            subject = f'event handler "{event.handler_name}" of bundle "{version.bundle.name}"'
+            if self._call(version, event, subject):
                 return
+
+    def call_handler(self, bundle: str, event: dispatched.Event, subject: str, log: Callable[[str, str], None]) -> None:
+        """Hands an event to the @Event function of a bundle in use. `subject` and `log` are for when it raises.
+
+        Raises:
+            NotFoundError: there is no such handler.
+            HookError: it raised; that is in the log.
+        """
+        while True:
+            self.check_handler(bundle, event.handler_name)
+            if self._call(self._state.versions[bundle], event, subject, log):
+                return
+
+    def _call(
+        self, version: _Version, event: dispatched.Event, subject: str, log: Callable[[str, str], None] | None = None
+    ) -> bool:
+        """Calls a handler; False when its version was replaced since it was found."""
+        with version.event_call() as usable:
+            if usable:
+                try:
+                    version.bundle.events[event.handler_name].function(event.content, event.spec)
+                except BaseException as error:
+                    raise HookError(_failed(subject, version.bundle.root, error, log)) from error
+            return usable
 
     def _handler_of(self, name: str) -> _Version:
         state = self._state
@@ -350,6 +368,29 @@ class Registry:
         if version is None or hook not in version.bundle.hooks:
             raise self.missing(bundle, hook)
 
+    def check_handler(self, bundle: str, name: str) -> None:
+        """Raises NotFoundError, or the error for which the bundle did not load, when there is no such event handler."""
+        state = self._state
+        version = state.versions.get(bundle)
+        if version is None:
+            error = state.broken.get(bundle)
+            words = f'there is no bundle "{bundle}"' if error is None else str(error)
+            raise (type(error) if error else NotFoundError)(f'event handler "{name}" cannot run: {words}')
+        if name in version.bundle.events:
+            return
+        if name in version.bundle.hooks:
+            hook = version.bundle.hooks[name]
+            what = f"{hook.place} marks it with @{hook.decorator}; a handler of events is marked with @Event"
+            raise NotFoundError(f'"{name}" of bundle "{bundle}" is no event handler: {what}')
+        there = _list(version.bundle.events)
+        words = f'bundle "{bundle}" ({version.bundle.root}) has no event handler "{name}" (handlers: {there})'
+        raise NotFoundError(words)
+
+    def handlers_of(self, bundle: str) -> Mapping[str, handlers.Marker]:
+        """Returns the event handlers of a bundle in use, by name; none of one that is not."""
+        version = self._state.versions.get(bundle)
+        return version.bundle.events if version is not None else {}
+
     def hooks_of(self, bundle: str) -> Mapping[str, handlers.Marker]:
         """Returns the hooks of a bundle in use, by name; none of one that is not."""
         version = self._state.versions.get(bundle)
@@ -388,11 +429,11 @@ def _also_broken(state: _State) -> str:
     return f"; not loaded because broken: {_list(state.broken)}" if state.broken else ""
 
 
-def _failed(subject: str, root: str | None, error: BaseException) -> str:
+def _failed(subject: str, root: str | None, error: BaseException, log: Callable[[str, str], None] | None = None) -> str:
     """Writes the log line of a failed call and returns the short words."""
     line = failures.line(error, root)
     words = f"{subject}: {failures.what(error)}" + (f" ({failures.short_path(line, root)})" if line else "")
-    _bridge.log(f"{words}\n{failures.trace(error)}", "error")
+    (log or _bridge.log)(f"{words}\n{failures.trace(error)}", "error")
     return words
 
 

@@ -6,10 +6,11 @@ import enum
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from tykbridge import _bridge, fired
 from tykbridge.counters import Counters, MemoryCounters
+from tykbridge.events.queue import EventQueue
 from tykbridge.keys import Keys
 from tykbridge.policies import Policy
 from tykbridge.stores import Store
@@ -35,7 +36,7 @@ class Mode(enum.StrEnum):
 class EventSink(Protocol):
     """Gets the events of chains, and those that plugins fire in their hooks. May be called from any thread."""
 
-    def fire(self, event: str, api_id: str, org_id: str, meta: Mapping[str, str]) -> None:
+    def fire(self, event: str, api_id: str, org_id: str, meta: Mapping[str, Any]) -> None:
         """Take an event: its name, the API that it happened in, and its Meta as upstream writes it.
 
         The Meta of an event that a plugin fired is a `fired.PluginMeta`; its payload is "Message".
@@ -45,7 +46,7 @@ class EventSink(Protocol):
 class HostEvents:
     """Hands events to the host's TykTriggerEvent."""
 
-    def fire(self, event: str, api_id: str, org_id: str, meta: Mapping[str, str]) -> None:
+    def fire(self, event: str, api_id: str, org_id: str, meta: Mapping[str, Any]) -> None:
         """Hand over what a plugin fired as it gave it, and a chain's own event with Meta and ids as JSON."""
         if isinstance(meta, fired.PluginMeta):
             payload = meta["Message"]
@@ -59,10 +60,11 @@ class Services:
     """The surroundings of chains.
 
     Attributes:
-        sessions: sessions as Tyk's JSON, under "apikey-" and the key as `keys` writes it.
+        sessions: sessions as Tyk's JSON, under "apikey-" and the key as `keys` writes it; and the cool-downs of webhooks.
         keys: how the keys of sessions are written in stores.
         counters: what rate limits and quotas are counted in.
-        events: where events go.
+        events: where events go, besides the handlers that an API's definition names.
+        queue: what brings events to these handlers; None: they are not called.
         policies: by id. Not to be changed: sessions are worked out with them once.
         clock: unix seconds.
         mode: what becomes of a session that a hook may not change.
@@ -74,6 +76,7 @@ class Services:
     keys: Keys = field(default_factory=Keys)
     counters: Counters = field(default_factory=MemoryCounters)
     events: EventSink = field(default_factory=HostEvents)
+    queue: EventQueue | None = field(default_factory=EventQueue)
     policies: Mapping[str, Policy] = field(default_factory=dict)
     clock: Callable[[], float] = _bridge.unix_time
     mode: Mode = Mode.COMPATIBLE

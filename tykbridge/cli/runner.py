@@ -64,6 +64,7 @@ class Runner:
         self._notes = Seen()
         self.services = Services(
             events=self,
+            queue=None,  # what a call fires is shown, and goes to nobody
             policies=policies,
             mode=Mode.STRICT if strict else Mode.COMPATIBLE,
             log=lambda words, level: self._notes.logged.append((level, words)),

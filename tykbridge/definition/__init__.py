@@ -16,6 +16,7 @@ from tykbridge.definition.model import (
     Source,
     TokenSource,
     VirtualEndpoint,
+    Webhook,
 )
 from tykbridge.definition.problems import Need, Notice, Problem
 from tykbridge.definition.reading import (
@@ -51,6 +52,7 @@ __all__ = [
     "Source",
     "TokenSource",
     "VirtualEndpoint",
+    "Webhook",
     "read_file",
     "read_folder",
     "read_manifest",

@@ -237,16 +237,21 @@ def at_least(report: Report, where: str, value: int, least: int, what: str, most
 
 
 def event_handlers(report: Report, handlers: Sequence[tuple[EventHandler, str, str]]) -> tuple[EventHandler, ...]:
-    """Check event handlers; with each come the JSON paths of its handler's name and of its function's name."""
+    """Check event handlers; with each come the JSON paths of its handler's name, and of its function or prefix."""
     for handler, where, function in handlers:
         if not handler.event:
             report.problem(handler.where, "the name of an event", "an empty string")
         if not report.choice(where, handler.handler, HANDLERS) or handler.disabled:
             continue
-        name = handler.meta.get("name")
-        if handler.handler in ("eh_dynamic_handler", "cp_dynamic_handler") and not (isinstance(name, str) and name):
-            found = "none" if name is None else describe(name)
-            report.problem(function, "a string, the name of the handler's function", found)
+        name, prefix, path = (handler.meta.get(name) for name in ("name", "prefix", "path"))
+        if handler.handler in ("eh_dynamic_handler", "cp_dynamic_handler"):
+            if not (isinstance(name, str) and name):
+                found = "none" if name is None else describe(name)
+                report.problem(function, "a string, the name of the handler's function", found)
+            if path is not None and not isinstance(path, str):
+                report.problem(f"{function.rpartition('.')[0]}.path", "a string, the file", describe(path))
+        elif handler.handler == "eh_log_handler" and prefix is not None and not isinstance(prefix, str):
+            report.problem(function, "a string, with which the line begins", describe(prefix))
     return tuple(handler for handler, _, _ in handlers)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tykbridge import idextractor
-from tykbridge.definition import checks
+from tykbridge.definition import checks, webhooks
 from tykbridge.definition.fields import fill
 from tykbridge.definition.model import (
     Auth,
@@ -188,7 +188,7 @@ def read(report: Report, document: dict[str, Any], capabilities: Capabilities) -
     if bundles and section.hooks:
         report.notice(where, "the hooks of the bundle's manifest replace these")
     auth = _auth(report, raw, section, bool(bundles))
-    events = checks.event_handlers(report, list(_events(raw.event_handlers)))
+    events = checks.event_handlers(report, list(_events(report, raw.event_handlers)))
     virtual = tuple(_virtual(report, raw.version_data))
     checks.needs(report, section, bundles, "$.custom_middleware_bundle", capabilities)
     checks.javascript(report, events, virtual, capabilities)
@@ -308,20 +308,23 @@ def _auth(report: Report, raw: _Classic, section: Section, bundled: bool) -> Aut
     return auth
 
 
-def _events(raw: _Events) -> Iterator[tuple[EventHandler, str, str]]:
+def _events(report: Report, raw: _Events) -> Iterator[tuple[EventHandler, str, str]]:
     for event, handlers in raw.events.items():
         for index, handler in enumerate(handlers):
             where = f"{key('$.event_handlers.events', event)}[{index}]"
+            meta = handler.handler_meta
+            disabled, is_webhook = meta.get("disabled") is True, handler.handler_name == "eh_web_hook_handler"
             yield (
                 EventHandler(
                     event=event,
                     handler=handler.handler_name,
-                    meta=handler.handler_meta,
+                    meta=meta,
                     where=where,
-                    disabled=handler.handler_meta.get("disabled") is True,
+                    disabled=disabled,
+                    webhook=webhooks.classic(report, meta, where) if is_webhook and not disabled else None,
                 ),
                 key(where, "handler_name"),
-                f"{where}.handler_meta.name",
+                f"{where}.handler_meta.{'prefix' if handler.handler_name == 'eh_log_handler' else 'name'}",
             )
 
 

@@ -133,6 +133,19 @@ class Auth(msgspec.Struct, frozen=True, kw_only=True):
     """The token is taken out of the request before it goes upstream."""
 
 
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that is sent at an event."""
+
+    url: str
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    template: str = ""
+    """Path of the template of its body; "" for the default one."""
+    cooldown: float = 0
+    """Seconds in which the same event is not sent again."""
+    name: str = ""
+
+
 class EventHandler(msgspec.Struct, frozen=True, kw_only=True):
     """What happens at one of an API's events."""
 
@@ -142,6 +155,8 @@ class EventHandler(msgspec.Struct, frozen=True, kw_only=True):
     meta: dict[str, Any]
     where: str
     disabled: bool = False
+    webhook: Webhook | None = None
+    """What an eh_web_hook_handler sends; None for other handlers, and where it is disabled."""
 
 
 class VirtualEndpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,7 +224,11 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
     def places(self, hook: Hook, middleware_path: str | Path) -> tuple[Path, ...]:
         """List where the file of a hook without a bundle may be, first choice first (contract, section 12)."""
-        path = Path(hook.path)
+        return self.paths(hook.path, middleware_path)
+
+    def paths(self, name: str, middleware_path: str | Path) -> tuple[Path, ...]:
+        """List where a file that the definition names may be, first choice first."""
+        path = Path(name)
         if path.is_absolute():
             return (path,)
         folders = (

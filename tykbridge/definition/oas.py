@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tykbridge import idextractor
-from tykbridge.definition import checks
+from tykbridge.definition import checks, webhooks
 from tykbridge.definition.fields import fill
 from tykbridge.definition.model import (
     Auth,
@@ -411,19 +411,36 @@ def _events(report: Report, raw: list[dict[str, Any]]) -> Iterator[tuple[EventHa
         if not report.choice(key(where, "type"), kind, _HANDLERS):
             continue
         meta = {name: value for name, value in item.items() if name not in ("enabled", "type", "trigger")}
-        if kind == "custom" and "functionName" in meta:
-            meta.setdefault("name", meta["functionName"])
+        handler, disabled = _HANDLERS[kind], item.get("enabled") is not True
+        if kind == "custom":
+            meta["name"] = meta.get("functionName")
+            if _is_python(report, where, meta):
+                handler = "cp_dynamic_handler"
+        elif kind == "log":
+            meta["prefix"] = meta.get("logPrefix")
         yield (
             EventHandler(
                 event=trigger,
-                handler=_HANDLERS[kind],
+                handler=handler,
                 meta=meta,
                 where=where,
-                disabled=item.get("enabled") is not True,
+                disabled=disabled,
+                webhook=webhooks.oas(report, item, where) if kind == "webhook" and not disabled else None,
             ),
             key(where, "type"),
-            key(where, "functionName"),
+            key(where, "logPrefix" if kind == "log" else "functionName"),
         )
+
+
+def _is_python(report: Report, where: str, meta: dict[str, Any]) -> bool:
+    """Tell whether a custom handler is in Python: its driver says so or, without one, its file's name."""
+    driver, path = meta.get("driver"), meta.get("path")
+    if driver is None:
+        return isinstance(path, str) and path.endswith(".py")
+    if not isinstance(driver, str):
+        report.problem(key(where, "driver"), 'one of "python", "javascript"', describe(driver))
+        return False
+    return report.choice(key(where, "driver"), driver, ("python", "javascript")) and driver == "python"
 
 
 def _virtual(report: Report, raw: dict[str, _Operation], document: dict[str, Any]) -> Iterator[VirtualEndpoint]:

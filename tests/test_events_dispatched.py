@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from tykbridge import events
 from tykbridge.errors import MalformedError
-from tykbridge.events import Content, Event
+from tykbridge.events import dispatched
+from tykbridge.events.dispatched import Content, Event
 
 
 def test_an_event() -> None:
     text = (
         '{"message": {"Type": "T", "Meta": {"Message": "é"}}, "handler_name": "H", "spec": {"APIID": "1"}, "more": 1}'
     )
-    event = events.parse(text)
+    event = dispatched.parse(text)
     assert event == Event("H", Content(json.loads(text)), {"APIID": "1"})
     assert event.content["message"] == event.content.message == {"Type": "T", "Meta": {"Message": "é"}}
     assert event.content.handler_name == "H"
@@ -23,7 +23,7 @@ def test_an_event() -> None:
 
 @pytest.mark.parametrize("spec", ["", ', "spec": null', ', "spec": {}'])
 def test_without_a_spec(spec: str) -> None:
-    assert events.parse(f'{{"message": {{}}, "handler_name": "H"{spec}}}').spec == {}
+    assert dispatched.parse(f'{{"message": {{}}, "handler_name": "H"{spec}}}').spec == {}
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_without_a_spec(spec: str) -> None:
 )
 def test_what_is_no_event(text: str, words: str) -> None:
     with pytest.raises(MalformedError, match=words):
-        events.parse(text)
+        dispatched.parse(text)

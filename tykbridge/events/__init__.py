@@ -1,0 +1,1 @@
+"""Events: what happens in an API reaches the handlers that its definition names."""

@@ -1,0 +1,71 @@
+"""Events of tykbridge's own: what became of bundles and of configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tykbridge.chain import Chain
+from tykbridge.definition import Definition
+from tykbridge.services import Services
+
+BUNDLE_LOADED = "BundleLoaded"
+"""An API runs with a bundle that was loaded just now. Meta: Bundle, its name, and BundleHash."""
+
+BUNDLE_FAILED = "BundleFailed"
+"""An API that names bundles was not loaded. Meta: Bundle, their names; Kept, whether an earlier version runs on."""
+
+CONFIGURATION_RELOADED = "ConfigurationReloaded"
+"""A configuration took the place of another. Meta: APIs, how many run; NotLoaded, how many definitions do not."""
+
+RELOAD_FAILED = "ReloadFailed"
+"""A configuration could not be read at all; the one before runs on. Meta: APIs."""
+
+
+def bundles_loaded(chain: Chain) -> None:
+    """Tell of the bundles of an API that has just been put in place."""
+    for bundle in chain.definition.bundles:
+        meta = _meta(f'the bundle "{bundle.name}" is loaded', Bundle=bundle.name, BundleHash=bundle.hash)
+        _fire(chain.services, chain.events.fire, BUNDLE_LOADED, chain.definition, meta)
+
+
+def bundles_failed(services: Services, definition: Definition, why: str, kept: Chain | None) -> None:
+    """Tell of an API with bundles that was not loaded; `kept` is its earlier version, which hears it as well."""
+    names = ", ".join(bundle.name for bundle in definition.bundles)
+    events = services.events if kept is None else kept.events
+    _fire(services, events.fire, BUNDLE_FAILED, definition, _meta(why, Bundle=names, Kept=kept is not None))
+
+
+def reloaded(services: Services, chains: Iterable[Chain], not_loaded: int) -> None:
+    """Tell that a configuration was put in place of another: the sink once, and the handlers of every API."""
+    chains = list(chains)
+    words = f"{len(chains)} API{'s run' if len(chains) != 1 else ' runs'}, {not_loaded} not loaded"
+    _tell_all(services, chains, CONFIGURATION_RELOADED, _meta(words, APIs=len(chains), NotLoaded=not_loaded))
+
+
+def reload_failed(services: Services, chains: Iterable[Chain], why: str) -> None:
+    """Tell that the configuration in use stays, because a new one could not be read."""
+    chains = list(chains)
+    _tell_all(services, chains, RELOAD_FAILED, _meta(why, APIs=len(chains)))
+
+
+def _meta(message: str, **more: Any) -> dict[str, Any]:
+    return {"Message": message, "OriginatingRequest": "", **more}
+
+
+def _tell_all(services: Services, chains: Iterable[Chain], event: str, meta: dict[str, Any]) -> None:
+    _fire(services, services.events.fire, event, None, meta)
+    for chain in chains:
+        if chain.handlers:
+            _fire(services, chain.handlers.put, event, chain.definition, meta)
+
+
+def _fire(
+    services: Services, fire: Callable[..., None], event: str, whose: Definition | None, meta: dict[str, Any]
+) -> None:
+    """Fire an event. A sink that fails is a log line: nothing is wrong with the configuration."""
+    ids = ("", "") if whose is None else (whose.api_id, whose.org_id)
+    try:
+        fire(event, *ids, meta)
+    except Exception as error:
+        services.log(f"the event {event} was lost: {error!r}", "error")
