@@ -79,7 +79,7 @@ run: build  ## watch the example plugins at work
 
 .PHONY: test
 test: build $(VENV)/.test  ## every test on this Python, the core on the other Pythons found
-	@tools/prepare $(BIN)/python c cxx libpython go rust redis
+	@tools/prepare $(BIN)/python c cxx libpython go rust redis openssl
 	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
 
 .PHONY: test-environment
@@ -103,7 +103,7 @@ format: build $(VENV)/.lint  ## put the sources into the house style
 
 .PHONY: sanitize
 sanitize: build  ## the tests under ASan and UBSan
-	@tools/prepare $(BIN)/python c cxx libpython redis
+	@tools/prepare $(BIN)/python c cxx libpython redis openssl
 	@tools/sanitize $(BIN)/python
 
 .PHONY: fuzz
@@ -113,7 +113,7 @@ fuzz: build  ## each fuzzer for FUZZ_SECONDS (60)
 
 .PHONY: soak
 soak: build $(VENV)/.test  ## what takes long: millions of dispatches, threads, valgrind, fuzzing
-	@tools/prepare $(BIN)/python c libpython clang valgrind redis
+	@tools/prepare $(BIN)/python c libpython clang valgrind redis openssl
 	@$(BIN)/python bench/soak.py
 
 .PHONY: clean

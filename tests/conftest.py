@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import openssl
 from tests.host.fixtures import bundle, host  # noqa: F401
 
 # Random examples cost most of the time; their number does not tell one Python version from another.
@@ -36,3 +37,9 @@ def pb2_object():
     from tests.oracle import PB
 
     return lambda data=b"": PB["Object"].FromString(data)
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory) -> Path:
+    """A folder of keys that sign bundles, made with openssl."""
+    return openssl.make_keys(tmp_path_factory.mktemp("keys"))

@@ -207,6 +207,20 @@ def test_what_cannot_be_read_is_a_load_error(load: Load, tmp_path: Path) -> None
         load({"middleware.py": b'x = "\xff"\n'})
 
 
+@pytest.mark.parametrize("name", ["middleware.py", "only.py"])
+def test_a_link_that_leaves_the_bundle_is_not_run(tmp_path: Path, name: str) -> None:
+    outside = trees.write(tmp_path, {"outside.py": HOOK.format("A"), "b/notes.txt": ""}) / "outside.py"
+    (tmp_path / "b" / name).symlink_to(outside)
+    with pytest.raises(LoadError, match=rf"b/{name} is a link that leaves the bundle's folder; put the file itself"):
+        loader.load(str(tmp_path / "b"), "b")
+
+
+def test_a_link_inside_is_run(tmp_path: Path, load: Load) -> None:
+    trees.write(tmp_path / "b" / "..2026", {"middleware.py": HOOK.format("A")})
+    (tmp_path / "b" / "middleware.py").symlink_to("..2026/middleware.py")
+    assert list(load({}).hooks) == ["A"]
+
+
 def test_modules_that_do_work_at_import(load: Load, capfd: pytest.CaptureFixture[str]) -> None:
     bundle = load(
         {

@@ -77,6 +77,11 @@ def test_what_says_nothing_is_empty(tmp_path: Path, value: Any) -> None:
         ({"file_list": ["manifest.json", "../manifest.json"]}, r"file_list\[1\] must name a file below the bundle"),
         ({"file_list": ["/etc/passwd"]}, r"file_list\[0\] must name a file below"),
         ({"file_list": [""]}, r"file_list\[0\] must name a file below"),
+        ({"file_list": ["\ud800"]}, r'file_list\[0\] must name a file below .*"\\ud800"'),
+        ({"file_list": ["a\nERROR b"]}, r'file_list\[0\]: the bundle has no file "a\\nERROR b"$'),
+        ({"custom_middleware": {"pre": [{"name": "a", "path": "../b.py"}]}}, r"pre\[0\]\.path must name a file below"),
+        ({"custom_middleware": {"pre": [{"name": "a", "path": "/b.py"}]}}, r"pre\[0\]\.path must name a file below"),
+        ({"custom_middleware": {"pre": [{"name": "a", "path": 1}]}}, r"pre\[0\]\.path must be a string, not a number"),
         ({"file_list": ["a\0"]}, r"file_list\[0\] must name a file below"),
         ({"file_list": ["a" * 5000]}, r"file_list\[0\]: .* cannot be read"),
         ({"custom_middleware": []}, "custom_middleware must be an object, not a list"),
@@ -100,3 +105,37 @@ def test_a_manifest_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").mkdir()
     with pytest.raises(LoadError, match=r"manifest\.json: cannot be read"):
         manifest.read(tmp_path / "manifest.json")
+
+
+@pytest.mark.parametrize("target", ["../outside.py", "{outside}", "lib/../../outside.py", "way/outside.py", "other"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"file_list": ["link.py"]}, r"file_list\[0\]"),
+        (
+            {"custom_middleware": {"auth_check": {"name": "a", "path": "link.py"}}},
+            r"custom_middleware\.auth_check\.path",
+        ),
+    ],
+)
+def test_links_that_leave_the_bundle_are_refused(tmp_path: Path, target: str, value: Any, words: str) -> None:
+    outside = trees.write(tmp_path, {"outside.py": "secret", "bundle/lib/a.py": ""}) / "outside.py"
+    folder = tmp_path / "bundle"
+    (folder / "way").symlink_to("..")
+    (folder / "other").symlink_to(outside)
+    (folder / "link.py").symlink_to(target.format(outside=outside))
+    with pytest.raises(
+        LoadError, match=rf"{words} must name a file below the bundle's folder, and \"link\.py\" is not"
+    ):
+        read(folder, value)
+
+
+def test_links_that_stay_inside_are_followed(tmp_path: Path) -> None:
+    """Kubernetes mounts a ConfigMap like that, and the bundle's folder may be a link itself."""
+    folder = trees.write(tmp_path / "mounted", {"..2026/a.py": ""})
+    (folder / "..data").symlink_to("..2026")
+    (folder / "a.py").symlink_to("..data/a.py")
+    (tmp_path / "bundle").symlink_to(folder)
+    hook = {"name": "a", "path": "a.py"}
+    found = read(tmp_path / "bundle", {"file_list": ["a.py"], "custom_middleware": {"pre": [hook]}})
+    assert found.files == ("a.py",)

@@ -28,8 +28,9 @@ _BLOCK = 1 << 16
 _SMALL = _MIB  # below that, how well a file is packed says nothing about it
 
 # APPNOTE.TXT 6.3.10, PKWARE's description of the format: sections 4.3.7 (local header), 4.3.9 (data descriptor),
-# 4.3.15 (zip64 locator), 4.3.16 (end record).
+# 4.3.12 (list of entries), 4.3.15 (zip64 locator), 4.3.16 (end record).
 _END = struct.Struct("<4s4H2LH")
+_LISTED = struct.Struct("<28x3H12x")  # lengths of name, extra fields and comment
 _LOCAL = struct.Struct("<4s2x2H4x3L2H")
 _SIZES = struct.Struct("<3L")
 _END_MARK, _LOCAL_MARK, _SIZES_MARK, _LOCATOR_MARK = b"PK\5\6", b"PK\3\4", b"PK\7\x08", b"PK\6\7"
@@ -96,14 +97,14 @@ def _unpack(stream: IO[bytes], folder: str, limits: Limits) -> None:
 
 def _central(stream: IO[bytes], limits: Limits) -> tuple[list[Entry], int]:
     """Reads the entries and what each says about itself; gives them, and where their data must end."""
-    start, number = _end_record(stream, limits)
+    start, length, number = _end_record(stream, limits)
+    stream.seek(start)
+    _check_lengths(stream.read(length), number)
     try:
         infos = zipfile.ZipFile(stream).infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError) as error:
         # UnicodeDecodeError is a ValueError.
         raise LoadError(f"its list of entries cannot be read: {_words(error)}") from error
-    if len(infos) != number:
-        raise LoadError(f"its end record tells of {number} entries, and its list has {len(infos)}")
     entries = [read_entry(info) for info in infos]
     for entry in entries:
         _check_sizes(entry, limits)
@@ -113,8 +114,8 @@ def _central(stream: IO[bytes], limits: Limits) -> tuple[list[Entry], int]:
     return entries, start
 
 
-def _end_record(stream: IO[bytes], limits: Limits) -> tuple[int, int]:
-    """Gives where the list of entries starts, and the number of entries."""
+def _end_record(stream: IO[bytes], limits: Limits) -> tuple[int, int, int]:
+    """Gives where the list of entries starts, its bytes, and the number of entries."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - _END.size - 0xFFFF - 20))
     tail = stream.read()
@@ -142,7 +143,19 @@ def _end_record(stream: IO[bytes], limits: Limits) -> tuple[int, int]:
         )
     if length > limits.files * (MAX_PATH * 2):
         raise LoadError(f"its list of entries has {length} bytes, too many for {limits.files} entries")
-    return start, number
+    return start, length, number
+
+
+def _check_lengths(listed: bytes, number: int) -> None:
+    """Checks that the list is as many entries and nothing else; zipfile does not mind one that is cut off."""
+    at = found = 0
+    while at < len(listed):
+        found += 1
+        at += _LISTED.size + sum(_LISTED.unpack(listed[at : at + _LISTED.size].ljust(_LISTED.size, b"\0")))
+    if at > len(listed):
+        raise LoadError(f"the last entry of its list is cut off: {at - len(listed)} bytes are missing")
+    if found != number:
+        raise LoadError(f"its end record tells of {number} entries, and its list has {found}")
 
 
 def _check_sizes(entry: Entry, limits: Limits) -> None:
@@ -231,6 +244,7 @@ def _local(stream: IO[bytes], entry: Entry) -> int:
     name, extra = stream.read(name_length), stream.read(extra_length)
     if name != entry.raw:
         raise LoadError(f"{entry.shown} is called {quoted(name)} before its data")
+    check_extra(entry, extra)
     pairs = [("flags", flags, info.flag_bits), ("method", method, info.compress_type)]
     known = [("CRC", crc, info.CRC), ("packed size", packed, info.compress_size), ("size", size, info.file_size)]
     # Written before the data was known: then the three may be 0, and follow it.
@@ -238,7 +252,6 @@ def _local(stream: IO[bytes], entry: Entry) -> int:
     for what, here, listed in pairs:
         if here != listed:
             raise LoadError(f"{entry.shown}: its {what} before the data is {here:#x}, in the list {listed:#x}")
-    check_extra(entry, extra)
     start: int = info.header_offset + _LOCAL.size + name_length + extra_length
     return start
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
+from tykbridge.bundle.entries import quoted
+
 _HEAD = 4096  # bytes, in which a PE file tells what it is
-_MOST = 10_000  # entries of a wheel
 _NAME = re.compile(r"\.(so(\.\d+)*|pyd|dylib|dll)$", re.IGNORECASE)
 _MACH_O = (b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe")
 _MACH_O_FAT = (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf")
 
 
 def find(file: Path, name: str) -> str:
-    """Says what of a file is native code, or may hide it; "" for nothing.
-
-    Args:
-        file: the file.
-        name: what it is called in the words.
+    """Says what of a file is native code, or may hide it; "" for nothing. `name` is what the file is called.
 
     Raises:
         OSError: it cannot be read.
@@ -28,24 +23,25 @@ def find(file: Path, name: str) -> str:
     with open(file, "rb") as stream:
         what = _what(name, stream.read(_HEAD))
     if what:
-        return f"{name} ({what})"
-    return _inside(file, name) if zipfile.is_zipfile(file) else ""
+        return f"{quoted(name)} ({what})"
+    inside = _inside(file) if zipfile.is_zipfile(file) else ""
+    return f"{quoted(name)} ({inside})" if inside else ""
 
 
-def _inside(file: Path, name: str) -> str:
+def _inside(file: Path) -> str:
     # What is in an archive inside of this one can be neither imported nor loaded from there.
     try:
         with zipfile.ZipFile(file) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if len(entries) > _MOST:
-                return f"{name} (an archive of more than {_MOST} files)"
             for entry in entries:
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # as zipimport
+                    return f"{quoted(entry.filename)} in it cannot be looked into"
                 with archive.open(entry) as stream:
                     what = _what(entry.filename, stream.read(_HEAD))
                 if what:
-                    return f"{name}/{entry.filename} ({what})"
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, struct.error, zlib.error):
-        return f"{name} (an archive that cannot be looked into)"
+                    return f"{what}: {quoted(entry.filename)} in it"
+    except Exception:  # zipfile raises almost anything: OSError, RuntimeError, ValueError, zlib.error, struct.error ...
+        return "an archive that cannot be looked into"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from rich.text import Text
 
 from tykbridge.bundle import build, manifest, rsa, sums
 from tykbridge.bundle.signing import Trust
-from tykbridge.cli import documents
 from tykbridge.cli.bundles import Finding, examine
 from tykbridge.cli.screen import clean, color_option, console, count, fold
 from tykbridge.errors import LoadError
@@ -143,7 +143,7 @@ def _show(
     trust = _trust(public_key, accept_old_signatures, allow_native_code)
     found = _examined(source, trust)
     if as_json:
-        click.echo(documents.text_of(found.document()))
+        click.echo(json.dumps(found.document()))
     else:
         _Page(console(color)).write(found)
     sys.exit(1 if found.refused else 0)
