@@ -285,8 +285,7 @@ class Depot:
             if not (self._versions / digest).is_dir():
                 place.unlink()
             return
-        is_version = _VERSION.fullmatch(place.name) is not None
-        if not (is_version or place.name.startswith(_NEW)) or self._is_linked(place.name):
+        if not (_VERSION.fullmatch(place.name) or place.name.startswith(_NEW)):
             return
         hold = held.own(place)
         if hold is None:
