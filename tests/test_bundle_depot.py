@@ -710,6 +710,20 @@ def test_a_full_disk_is_said_and_leaves_what_is_there(place: Place, room: int) -
     assert place.kept() == {digest(packed("one"))}
 
 
+def test_a_version_that_cannot_be_read_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.publish(packed())
+    place.find().commit()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(held, "share", refuse)
+    with pytest.raises(LoadError, match=f'bundle "team/a.zip": {place.link} cannot be read: Permission denied'):
+        place.find(None)
+    with pytest.raises(UnavailableError, match="Permission denied"):
+        place.find()
+
+
 def test_a_folder_that_cannot_be_made(place: Place) -> None:
     place.publish(packed())
     place.path.write_text("a file")
