@@ -175,7 +175,5 @@ def _check_native(folder: Path, files: Mapping[str, bool]) -> None:
     for name, is_link in sorted(files.items()):
         found = "" if is_link else native.find(folder / name, name)  # what a link leads to is there as well
         if found:
-            raise LoadError(
-                f"{folder}: {found} is native code, or may hold it, which only a signed bundle may: configure a public key and "
-                "sign the bundle, or set allow_native_code"
-            )
+            what = "is native code, or may hold it, which only a signed bundle may"
+            raise LoadError(f"{folder}: {found} {what}: configure a public key and sign it, or set allow_native_code")
