@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.web import Asked, Server, answer
-from tykbridge.bundle import archive
+from tykbridge.bundle import archive, held
 from tykbridge.bundle.depot import Depot, Finder, Found
 from tykbridge.bundle.download import Downloader, UnavailableError
 from tykbridge.bundle.signing import Trust
@@ -475,6 +475,47 @@ def test_versions_are_removed_when_nobody_uses_them(place: Place) -> None:
     assert os.listdir(place.versions) == []
 
 
+def test_a_commit_removes_what_it_took_the_place_of(place: Place) -> None:
+    for data in (packed("one"), packed("two")):
+        place.publish(data)
+        place.find().commit()
+    assert place.kept() == {digest(packed("two"))}
+
+
+def test_a_version_that_is_linked_at_the_last_moment_stays(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.publish(packed())
+    found = [place.find()]
+    own = held.own
+
+    def late(folder: Path) -> held.Hold | None:
+        monkeypatch.setattr(held, "own", own)
+        found.pop().commit()
+        return own(folder)
+
+    monkeypatch.setattr(held, "own", late)
+    place.depot().sweep()
+    assert found == []
+    assert text(place.link) == "one"
+
+
+def test_a_version_that_is_swapped_and_removed_while_it_is_looked_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.publish(packed("one"))
+    place.find().commit()
+    place.publish(packed("two"))
+    share = held.share
+
+    def late(folder: Path) -> held.Hold | None:
+        monkeypatch.setattr(held, "share", share)
+        place.find().commit()
+        assert place.kept() == {digest(packed("two"))}
+        return share(folder)
+
+    monkeypatch.setattr(held, "share", late)
+    assert text(place.find(None)) == "two"
+
+
 def test_a_found_version_is_let_go_without_the_collector(place: Place) -> None:
     place.publish(packed())
     gc.disable()
@@ -667,6 +708,20 @@ def test_a_full_disk_is_said_and_leaves_what_is_there(place: Place, room: int) -
     assert said.startswith("one ('bundle")
     assert "File too large; make room" in said
     assert place.kept() == {digest(packed("one"))}
+
+
+def test_a_version_that_cannot_be_read_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.publish(packed())
+    place.find().commit()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(held, "share", refuse)
+    with pytest.raises(LoadError, match=f'bundle "team/a.zip": {place.link} cannot be read: Permission denied'):
+        place.find(None)
+    with pytest.raises(UnavailableError, match="Permission denied"):
+        place.find()
 
 
 def test_a_folder_that_cannot_be_made(place: Place) -> None:

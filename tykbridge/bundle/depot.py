@@ -118,25 +118,29 @@ class Depot:
     def _at_hand(self, bundle: Bundle) -> tuple[Found | None, LoadError | None]:
         """Gives what is on disk, or why that may not be used."""
         place = self._root / bundle.hash
-        while True:
-            digest = self._linked(bundle.hash)
-            if digest is None:
-                found = Found(_real(place)) if os.path.isdir(place) else None
-                break
-            found = self._version(digest)
-            if found is not None or digest == self._linked(bundle.hash):  # else it was swapped and removed meanwhile
-                break
-        if found is not None and self._trust.has_key:
-            try:
+        try:
+            found = self._version_at(place)
+            if found is not None and self._trust.has_key:
                 self._trust.check(found.folder)
-            except LoadError as error:
-                return None, LoadError(f'bundle "{bundle.name}": {error}')
+        except LoadError as error:
+            return None, LoadError(f'bundle "{bundle.name}": {error}')
+        except OSError as error:
+            return None, LoadError(f'bundle "{bundle.name}": {place} cannot be read: {error.strerror}')
         return found, None
+
+    def _version_at(self, place: Path) -> Found | None:
+        while True:
+            digest = self._linked(place.name)
+            if digest is None:
+                return Found(_real(place)) if os.path.isdir(place) else None
+            found = self._version(digest)
+            if found is not None or digest == self._linked(place.name):  # else it was swapped and removed meanwhile
+                return found
 
     def _newest(self, bundle: Bundle, downloader: Downloader) -> Found:
         url = downloader.url(bundle.name)
-        known, before = self._remembered(bundle, url)
         try:
+            known, before = self._remembered(bundle, url)
             with self._workspace() as work:
                 fetched = downloader.fetch(bundle.name, work / "bundle.zip", known)
                 if fetched is None:
@@ -285,8 +289,7 @@ class Depot:
             if not (self._versions / digest).is_dir():
                 place.unlink()
             return
-        is_version = _VERSION.fullmatch(place.name) is not None
-        if not (is_version or place.name.startswith(_NEW)) or self._is_linked(place.name):
+        if not (_VERSION.fullmatch(place.name) or place.name.startswith(_NEW)):
             return
         hold = held.own(place)
         if hold is None:

@@ -150,7 +150,7 @@ class Downloader:
         return _shown(self._base._replace(path=f"{(self._base.path or '').rstrip('/')}/{path}"))
 
     def fetch(self, name: str, into: Path, known: Validators | None = None) -> Fetched | None:
-        """Fetches a bundle into the file `into`, which is not there when this fails.
+        """Fetches a bundle into the file `into`, which is there afterwards only when something was fetched.
 
         Args:
             name: the bundle's.
