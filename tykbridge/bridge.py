@@ -9,7 +9,10 @@ from typing import Any, TypeGuard
 
 from tykbridge import idextractor, locks, regex
 from tykbridge.bundle import manifest
+from tykbridge.bundle.depot import Depot, Finder
+from tykbridge.bundle.download import Downloader
 from tykbridge.bundle.loader import refuse_while_loading
+from tykbridge.bundle.signing import Trust
 from tykbridge.chain import Chain
 from tykbridge.code import Code, Loader
 from tykbridge.definition import (
@@ -134,18 +137,25 @@ class Bridge:
     Args:
         services: stores, counters, policies and events; each chain of this bridge shares them.
         middleware_path: where bundles and files of hooks are looked for, besides the definitions' own folders.
+        downloader: asked for the bundles that definitions name; None: those on disk are all there are.
+        trust: what bundles must prove.
 
-    Both are attributes as well; a change of them counts from the next `load` on.
+    All of them are attributes as well; a change of them counts from the next `load` on.
 
     Attributes:
         chains: those of the APIs in use, by API id. Never changed, only replaced.
     """
 
     def __init__(
-        self, services: Services | None = None, middleware_path: str | os.PathLike[str] = "middleware"
+        self,
+        services: Services | None = None,
+        middleware_path: str | os.PathLike[str] = "middleware",
+        downloader: Downloader | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self.services = services or Services()
         self.middleware_path = os.path.abspath(os.fspath(middleware_path))
+        self.downloader, self.trust = downloader, trust or Trust()
         self._state = _State()
         self.chains: Mapping[str, Chain] = {}
         self._source: str | None = None
@@ -188,7 +198,8 @@ class Bridge:
             if before.by_id:
                 own.reload_failed(self.services, before.by_id.values(), str(error))
             raise
-        loader = Loader(middleware_path, (code for api in before.by_id.values() for code in api.codes))
+        depot = Depot(middleware_path, self.downloader, self.trust, self.services.log)
+        loader = Loader(middleware_path, (code for api in before.by_id.values() for code in api.codes), Finder(depot))
         apis: dict[str, _Api] = {}
         refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []
         notices: list[Notice] = []
@@ -214,6 +225,10 @@ class Bridge:
         self._state = _State(apis, _routes(apis))
         self.chains = apis
         self._source = source
+        for bundle in {bundle.name: bundle for api in built for bundle in api.definition.bundles}.values():
+            loader.find(bundle).commit()
+        if self.downloader is not None:
+            depot.sweep()
         for item in not_loaded:
             self.services.log(str(item), "error")
         for api in built:
@@ -405,15 +420,17 @@ def _bundled(reading: Reading, loader: Loader) -> Reading:
         return reading
     manifests: list[tuple[Bundle, dict[str, Any]]] = []
     files: dict[str, str] = {}
+    where = _BUNDLES_AT[reading.require().form]
     for bundle in reading.require().bundles:
         try:
-            file = os.path.join(loader.folder_of(bundle), manifest.FILE_NAME)
-        except NotFoundError as error:
-            raise _needed(Need(path=_BUNDLES_AT[reading.require().form], what=str(error))) from error
-        try:
+            file = os.path.join(loader.find(bundle).folder, manifest.FILE_NAME)
             manifests.append((bundle, read_manifest(file)))
+        except NotFoundError as error:
+            raise _needed(Need(path=where, what=str(error))) from error
         except DefinitionError as error:
             raise _refused(*error.problems) from error
+        except LoadError as error:
+            raise _refused(HookProblem(reading.file, where, str(error), error.place)) from error
         files[bundle.name] = file
     return with_manifests(reading, manifests, _CAPABILITIES, files)
 

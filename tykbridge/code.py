@@ -16,10 +16,11 @@ import itertools
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from tykbridge.bundle import content
+from tykbridge.bundle.depot import Depot, Finder, Found
 from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
@@ -38,10 +39,11 @@ class Code:
         digest: what its content is known by; "" when nobody knows.
     """
 
-    __slots__ = ("__weakref__", "bundle", "digest", "entry", "folder")
+    __slots__ = ("__weakref__", "_found", "bundle", "digest", "entry", "folder")
 
-    def __init__(self, bundle: str, folder: str, entry: str, digest: str) -> None:
+    def __init__(self, bundle: str, folder: str, entry: str, digest: str, found: Found | None = None) -> None:
         self.bundle, self.folder, self.entry, self.digest = bundle, folder, entry, digest
+        self._found = found  # so that nobody removes the folder
 
     @property
     def is_written(self) -> bool:
@@ -60,14 +62,12 @@ class Loader:
     Args:
         middleware_path: the folder of bundles, and of relative paths that the definition's folder does not have.
         in_use: the code of the configuration before, which stays where its content is the same.
-        digest: says what the content of a bundle's folder is known by, where that is known without reading it.
+        finder: finds the bundles; None: those below `middleware_path`.
     """
 
-    def __init__(
-        self, middleware_path: str, in_use: Iterable[Code] = (), digest: Callable[[str], str | None] = lambda _: None
-    ) -> None:
+    def __init__(self, middleware_path: str, in_use: Iterable[Code] = (), finder: Finder | None = None) -> None:
         self.middleware_path = middleware_path
-        self._digest = digest
+        self._finder = finder or Finder(Depot(middleware_path))
         self._in_use = {code.place: code for code in in_use if code.digest}
         self._number = next(_numbers)
         self._loaded: dict[str, Code | BridgeError] = {}
@@ -129,19 +129,20 @@ class Loader:
         detail = detail.replace(f'#{self._number}"', '"')
         return LoadError(f"{definition.file}: {where}: {error}", place=place, detail=detail)
 
-    def folder_of(self, bundle: Bundle) -> str:
-        """Find a bundle's folder.
+    def find(self, bundle: Bundle) -> Found:
+        """Find a bundle's version: among what is on disk and can be had, or loaded by the host under its hash.
 
         Raises:
             NotFoundError: it is not there.
+            LoadError: it is refused, or cannot be had.
         """
-        folder = os.path.join(self.middleware_path, "bundles", bundle.hash)
-        known = registry.root_of(bundle.hash)
-        if os.path.isdir(folder):
-            return folder
-        if known is None:
-            raise NotFoundError(f'a download of the bundle "{bundle.name}"')
-        return known
+        try:
+            return self._finder.find(bundle)
+        except NotFoundError:
+            known = registry.root_of(bundle.hash)
+            if known is None:
+                raise
+            return Found(Path(os.path.realpath(known)))
 
     def _code(self, definition: Definition, hook: Hook) -> Code:
         if hook.bundle:
@@ -153,8 +154,8 @@ class Loader:
         return self._file(definition.places(hook, self.middleware_path), f'hook "{hook.name}"')
 
     def _bundle(self, bundle: Bundle) -> Code:
-        folder = os.path.realpath(self.folder_of(bundle))
-        return self._once(folder, "", self._digest(folder))
+        found = self.find(bundle)
+        return self._once(str(found.folder), "", found.digest, found)
 
     def _file(self, places: tuple[Path, ...], whose: str) -> Code:
         place = next((place for place in places if place.is_file()), None)
@@ -163,14 +164,14 @@ class Loader:
             raise NotFoundError(f"the file of the {whose} is not there: {looked}")
         return self._once(os.path.realpath(place.parent), place.name, "")
 
-    def _once(self, folder: str, entry: str, digest: str | None) -> Code:
+    def _once(self, folder: str, entry: str, digest: str | None, found: Found | None = None) -> Code:
         place = os.path.join(folder, entry) if entry else folder
         known = self._loaded.get(place)
         if known is None:
             known = self._in_use.get(place)
             if known is None or known.digest != (content.known(folder) if digest is None else digest):
                 try:
-                    known = _load(folder, entry, f"{place}#{self._number}", digest)
+                    known = _load(folder, entry, f"{place}#{self._number}", digest, found)
                 except BridgeError as error:
                     known = error
             self._loaded[place] = known
@@ -179,10 +180,10 @@ class Loader:
         return known
 
 
-def _load(folder: str, entry: str, name: str, digest: str | None) -> Code:
+def _load(folder: str, entry: str, name: str, digest: str | None, found: Found | None) -> Code:
     for _ in range(len(_unused)):
         _unload(_unused.popleft())
-    code = Code(name, folder, entry, registry.load_code(folder, name, entry, digest))
+    code = Code(name, folder, entry, registry.load_code(folder, name, entry, digest), found)
     weakref.finalize(code, _unload, name).atexit = False
     return code
 

@@ -20,11 +20,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tykbridge import _bridge, failures, handlers, locks
-from tykbridge.bundle import content, loader
+from tykbridge.bundle import content, held, loader
+from tykbridge.bundle.alone import Unpacked, unpack_alone
+from tykbridge.bundle.held import Hold
 from tykbridge.bundle.loader import Bundle
+from tykbridge.bundle.signing import Trust
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError
 from tykbridge.events import dispatched
 from tykbridge.stores import Store
@@ -36,8 +40,9 @@ _LISTED = 20  # names in an error's words
 class _Version:
     """A bundle in use. Its modules stay importable until it is retired and the last call on it is over."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, folder: Unpacked | Hold | None = None) -> None:
         self.bundle = bundle
+        self._folder = folder  # an archive's files, which go with the version, or what keeps others from removing it
         self._generation = _bridge.Generation(self._hooks_done)
         self.handlers = [
             _bridge.Handler(marker.function, bundle.name, marker.name, marker.arity, self._generation)
@@ -76,6 +81,8 @@ class _Version:
                 return
             self._closed = True
         self.bundle.close()
+        if self._folder is not None:
+            self._folder.close()
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ class _Root:
 class _Named:
     """What load_bundle or load_code has brought.
 
-    `path` is the folder that a reload reads again; "" for code, which its owner loads again.
+    `path` is the folder, or the archive, that a reload reads again; "" for code, which its owner loads again.
     """
 
     number: int
@@ -106,9 +113,14 @@ class _Named:
 
 
 class Registry:
-    """The bundles of the process. There is one, `registry`: the table of hooks that it fills is the process's."""
+    """The bundles of the process. There is one, `registry`: the table of hooks that it fills is the process's.
+
+    Attributes:
+        trust: what archives must prove, and with a public key, folders that a host names as well.
+    """
 
     def __init__(self) -> None:
+        self.trust = Trust()
         self._state = _State()
         self._root: _Root | None = None
         self._named: dict[str, _Named] = {}
@@ -162,7 +174,7 @@ class Registry:
         return ([self.reload] if self._root is not None else []) + ([self.reload_named] if named else [])
 
     def load_bundle(self, path: str, name: str) -> None:
-        """Loads the folder `path` as the bundle `name`, also when it holds what it held before."""
+        """Loads the folder or archive `path` as the bundle `name`, also when it holds what it held before."""
         self._bring(path, name, _Named(next(self._numbers), os.path.abspath(path)))
 
     def load_code(self, folder: str, name: str, entry: str = "", digest: str | None = None) -> str:
@@ -177,7 +189,7 @@ class Registry:
         instead_of: _Named | None = None,
     ) -> str:
         try:
-            version = _Version(loader.load(path, name, entry, digest))
+            version = self._opened(path, name) if named.path else _Version(loader.load(path, name, entry, digest))
         except BridgeError as failure:
             with self._swapping():
                 if name not in self._state.versions:
@@ -190,6 +202,25 @@ class Registry:
                 self._replace({**self._state.versions, name: version}, broken)
                 self._named[name] = named
         return version.bundle.digest
+
+    def _opened(self, path: str, name: str) -> _Version:
+        """Loads what a host names: a folder or an archive, which may have to prove something."""
+        loader.refuse_while_loading(f'loading "{name}"')
+        if os.path.isfile(path):
+            try:
+                unpacked = unpack_alone(path, self.trust)
+            except LoadError as error:
+                raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
+            return _Version(loader.load(str(unpacked.folder), name, digest=unpacked.digest), unpacked)
+        folder = Path(os.path.realpath(path))
+        if self.trust.has_key and folder.is_dir():
+            try:
+                self.trust.check(folder)
+            except LoadError as error:
+                raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
+        # What a link leads to may be a version of a download, which goes when nobody uses it.
+        hold = held.share(folder) if os.path.islink(path) else None
+        return _Version(loader.load(str(folder), name), hold)
 
     def unload(self, name: str) -> None:
         """Takes a bundle that `load_bundle` brought out of use; calls in flight finish on it."""
@@ -220,7 +251,7 @@ class Registry:
                 current[name] = before[name]
                 continue
             try:
-                fresh[name] = _Version(loader.load(folder, name))
+                fresh[name] = self._opened(folder, name)
             except BridgeError as failure:
                 failed[name] = failure
         kept: set[str] = set()
@@ -402,11 +433,16 @@ class Registry:
         return version.bundle.root if version is not None else None
 
 
-def _is_current(version: _Version | None, folder: str) -> bool:
-    """Whether a version is what its folder holds now. The same content elsewhere is not: it reads files beside itself."""
-    if version is None or not version.bundle.digest or version.bundle.root != os.path.realpath(folder):
+def _is_current(version: _Version | None, path: str) -> bool:
+    """Whether a version is what its folder, or archive, holds now.
+
+    The same content in another folder is not: it reads files beside itself.
+    """
+    if version is None or not version.bundle.digest:
         return False
-    return content.known(version.bundle.root) == version.bundle.digest
+    if not os.path.isfile(path) and version.bundle.root != os.path.realpath(path):
+        return False
+    return content.known(path) == version.bundle.digest
 
 
 def _folders(root: str) -> dict[str, str]:
