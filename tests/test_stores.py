@@ -328,6 +328,7 @@ def test_many_threads_see_what_they_wrote(store: Any) -> None:
         assert all(pool.map(work, range(8)))
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_forked_child_and_its_parent_both_go_on(subject: Subject) -> None:
     subject.store.incr("a")
     child = os.fork()

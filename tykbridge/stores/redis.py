@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import queue
+import ssl
 import threading
 import time
 from typing import Any
@@ -293,6 +294,7 @@ def _pool(storage: Storage, timeout: float) -> Any:
         kind = _Tls if storage.use_ssl else _Tcp
         options |= {"host": storage.host, "port": storage.port}
     if kind is _Tls:
+        _check_certificates(storage)
         options |= {
             "ssl_cert_reqs": "none" if storage.ssl_insecure_skip_verify else "required",
             "ssl_ca_certs": storage.ca_file or None,
@@ -302,6 +304,22 @@ def _pool(storage: Storage, timeout: float) -> Any:
     most = storage.optimisation_max_active if storage.optimisation_max_active > 0 else CONNECTIONS
     kinds: Any = BlockingConnectionPool  # whose methods have no types
     return kinds(connection_class=kind, max_connections=most, timeout=timeout / 2, **options)
+
+
+def _check_certificates(storage: Storage) -> None:
+    """Reads the files once, so that what is wrong with them is told now, and not as a server out of reach."""
+    context = ssl.create_default_context()
+    try:
+        if storage.ca_file:
+            context.load_verify_locations(storage.ca_file)
+    except OSError as error:
+        raise StoreError(f"storage: ca_file: {storage.ca_file}: {error.strerror or error}") from error
+    try:
+        if storage.cert_file:
+            context.load_cert_chain(storage.cert_file, storage.key_file or None)
+    except OSError as error:
+        where = f"cert_file: {storage.cert_file}, key_file: {storage.key_file or storage.cert_file}"
+        raise StoreError(f"storage: {where}: {error.strerror or error}") from error
 
 
 def _expiry(ttl: float) -> tuple[Any, ...]:
