@@ -511,3 +511,15 @@ def test_the_stores_of_sessions_keep_cooldowns(bridge, queue, heard, tmp_path):
     assert len(server.got) == 1
     assert queue.counts()["webhook"] == Counts(queued=2, delivered=1, held=1)
     assert isinstance(bridge.services.sessions, MemoryStore)
+
+
+def test_what_is_told_of_loads_does_not_reach_a_hosts_trigger_event(host, queue, log, tmp_path):
+    services = Services(queue=queue, log=lambda words, level: log.append(words))
+    bridge = Bridge(services, tmp_path / "middleware")
+    put_bundle(tmp_path, "one", CODE.format("one"))
+    names = ["BundleLoaded", "ConfigurationReloaded"]
+    for _ in range(2):
+        load(bridge, api(custom_middleware_bundle="one") | own(names), folder=tmp_path)
+    assert queue.drain(TIMEOUT)
+    assert [words.partition(": ")[0] for words in log] == [f"own:{name}" for name in ("BundleLoaded", *names)]
+    assert host.events == []

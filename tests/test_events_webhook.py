@@ -334,3 +334,12 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(hooked, tmp_path, monk
         monkeypatch.setenv("SSL_CERT_FILE", str(file))  # where the system vouches for it, it is taken
         assert hooked(server.url).fire() is Result.DELIVERED
     assert len(server.got) == 1
+
+
+def test_an_address_that_cannot_be_used_is_not_told(hooked):
+    hook = hooked("http://h%/secret?token=hidden")
+    assert hook.fire() is Result.FAILED
+    ((_, words),) = hook.lines
+    assert "LocationParseError" in words
+    assert "secret" not in words
+    assert "hidden" not in words

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tykbridge.counters import Hit, MemoryCounters
-from tykbridge.limits import count, limit_of, windows
-from tykbridge.session import AccessDefinition, Denied, Limit, Session
+from tykbridge.limits import count, limit_of, triggers, windows
+from tykbridge.session import AccessDefinition, Denied, Limit, Monitor, Session
 
 
 class Clock:
@@ -194,3 +194,11 @@ def test_never_more_than_the_quota(session, waits):
         assert passed <= session.quota_max
     elif session.quota_max <= 0 and (session.rate <= 0 or session.per <= 0):
         assert passed == len(waits)
+
+
+def test_where_a_quotas_monitor_wants_to_be_told():
+    wanted = [80.0, 55.5, 100.0, 0.0, -1.0, 100.5, float("inf"), float("nan")]  # a plugin's session may hold any
+    session = Session(quota_max=10, rate=1, per=1, monitor=Monitor(wanted))
+    assert triggers(session, windows(session, "key", "a")) == {6: 55.5, 8: 80.0, 10: 100.0}
+    assert triggers(session, windows(session, "key", "a", quota=False)) == {}
+    assert triggers(session, ()) == {}

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from tests.cli.commands import definition, hooks, tykbridge, write
+from tests.webserver import serving
 
 PLUGIN = """
 from tyk.decorators import *
@@ -416,3 +417,88 @@ def test_help_teaches():
     listed = tykbridge("--help")
     for name in ("check", "play", "run-hook"):
         assert f"\n  {name} " in listed.output
+
+
+def test_handlers_of_events_are_checked_and_not_called(check, check_json, place):
+    write(
+        place,
+        {
+            "apis/a.json": definition(
+                "a",
+                custom_middleware=hooks(pre=["mark"]),
+                event_handlers={
+                    "events": {
+                        "Marked": [
+                            {"handler_name": "cp_dynamic_handler", "handler_meta": {"name": "gone"}},
+                            {"handler_name": "eh_web_hook_handler", "handler_meta": {"target_path": "here"}},
+                        ]
+                    }
+                },
+            ),
+            "apis/b.json": definition(
+                "b",
+                event_handlers={
+                    "events": {
+                        "Marked": [
+                            {
+                                "handler_name": "eh_web_hook_handler",
+                                "handler_meta": {
+                                    "target_path": "http://h/",
+                                    "method": "POST",
+                                    "template_path": "t.json",
+                                },
+                            },
+                            {"handler_name": "cp_dynamic_handler", "handler_meta": {"name": "f", "path": "syntax.py"}},
+                        ]
+                    }
+                },
+            ),
+            "apis/t.json": "\n\n{{.Foo}}",
+            "apis/syntax.py": "from tyk.decorators import *\n\ndef x(:\n",
+        },
+    )
+    items, _ = check_json("apis", status=1)
+    (problem,) = items["apis/a.json"]["problems"]
+    assert problem["path"] == "$.event_handlers.events.Marked[1].handler_meta.target_path"
+    template, code = items["apis/b.json"]["problems"]
+    assert (template["path"], template["place"]) == (
+        "$.event_handlers.events.Marked[0]",
+        str(place / "apis/t.json") + ":3",
+    )
+    assert (code["path"], code["place"]) == ("$.event_handlers.events.Marked[1]", str(place / "apis/syntax.py") + ":3")
+
+
+def test_a_check_sends_nothing(check, place):
+    with serving() as server:
+        meta = {"target_path": server.url, "method": "POST"}
+        handlers = [{"handler_name": "eh_web_hook_handler", "handler_meta": meta}]
+        folder = f"middleware/bundles/{hashlib.md5(b'one').hexdigest()}"
+        section = {"driver": "python", "pre": [{"name": "mark"}]}
+        api = definition(
+            "a",
+            custom_middleware_bundle="one",
+            event_handlers={"events": {"BundleLoaded": handlers, "Marked": handlers}},
+        )
+        write(
+            place,
+            {
+                "apis/a.json": api,
+                f"{folder}/middleware.py": MARK,
+                f"{folder}/manifest.json": {"file_list": ["middleware.py"], "custom_middleware": section},
+            },
+        )
+        assert check("apis", "--middleware-path", "middleware").status == 0
+        result = tykbridge("run-hook", "apis/a.json", "/a", "--middleware-path", "middleware", "--json", cwd=place)
+        assert [event["name"] for event in result.document["runs"][0]["hooks"][0]["events"]] == ["Marked"]
+    assert server.got == []
+
+
+MARK = """
+from gateway import TykGateway as tyk
+from tyk.decorators import *
+
+@Hook
+def mark(request, session, spec):
+    tyk.trigger_event("Marked", "x")
+    return request, session
+"""

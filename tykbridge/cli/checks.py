@@ -144,7 +144,8 @@ def _plugin(place: Path, kind: Kind) -> Item:
 
 
 def _apis(place: Path, middleware_path: Path) -> list[Item]:
-    bridge = Bridge(Services(log=lambda words, level: None), middleware_path)
+    # No queue: a check calls no handler, not even those of what is told of a load.
+    bridge = Bridge(Services(log=lambda words, level: None, queue=None), middleware_path)
     loaded = bridge.load(place)
     definitions = [bridge.chain(Request("GET", "/"), api_id).definition for api_id in loaded.apis]
     items = [_running(definition, bridge.middleware_path) for definition in definitions]

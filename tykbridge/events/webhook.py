@@ -131,9 +131,9 @@ class WebhookHandler:
                     preload_content=False,
                 )
             except (NewConnectionError, ConnectTimeoutError) as error:
-                why = f"no connection: {self._without_url(error)}"
+                why = f"no connection: {_words(error)}"
             except HTTPError as error:  # it may have been heard
-                return self._without_url(error)
+                return _words(error)
             else:
                 response.close()  # of the body nothing is read: what it says counts for nothing
                 if 200 <= response.status < 300:
@@ -147,13 +147,9 @@ class WebhookHandler:
                 break
         return why
 
-    def _without_url(self, error: Exception) -> str:
-        parts = urlsplit(self._webhook.url)
-        words = f"{type(error).__name__}: {error}"
-        for secret in (parts.path.lstrip("/"), parts.query, parts.password):
-            if secret:
-                words = words.replace(secret, "...")
-        return words
+
+def _words(error: HTTPError) -> str:
+    return f"{type(error).__name__}: {error}"  # urllib3 names host and port, and neither path nor query
 
 
 @functools.cache
