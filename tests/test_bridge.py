@@ -276,7 +276,9 @@ def test_reload_loads_what_was_loaded_last(bridge, tmp_path, monkeypatch):
 
 
 def test_a_release_is_read_whole_and_read_on_from_its_own_folder(tmp_path, log):
-    code = HOOK.replace('"{}"', 'pathlib.Path(__file__).with_name("data").read_text()').replace("\n", "\nimport pathlib\n", 1)
+    code = HOOK.replace('"{}"', 'pathlib.Path(__file__).with_name("data").read_text()').replace(
+        "\n", "\nimport pathlib\n", 1
+    )
     for release in ("1", "2", "3"):
         folder = bundle(tmp_path / release, code=code)
         put(folder, "data", release)

@@ -161,13 +161,13 @@ def test_a_hook_may_reload_and_module_code_may_not(loaded, name):
     loaded.load()
     call = "from tykbridge import hosted\n"
     if name == "module":
-        put(loaded.folder / "root/root/middleware.py", call + "hosted.reload()\n")
+        put(loaded.folder / "root" / "root" / "middleware.py", call + "hosted.reload()\n")
         reply = loaded.host.reload_all()
         assert (reply.status, "do it from a hook" in reply.words) == (1, True)
         assert loaded.answers() == ["1", "1", "1"]
     else:
         code = HOOK.format("2").replace("    return", "    hosted.reload()\n    return")
-        put(loaded.folder / "root/root/middleware.py", call + code)
+        put(loaded.folder / "root" / "root" / "middleware.py", call + code)
         assert loaded.host.reload_all().status == OK
         threads = [threading.Thread(target=loaded.answers) for _ in range(3)]
         for thread in threads:

@@ -133,7 +133,7 @@ def load_plugin(place: Path, kind: Kind) -> Plugin:
     problems: tuple[Problem | HookProblem, ...] = reading.problems
     if not problems:
         try:
-            registry.load_bundle(str(folder), loaded_as, entry)
+            registry.load_code(str(folder), loaded_as, entry)
         except LoadError as error:
             problems = (HookProblem(file, "$", error.detail, error.place),)
         except BridgeError as error:
