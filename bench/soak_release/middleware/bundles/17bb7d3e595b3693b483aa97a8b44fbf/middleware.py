@@ -6,7 +6,7 @@ import json
 import pathlib
 
 import helper
-from tyk.decorators import *
+from tyk.decorators import Hook
 
 VERSION = "000000"
 
