@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/reloads.py RELOADS FOLDER
 
-FOLDER is empty. A version is a folder of its own with everything in it; the link `current` is turned to it. No request
-may fail, every answer must be of one version, and of none before the last reload; memory must be flat. bench/soak.c does
-the same with native threads, through the C library. Ends with 0, or with 1 and what was wrong.
+FOLDER is empty. A version is a folder of its own with everything in it; the link `current` is turned to it. No
+request may fail, every answer must be of one version, and of none before the last reload; memory must be flat.
+bench/soak.c does the same with native threads, through the C library. Ends with 0, or with 1 and what was wrong.
 """
 
 from __future__ import annotations

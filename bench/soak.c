@@ -371,8 +371,8 @@ static void soak_threads(double seconds) {
 enum { REQUESTERS = 4, KEPT = 20, PERIOD_MS = 100 };
 #define BUNDLE "middleware/bundles/17bb7d3e595b3693b483aa97a8b44fbf"
 
-static const char *const release_files[] = {"apis/api.json",         BUNDLE "/manifest.json", BUNDLE "/middleware.py",
-                                            BUNDLE "/helper.py",     BUNDLE "/first.py",      BUNDLE "/later.py",
+static const char *const release_files[] = {"apis/api.json",     BUNDLE "/manifest.json", BUNDLE "/middleware.py",
+                                            BUNDLE "/helper.py", BUNDLE "/first.py",      BUNDLE "/later.py",
                                             BUNDLE "/data.txt"};
 static const char *const release_folders[] = {"", "apis", "middleware", "middleware/bundles", BUNDLE};
 
@@ -451,7 +451,8 @@ static void send_request(tykb_builder *b, int late) {
   if (tykb_run_response(&in, &answer)) die("tykb_run_response", answer.p_data);
   tykb_reader_init(&reader, &answer);
   while (tykb_reader_next(&reader, &item) > 0)
-    if (item.path == TYKB_RESPONSE_MULTIVALUE_HEADERS && is(item.key, "X-Answer")) check_versions(item.value, &answered);
+    if (item.path == TYKB_RESPONSE_MULTIVALUE_HEADERS && is(item.key, "X-Answer"))
+      check_versions(item.value, &answered);
   if (answered < version) die("a response of a version before its request's", NULL);
   tykb_message_clear(&in);
   tykb_message_clear(&out);

@@ -1,4 +1,4 @@
-"""Runs what takes long (millions of dispatches, threads, reloads, valgrind, fuzzers) and writes the outcome to docs/soak.md.
+"""Runs what takes long (dispatches, threads, reloads, valgrind, fuzzers) and writes the outcome to docs/soak.md.
 
     .venv/bin/python bench/soak.py [--dispatches N] [--seconds N] [--reloads N] [--fuzz-seconds N] [--only PART ...]
 

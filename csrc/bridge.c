@@ -86,7 +86,7 @@ int tykb_load_configuration(const struct tykb_configuration *configuration, stru
   struct tykb_configuration known;
   int lock;
   empty(out);
-  const char *fault = !configuration               ? "no configuration"
+  const char *fault = !configuration                ? "no configuration"
                       : configuration->size < least ? "the configuration's size is too small"
                       : !tykb_mem_adopt(&known, sizeof known, configuration, configuration->size)
                           ? "the configuration has members that this release does not know"

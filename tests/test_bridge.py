@@ -5,11 +5,15 @@ import gc
 import hashlib
 import json
 import sys
+import threading
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from tykbridge import Bridge, _bridge
+from tykbridge.code import Loader
+from tykbridge.definition import Phase, read_text
 from tykbridge.errors import HookError, LoadError, NotFoundError
 from tykbridge.outcome import Continue, Request
 from tykbridge.services import Services
@@ -167,6 +171,189 @@ def test_code_that_no_chain_uses_is_unloaded(bridge, tmp_path):
     assert modules() < before
 
 
+STATE = """
+import rules
+from tyk.decorators import *
+
+@Hook
+def mark(request, session, spec):
+    rules.calls += 1
+    request.add_header("X-Mark", f"{rules.calls}")
+    return request, session
+"""
+
+
+def bundle(tmp_path, name="one", code=STATE, **files):
+    """A bundle's folder, named as Tyk names it, in the middleware folder."""
+    folder = f"middleware/bundles/{hashlib.md5(name.encode()).hexdigest()}"
+    section = {"driver": "python", "pre": [{"name": "mark"}]}
+    put(tmp_path, f"{folder}/middleware.py", code)
+    put(tmp_path, f"{folder}/rules.py", files.get("rules", "calls = 0"))
+    put(tmp_path, f"{folder}/manifest.json", {"file_list": ["middleware.py"], "custom_middleware": section})
+    return tmp_path / folder
+
+
+def test_a_reload_leaves_alone_what_did_not_change(bridge, tmp_path):
+    one, two = bundle(tmp_path, "one"), bundle(tmp_path, "two")
+    code = base64.b64encode(b"from tyk.decorators import *\nclass rules: calls = 0\n" + STATE.encode()[13:]).decode()
+    put(tmp_path, "middleware/file.py", STATE)
+    put(tmp_path, "middleware/rules.py", "calls = 0")
+    apis = {
+        "one": {"custom_middleware_bundle": "one"},
+        "two": {"custom_middleware_bundle": "two"},
+        "code": {"custom_middleware": {"driver": "python", "pre": [{"name": "mark", "code": code}]}},
+        "file": {"custom_middleware": {"driver": "python", "pre": [{"name": "mark", "path": "file.py"}]}},
+    }
+    for name, keys in apis.items():
+        put(tmp_path, f"apis/{name}.json", api(name, **{"custom_middleware": {}, **keys}))
+    assert bridge.load(tmp_path / "apis").not_loaded == ()
+    assert [mark(bridge, name) for name in apis] == ["1", "1", "1", "1"]
+    put(one, "data/beside.txt", "new")
+    assert bridge.reload().not_loaded == ()
+    # A file may use whatever lies beside it, so that nobody knows that nothing changed.
+    assert [mark(bridge, name) for name in apis] == ["1", "2", "2", "1"]
+    put(two, "rules.py", "calls = 10")
+    bridge.load(tmp_path / "apis")
+    assert [mark(bridge, name) for name in apis] == ["2", "11", "3", "1"]
+
+
+def test_a_bundle_whose_content_is_known_is_not_read_for_it(tmp_path):
+    folder = bundle(tmp_path)
+    definition = read_text(json.dumps(api(custom_middleware={"driver": "python", "pre": [{"name": "mark"}]})))
+    [hook] = definition.require().hooks(Phase.PRE)
+    hook = msgspec.structs.replace(hook, bundle="one")
+    digests = {str(folder): "sha256 of an archive"}
+
+    def load(*before):
+        return Loader(str(tmp_path / "middleware"), before, digests.get).load(definition.require(), hook)
+
+    first = load()
+    assert (first.digest, first.folder) == ("sha256 of an archive", str(folder))
+    put(folder, "data", "what an archive's digest does not know of")
+    assert load(first) is first
+    digests[str(folder)] = "sha256 of another"
+    assert load(first) is not first
+
+
+def test_a_kept_bundle_without_the_hook_is_told_by_its_folder(bridge, tmp_path):
+    folder = bundle(tmp_path)
+    file = put(tmp_path, "api.json", api(custom_middleware_bundle="one", custom_middleware={}))
+    bridge.load(file)
+    put(folder, "manifest.json", {"custom_middleware": {"driver": "python", "pre": [{"name": "mark"}]}})
+    bridge.reload()
+    number = next(iter(bridge.chains.values())).codes[0].bundle.rpartition("#")[2]
+    loader = Loader(str(tmp_path / "middleware"), bridge.chains["api"].codes)
+    hook = msgspec.structs.replace(bridge.chains["api"].definition.hooks(Phase.PRE)[0], name="other")
+    with pytest.raises(LoadError) as failure:
+        loader.load(bridge.chains["api"].definition, hook)
+    assert f"#{number}" not in failure.value.detail
+    assert f'"{folder}"' in failure.value.detail
+
+
+def test_reload_loads_what_was_loaded_last(bridge, tmp_path, monkeypatch):
+    with pytest.raises(NotFoundError, match="nothing to load again"):
+        bridge.reload()
+    put(tmp_path, "middleware/plugin.py", HOOK.format("1"))
+    put(tmp_path, "apis/api.json", api())
+    monkeypatch.chdir(tmp_path)
+    bridge.load("apis")
+    monkeypatch.chdir("/")
+    put(tmp_path, "middleware/plugin.py", HOOK.format("2"))
+    assert bridge.reload().apis == ("api",)
+    assert mark(bridge) == "2"
+    with pytest.raises(NotFoundError):
+        bridge.load(tmp_path / "nowhere")
+    (tmp_path / "apis").rename(tmp_path / "gone")
+    with pytest.raises(NotFoundError, match=f"there is no definition {tmp_path}/apis"):
+        bridge.reload()
+    assert mark(bridge) == "2"
+    (tmp_path / "gone").rename(tmp_path / "apis")
+    put(tmp_path, "middleware/plugin.py", HOOK.format("3"))
+    bridge.reload()
+    assert mark(bridge) == "3"
+    bridge.load(json.dumps(api("text")))
+    assert bridge.reload().apis == ("text",)
+
+
+def test_a_release_is_read_whole_and_read_on_from_its_own_folder(tmp_path, log):
+    code = HOOK.replace('"{}"', 'pathlib.Path(__file__).with_name("data").read_text()').replace(
+        "\n", "\nimport pathlib\n", 1
+    )
+    for release in ("1", "2", "3"):
+        folder = bundle(tmp_path / release, code=code)
+        put(folder, "data", release)
+        put(tmp_path / release, "apis/api.json", api(custom_middleware_bundle="one", custom_middleware={}))
+    put(tmp_path / "3", "apis/api.json", "{")
+
+    def turn(release):
+        (tmp_path / "next").symlink_to(release)
+        (tmp_path / "next").replace(tmp_path / "current")
+
+    turn("1")
+    bridge = Bridge(Services(log=lambda words, level: log.append(words)), tmp_path / "current/middleware")
+    bridge.load(tmp_path / "current/apis")
+    before = bridge.chain_of("api")
+    turn("2")
+    assert mark(bridge) == "1"
+    bridge.reload()
+    assert mark(bridge) == "2"
+    assert dict(before.request(Request("GET", "/")).request.headers) == {"X-Mark": "1"}
+    turn("3")
+    (problem,) = bridge.reload().not_loaded
+    assert (problem.kept, problem.file) == (True, str(tmp_path / "3/apis/api.json"))
+    assert mark(bridge) == "2"
+
+
+def test_of_reloads_at_once_the_last_content_wins(bridge, tmp_path):
+    put(tmp_path, "middleware/plugin.py", HOOK.format("x"))
+    put(tmp_path, "apis/api.json", api())
+    bridge.load(tmp_path / "apis")
+    lock, numbers = threading.Lock(), iter(range(100))
+
+    def deploy():
+        for _ in range(10):
+            with lock:
+                version = next(numbers)
+                (tmp_path / "next").write_text(json.dumps(api(config_data={"version": version})))
+                (tmp_path / "next").replace(tmp_path / "apis/api.json")
+            bridge.reload()
+            assert bridge.chain_of("api").definition.config_data["version"] >= version
+
+    faults = in_threads(deploy, 4)
+    assert faults == []
+    assert bridge.chain_of("api").definition.config_data == {"version": 39}
+
+
+def in_threads(work, count):
+    faults = []
+
+    def run():
+        try:
+            work()
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return faults
+
+
+def test_hooks_that_reload_wait_for_nobody(bridge, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "tykbridge_reload", bridge.reload, raising=False)
+    code = "import sys\n" + HOOK.format("x").replace("    return", "    sys.tykbridge_reload()\n    return")
+    put(tmp_path, "middleware/plugin.py", code)
+    bridge.load(json.dumps(api()))
+
+    def send():
+        for _ in range(5):
+            assert mark(bridge) == "x"
+
+    assert in_threads(send, 3) == []
+
+
 def test_request_on_its_way_finishes_on_what_it_started_with(bridge, tmp_path):
     put(tmp_path, "middleware/plugin.py", HOOK.format("old"))
     bridge.load(json.dumps(api()))
@@ -208,9 +395,10 @@ def test_no_such_place(bridge, tmp_path):
 
 
 def test_module_code_cannot_load_a_configuration(bridge, tmp_path):
-    put(tmp_path, "middleware/plugin.py", "from tykbridge import Bridge\nBridge().load('{}')\n")
-    loaded = bridge.load(json.dumps(api()))
-    assert "cannot be done by the bundle" in loaded.not_loaded[0].reason
+    for call in ("load('{}')", "reload()"):
+        put(tmp_path, "middleware/plugin.py", f"from tykbridge import Bridge\nBridge().{call}\n")
+        loaded = bridge.load(json.dumps(api()))
+        assert "cannot be done by the bundle" in loaded.not_loaded[0].reason
     assert issubclass(LoadError, Exception)
 
 

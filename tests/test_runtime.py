@@ -214,6 +214,27 @@ def test_a_version_whose_files_changed_while_it_was_loaded_is_loaded_again(host:
     assert host.value("b") == "2"
 
 
+def test_a_version_of_two_contents_is_loaded_again_when_the_first_is_back(host: Watched, root: Path) -> None:
+    change = "import pathlib\nfile = pathlib.Path(__file__).with_name('data')\nfile.write_text('2')\n"
+    trees.write(root, {"b/middleware.py": change + HOOK.format("1"), "b/data": "1"})
+    runtime.new_dispatcher(str(root))
+    before = runtime.registry._state.versions["b"]
+    trees.write(root, {"b/data": "1"})
+    runtime.reload()
+    assert runtime.registry._state.versions["b"] is not before
+
+
+def test_a_named_bundle_keeps_its_folder_when_a_link_is_turned(host: Watched, tmp_path: Path) -> None:
+    trees.write(tmp_path, {f"{release}/middleware.py": HOOK.format(release) for release in "12"})
+    (tmp_path / "current").symlink_to("1")
+    runtime.load_bundle(str(tmp_path / "current"), "b")
+    (tmp_path / "next").symlink_to("2")
+    os.replace(tmp_path / "next", tmp_path / "current")
+    assert runtime.registry.root_of("b") == str(tmp_path / "1")
+    assert runtime.registry.reload_named() == []
+    assert (host.value("b"), runtime.registry.root_of("b")) == ("2", str(tmp_path / "2"))
+
+
 def test_what_is_to_stay_and_is_replaced_meanwhile_is_read_again(
     host: Watched, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Runs the first parts of `make soak` for some seconds each: flat memory, replies that stay apart, reloads under load."""
+"""Runs the first parts of `make soak` for some seconds each: flat memory, replies that stay apart, reloads."""
 
 import re
 import subprocess

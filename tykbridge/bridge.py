@@ -218,7 +218,9 @@ class Bridge:
             NotLoaded(problem.file, str(problem), problems=(problem,)) for problem in _folder_problems(catalog)
         ]
         for reading, told, why in refused:
-            kept = None if _is_inactive(reading) else _earlier(before, reading, _place(reading.file, path, source), apis)
+            kept = (
+                None if _is_inactive(reading) else _earlier(before, reading, _place(reading.file, path, source), apis)
+            )
             if kept is not None:
                 apis[kept.definition.api_id] = kept
             not_loaded.append(NotLoaded(reading.file, str(why), kept is not None, why.problems, why.needs, told))

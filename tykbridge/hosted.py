@@ -135,8 +135,8 @@ def reload() -> tuple[int, str]:
                 failed.append(error)
         if failed and len(failed) == len(steps):
             raise failed[0]
-    for error in failed:
-        lines.append(f"{error}; what was loaded before stays in use")
+    for failure in failed:
+        lines.append(f"{failure}; what was loaded before stays in use")
         _bridge.log(lines[-1], "error")
     return len(lines), "\n".join(lines)
 

@@ -185,7 +185,12 @@ class Registry:
         return self._bring(folder, name, _Named(next(self._numbers)), entry, digest)
 
     def _bring(
-        self, path: str, name: str, named: _Named, entry: str = "", digest: str | None = None,
+        self,
+        path: str,
+        name: str,
+        named: _Named,
+        entry: str = "",
+        digest: str | None = None,
         instead_of: _Named | None = None,
     ) -> str:
         try:
@@ -495,7 +500,8 @@ def new_dispatcher(root: str) -> None:
 def reload() -> None:
     """Reads the root of `new_dispatcher` again: built aside, put in place in one step.
 
-    A bundle whose folder holds what it held before is left alone. One that no longer loads keeps the version that runs, and a log line says why.
+    A bundle whose folder holds what it held before is left alone. One that no longer loads keeps the version that runs,
+    and a log line says why.
 
     Raises:
         NotFoundError: the root cannot be read; then nothing changes.

@@ -110,6 +110,7 @@ class Watcher:
         log: Callable[[str, str], None],
     ) -> None:
         self._places, self._reload, self._log = places, reload, log
+        self._trouble = ""  # why the system could not watch, told once
         self._stop = locks.event()
         self._ready = locks.event()  # set once the first watch is in place, or cannot be
         self._thread = threading.Thread(target=self._run, name="tykbridge-watch", daemon=True)
@@ -154,7 +155,9 @@ class Watcher:
                     found = watch.watch(_LONGEST, _QUIET, 0, self._stop)
                     happened = isinstance(found, set) and any(seen.concerns(path) for _, path in found)
         except (OSError, RuntimeError) as error:  # too many folders for the system, or one that has just gone
-            self._log(f"files cannot be watched, and are looked at every {_PAUSE:g} s instead: {error}", "warning")
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._log(f"files cannot be watched, and are looked at every {_PAUSE:g} s instead: {error}", "warning")
             self._ready.set()
             self._stop.wait(_PAUSE)
         return not self._stop.is_set()

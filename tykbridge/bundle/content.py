@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 
 def digest(place: str | os.PathLike[str]) -> str:
-    """Returns a sha256 over names and contents: of a file, or of everything below a folder but what Python writes there.
+    """Returns a sha256 over names and contents: of a file, or of all below a folder but what Python writes there.
 
     Two places with the same files have the same one, wherever they are. Links are followed.
 
@@ -37,10 +37,8 @@ def known(place: str | os.PathLike[str]) -> str:
         return ""
 
 
-def walk(
-    folder: str | os.PathLike[str], skipped: Callable[[str], bool]
-) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Gives every path below a folder, always in the same order, and its status; `skipped` says which names do not count.
+def walk(folder: str | os.PathLike[str], skipped: Callable[[str], bool]) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Gives every path below a folder, always in one order, and its status; `skipped` says which names do not count.
 
     Links are followed, but no folder is entered twice. The status of a link that leads nowhere, or to a folder that
     another path has led to, is None.

@@ -1,11 +1,10 @@
-"""Says which version each part of a bundle is of: its modules, one imported at the first call, one at some later call,
-a file beside them, the definition."""
+"""Says which version each part of a bundle is of: modules, a file beside them, the definition."""
 
 import json
 import pathlib
 
 import helper
-from tyk.decorators import *
+from tyk.decorators import Hook
 
 VERSION = "000000"
 
