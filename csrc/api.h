@@ -132,8 +132,9 @@ struct tykb_host {
  * table before: its functions and context stay valid for good. */
 int tykb_set_host(const struct tykb_host *host);
 
-/* Loads the folder `path` as the bundle `name`, beside what is loaded, in place of an earlier one of that name, which
- * stays when the new one does not load. `out` holds the words of a failure. */
+/* Loads the folder or zip archive `path` as the bundle `name`, beside what is loaded, in place of an earlier one of that
+ * name, which stays when the new one does not load. An archive is checked and unpacked into a folder of its own, which goes
+ * with it. `out` holds the words of a failure. */
 int tykb_load_bundle(const char *path, const char *name, struct CoProcessMessage *out);
 
 /* Runs a hook, as Python_DispatchHook does, with the words of a failure in `out`. */
@@ -153,8 +154,11 @@ struct tykb_configuration {
   uint32_t size;
   uint32_t flags;     /* TYKB_STRICT and TYKB_WATCH, or 0 */
   const char *source; /* a folder of API definitions (*.json), one file, or JSON text; Tyk's classic form or OAS */
-  const char *middleware_path; /* where bundles and relative paths of hooks are looked for; NULL: "middleware" */
+  const char *middleware_path; /* of bundles and relative paths of hooks; NULL: that of settings, else "middleware" */
   const char *policies;        /* a file of policies; NULL: none */
+  /* A tyk.conf, or its text ("{}" for the environment alone): stores, how keys are hashed, where bundles come from and what
+   * they must prove (docs/settings.md). TYK_GW_* variables win over it. NULL: none of both; what is kept is kept in memory. */
+  const char *settings;
 };
 
 /* A session that a hook changed without the right to fails the request. Otherwise the change is dropped. */

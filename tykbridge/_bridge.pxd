@@ -35,6 +35,7 @@ cdef extern from "api.h":
         const char *source
         const char *middleware_path
         const char *policies
+        const char *settings
 
     const char *tykb_status_name(int status)
     int tykb_set_host(const tykb_host *host)

@@ -49,6 +49,7 @@ cdef int c_load_configuration(const tykb_configuration *configuration, CoProcess
             path_of(configuration.policies),
             configuration.flags & TYKB_STRICT != 0,
             configuration.flags & TYKB_WATCH != 0,
+            path_of(configuration.settings),
         )
         if words:
             set_words(out, words)

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from tykbridge import _bridge, locks, messages, runtime, watch
+from tykbridge import _bridge, locks, messages, operating, runtime, watch
 from tykbridge._bridge import part
 from tykbridge.bridge import Bridge
 from tykbridge.bundle.loader import refuse_while_loading
@@ -23,6 +23,7 @@ from tykbridge.flow import Flow
 from tykbridge.outcome import Request, request_of, response_of
 from tykbridge.policies import Policy, read_policies
 from tykbridge.services import Mode
+from tykbridge.settings import Settings, is_text, read_settings
 
 bridge = Bridge()
 _lock = locks.lock()  # one loading at a time: what is read last is put in place last
@@ -37,44 +38,54 @@ class Configuration:
         middleware_path: the folder of bundles and of relative paths.
         policies: a file of policies; "" for none.
         strict: whether a session that a hook may not change fails the request.
+        settings: a tyk.conf, or its text; "" for none.
     """
 
     source: str
     middleware_path: str
     policies: str
     strict: bool
+    settings: str
 
 
-_configuration: Configuration | None = None  # in use; under _lock, as the watcher
+_configuration: Configuration | None = None  # in use; under _lock, as the watcher and the operation
+_operation = operating.prepare(operating.NONE, None, _bridge.log)
 _watcher: watch.Watcher | None = None
 
 
 def load_configuration(
-    source: str, middleware_path: str, policies: str, strict: bool, watched: bool = False
+    source: str, middleware_path: str, policies: str, strict: bool, watched: bool = False, settings: str = ""
 ) -> tuple[int, str]:
-    """Load a configuration in place of the one before; sessions and counters stay.
+    """Load a configuration in place of the one before; sessions and counters stay, unless settings name another store.
 
     Args:
         source: a folder of definitions, a file, or JSON text.
-        middleware_path: the folder of bundles and of relative paths; "" for "middleware" in the working directory.
+        middleware_path: the folder of bundles and of relative paths; "" for that of the settings, else "middleware" in
+            the working directory.
         policies: a file of policies; "" for none.
         strict: whether a session that a hook may not change fails the request.
         watched: whether everything that is loaded is loaded again when files change.
+        settings: a tyk.conf, or its text; "" for none, and then no variable counts either.
 
     Returns:
         How many definitions and policies are not in use, and why, one a line.
 
     Raises:
         NotFoundError: there is no such source. Nothing changes.
-        LoadError: called by a bundle's module code, or files cannot be watched here. Nothing changes.
+        LoadError: called by a bundle's module code, files cannot be watched here, or the settings cannot be used.
+            Nothing changes.
     """
     global _configuration, _watcher
     refuse_while_loading("loading a configuration")
     if watched:
         watch.require()
-    path = source if source.lstrip("\ufeff \t\r\n").startswith("{") else os.path.abspath(source)
-    middleware_path = os.path.abspath(middleware_path or "middleware")
-    wanted = Configuration(path, middleware_path, policies and os.path.abspath(policies), strict)
+    wanted = Configuration(
+        _absolute(source),
+        middleware_path and os.path.abspath(middleware_path),
+        policies and os.path.abspath(policies),
+        strict,
+        settings and _absolute(settings),
+    )
     with _lock:
         lines = _use(wanted)
         _configuration = wanted
@@ -87,8 +98,14 @@ def load_configuration(
     return len(lines), "\n".join(lines)
 
 
+def _absolute(source: str) -> str:
+    return source if is_text(source) else os.path.abspath(source)
+
+
 def _use(wanted: Configuration) -> list[str]:
     """Load a configuration, and say what of it is not in use. Needs the lock."""
+    global _operation
+    operation = operating.prepare(_settings(wanted), _operation, bridge.services.log)
     known: Mapping[str, Policy] = {}
     lines: list[str] = []
     if wanted.policies:
@@ -97,16 +114,37 @@ def _use(wanted: Configuration) -> list[str]:
         known = file.over(bridge.services.policies if again else {})
         kept = len(known) - len(file.policies)
         lines = [f"{problem}" + (f"; {kept} policies stay as they were" if kept else "") for problem in file.problems]
-    before = bridge.services, bridge.middleware_path
-    mode = Mode.STRICT if wanted.strict else Mode.COMPATIBLE
-    bridge.services = replace(bridge.services, policies=known, mode=mode)
-    bridge.middleware_path = wanted.middleware_path
+    before = bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust
+    bridge.services = replace(
+        bridge.services,
+        policies=known,
+        mode=Mode.STRICT if wanted.strict else Mode.COMPATIBLE,
+        sessions=operation.stores.store,
+        counters=operation.stores.counters,
+        keys=operation.keys,
+    )
+    bridge.middleware_path = os.path.abspath(
+        wanted.middleware_path or operation.settings.middleware_path or "middleware"
+    )
+    bridge.downloader, bridge.trust = operation.downloader, operation.trust
     try:
         loaded = bridge.load(wanted.source)
     except BaseException:
-        bridge.services, bridge.middleware_path = before
+        bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust = before
         raise
+    _operation = operation
+    runtime.use_store(operation.stores.store)
+    runtime.registry.trust = operation.trust
     return lines + [str(item) for item in loaded.not_loaded]
+
+
+def _settings(wanted: Configuration) -> Settings:
+    if not wanted.settings:
+        return operating.NONE
+    settings, notices = read_settings(wanted.settings)
+    for notice in notices:
+        bridge.services.log(str(notice), "warning")
+    return settings
 
 
 def reload() -> tuple[int, str]:
@@ -150,8 +188,9 @@ def _reload_changed() -> tuple[str, int]:
 
 
 def _places() -> list[str]:
-    policies = [_configuration.policies] if _configuration is not None and _configuration.policies else []
-    return [*bridge.places, *runtime.registry.places, *policies]
+    wanted = _configuration
+    files = [] if wanted is None else [file for file in (wanted.policies, wanted.settings) if file and not is_text(file)]
+    return [*bridge.places, *runtime.registry.places, *files]
 
 
 def run_request(data: bytes, sent: tuple[str, bytes, bool] | None) -> bytes | tuple[bytes]:

@@ -31,6 +31,8 @@ _FUNCTIONS: dict[str, Callable[[bytes], str]] = {
     "murmur128": _murmur128,
     "sha256": lambda data: hashlib.sha256(data).hexdigest(),
 }
+FUNCTIONS = tuple(_FUNCTIONS)
+"""Names of the functions."""
 
 
 class Keys:

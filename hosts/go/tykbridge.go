@@ -80,8 +80,9 @@ func Version() string { return C.GoString(C.tykb_version()) }
 // A Configuration says which APIs to run.
 type Configuration struct {
 	Source         string // a folder of API definitions, one file, or JSON text
-	MiddlewarePath string // where bundles and relative paths of hooks are looked for; "": "middleware"
+	MiddlewarePath string // where bundles and relative paths of hooks are looked for; "": as Settings say, else "middleware"
 	Policies       string // a file of policies; "": none
+	Settings       string // a tyk.conf, or its text ("{}" for TYK_GW_* variables alone); "": none, all is kept in memory
 	Strict         bool   // a session that a hook changed without the right to fails the request
 	Watch          bool   // when files change, everything is loaded again, as Reload does; needs watchfiles (Python)
 }
@@ -98,10 +99,12 @@ func LoadConfiguration(c Configuration) (problems string, err error) {
 		source:          C.CString(c.Source),
 		middleware_path: optional(c.MiddlewarePath),
 		policies:        optional(c.Policies),
+		settings:        optional(c.Settings),
 	}
 	defer C.free(unsafe.Pointer(configuration.source))
 	defer C.free(unsafe.Pointer(configuration.middleware_path))
 	defer C.free(unsafe.Pointer(configuration.policies))
+	defer C.free(unsafe.Pointer(configuration.settings))
 	if c.Strict {
 		configuration.flags |= C.TYKB_STRICT
 	}

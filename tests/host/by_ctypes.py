@@ -34,6 +34,7 @@ class Configuration(ctypes.Structure):
         ("source", c_char_p),
         ("middleware_path", c_char_p),
         ("policies", c_char_p),
+        ("settings", c_char_p),
     )
 
 
@@ -109,9 +110,11 @@ class CtypesHost(Calls):
         out = Message()
         return self._cleared(self._c.tykb_dispatch(_message(sent), int(delta), out), out)
 
-    def load_configuration(self, source, strict=False, policies=None, middleware_path=None, watch=False):
+    def load_configuration(
+        self, source, strict=False, policies=None, middleware_path=None, watch=False, settings=None
+    ):
         out = Message()
-        paths = [path if path is None else path.encode() for path in (middleware_path, policies)]
+        paths = [path if path is None else path.encode() for path in (middleware_path, policies, settings)]
         wanted = Configuration(ctypes.sizeof(Configuration), strict | watch << 1, source.encode(), *paths)
         return self._cleared(self._c.tykb_load_configuration(wanted, out), out)
 

@@ -65,6 +65,7 @@ class Calls(ABC):
         policies: str | None = None,
         middleware_path: str | None = None,
         watch: bool = False,
+        settings: str | None = None,
     ) -> Reply:
         """tykb_load_configuration."""
 

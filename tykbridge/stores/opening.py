@@ -11,6 +11,9 @@ from tykbridge.stores import Store, StoreError
 from tykbridge.stores.memory import MemoryStore
 from tykbridge.stores.sqlite import TIMEOUT, SqliteStore
 
+TYPES = ("memory", "sqlite", "redis")
+"""Kinds of stores."""
+
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """Where sessions, counters and plugins' data are kept: the section `storage` of a tyk.conf.

@@ -28,16 +28,18 @@ pub struct Configuration {
     source: OsString,
     middleware_path: Option<PathBuf>,
     policies: Option<PathBuf>,
+    settings: Option<OsString>,
     flags: u32,
 }
 
 impl Configuration {
     /// A folder of API definitions (`*.json`), one file, or JSON text; Tyk's classic form or OAS.
     pub fn new(source: impl Into<OsString>) -> Configuration {
-        Configuration { source: source.into(), middleware_path: None, policies: None, flags: 0 }
+        Configuration { source: source.into(), middleware_path: None, policies: None, settings: None, flags: 0 }
     }
 
-    /// Where bundles and relative paths of hooks are looked for; `middleware` unless it is given.
+    /// Where bundles and relative paths of hooks are looked for; unless it is given, what the settings say, else
+    /// `middleware`.
     pub fn middleware_path(mut self, folder: impl Into<PathBuf>) -> Configuration {
         self.middleware_path = Some(folder.into());
         self
@@ -46,6 +48,13 @@ impl Configuration {
     /// A file of policies.
     pub fn policies(mut self, file: impl Into<PathBuf>) -> Configuration {
         self.policies = Some(file.into());
+        self
+    }
+
+    /// A tyk.conf, or its text (`{}` for the environment alone): stores, how keys are hashed, where bundles come from.
+    /// Unless it is given, `TYK_GW_*` variables do not count, and what is kept is kept in memory.
+    pub fn settings(mut self, settings: impl Into<OsString>) -> Configuration {
+        self.settings = Some(settings.into());
         self
     }
 
@@ -113,12 +122,14 @@ impl Bridge {
         let source = c_string(&configuration.source)?;
         let middleware_path = configuration.middleware_path.as_deref().map(c_string).transpose()?;
         let policies = configuration.policies.as_deref().map(c_string).transpose()?;
+        let settings = configuration.settings.as_deref().map(c_string).transpose()?;
         let wanted = sys::tykb_configuration {
             size: mem::size_of::<sys::tykb_configuration>() as u32,
             flags: configuration.flags,
             source: source.as_ptr(),
             middleware_path: nullable(&middleware_path),
             policies: nullable(&policies),
+            settings: nullable(&settings),
         };
         // SAFETY: strings and table outlive the call, which keeps none of them.
         let (code, out) = Message::out_of(|out| unsafe { sys::tykb_load_configuration(&wanted, out) });

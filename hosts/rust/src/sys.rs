@@ -91,6 +91,7 @@ pub struct tykb_configuration {
     pub source: *const c_char,
     pub middleware_path: *const c_char,
     pub policies: *const c_char,
+    pub settings: *const c_char,
 }
 
 pub const TYKB_STRICT: u32 = 1;

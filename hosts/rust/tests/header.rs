@@ -168,7 +168,7 @@ fn structs_are_laid_out_as_in_c() {
     let checks = layouts! {
         CoProcessMessage { p_data, length }
         tykb_host { size, context, log, trigger_event, store_data, get_data }
-        tykb_configuration { size, flags, source, middleware_path, policies }
+        tykb_configuration { size, flags, source, middleware_path, policies, settings }
         tykb_slice { data, size }
         tykb_item { path, key, value, number, real }
         tykb_reader { private_ }

@@ -1,0 +1,189 @@
+"""Settings that a host gives with its configuration: stores, keys, downloads of bundles, signatures."""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.host.calls import OK
+from tykbridge import hosted, runtime
+from tykbridge.outcome import Request
+from tykbridge.stores.memory import MemoryStore
+from tykbridge.stores.sqlite import SqliteStore
+
+HOOK = """
+from tyk.decorators import *
+from gateway import TykGateway as tyk
+
+@Hook
+def mark(request, session, spec):
+    tyk.store_data("last", {version!r}, 0)
+    request.add_header("X-Mark", {version!r})
+    return request, session
+"""
+
+
+@pytest.fixture
+def configured(host, tmp_path):
+    """What loads one API with one bundle, with settings; afterwards there are none."""
+    api = {
+        "api_id": "a",
+        "org_id": "o",
+        "active": True,
+        "use_keyless": True,
+        "proxy": {"listen_path": "/a/", "target_url": "http://upstream.test/"},
+        "custom_middleware_bundle": "b.zip",
+    }
+    (tmp_path / "apis").mkdir()
+    (tmp_path / "apis/a.json").write_text(json.dumps(api))
+
+    def load(settings, **options):
+        return host.load_configuration(
+            str(tmp_path / "apis"), settings=settings if isinstance(settings, str) else json.dumps(settings), **options
+        )
+
+    yield load
+    empty = tmp_path / "none"
+    empty.mkdir()
+    host.load_configuration(str(empty))
+
+
+def pack(file, version):
+    file.parent.mkdir(exist_ok=True)
+    middleware = HOOK.format(version=version)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("middleware.py", middleware)
+        archive.writestr("manifest.json", manifest(checksum=hashlib.md5(middleware.encode()).hexdigest()))
+
+
+def manifest(**more):
+    hooks = {"driver": "python", "pre": [{"name": "mark"}]}
+    return json.dumps({"file_list": ["middleware.py"], "custom_middleware": hooks, **more})
+
+
+def downloads(tmp_path, **more):
+    return {
+        "middleware_path": str(tmp_path / "middleware"),
+        "enable_bundle_downloader": True,
+        "bundle_base_url": f"file://{tmp_path}/served",
+        **more,
+    }
+
+
+def mark():
+    (chain,) = hosted.bridge.chains.values()
+    return dict(chain.request(Request("GET", "/a/")).request.headers)["X-Mark"]
+
+
+def test_a_bundle_is_downloaded_and_a_reload_takes_the_next_version(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    assert configured(downloads(tmp_path)) == (OK, b"")
+    assert mark() == "one"
+    pack(tmp_path / "served/b.zip", "two")
+    assert host.reload_all() == (OK, b"")
+    assert mark() == "two"
+    (tmp_path / "served/b.zip").write_bytes(b"nonsense")
+    reply = host.reload_all()
+    assert reply.status == 1
+    assert "b.zip is refused" in reply.words and "the version before goes on running" in reply.words
+    assert mark() == "two"
+    folder = tmp_path / "middleware/bundles" / hashlib.md5(b"b.zip").hexdigest()
+    assert folder.is_symlink() and "two" in (folder / "middleware.py").read_text()
+
+
+def test_a_bundle_whose_code_does_not_load_leaves_the_link(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    assert configured(downloads(tmp_path)).status == OK
+    with zipfile.ZipFile(tmp_path / "served/b.zip", "w") as archive:
+        archive.writestr("middleware.py", "def broken(:\n")
+        archive.writestr("manifest.json", manifest())
+    assert "middleware.py" in host.reload_all().words
+    assert mark() == "one"
+    folder = tmp_path / "middleware/bundles" / hashlib.md5(b"b.zip").hexdigest()
+    assert "one" in (folder / "middleware.py").read_text()
+    # The next start finds what works, should the server be down then.
+    (tmp_path / "served/b.zip").unlink()
+    assert configured(downloads(tmp_path)).status == OK
+    assert mark() == "one"
+
+
+def test_with_a_public_key_what_is_not_signed_is_refused(configured, keys, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    reply = configured(downloads(tmp_path, public_key_path=str(keys / "key.public.pem")))
+    assert reply.status == 1 and "is not signed, and a public key is configured" in reply.words
+    assert not hosted.bridge.chains
+    assert not (tmp_path / "middleware/bundles" / hashlib.md5(b"b.zip").hexdigest()).exists()
+
+
+def test_plugins_data_and_sessions_are_kept_where_settings_say(configured, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    settings = downloads(tmp_path, storage={"type": "sqlite", "path": str(tmp_path / "data.db")})
+    assert configured(settings).status == OK
+    assert mark() == "one"
+    other = SqliteStore(str(tmp_path / "data.db"))
+    try:
+        assert other.get("coprocess-data:last") == b"one"
+    finally:
+        other.close()
+    services = hosted.bridge.services
+    assert services.sessions is services.counters
+    assert services.keys.hashed("abc") == "b3dd93fa"  # murmur32, upstream's default
+    # Another load with the same storage goes on with the same store.
+    assert configured({**settings, "hash_keys": False}).status == OK
+    assert hosted.bridge.services.sessions is services.sessions
+    assert hosted.bridge.services.keys.hashed("abc") == "abc"
+    services.sessions.close()
+
+
+def test_what_is_in_memory_outlives_loads_and_reloads(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    assert configured(downloads(tmp_path)).status == OK
+    mark()
+    assert isinstance(hosted.bridge.services.sessions, MemoryStore)
+    assert host.reload_all().status == OK
+    assert configured(downloads(tmp_path)).status == OK
+    assert runtime.get_data("last") == b"one"
+
+
+def test_settings_that_cannot_be_used_change_nothing(configured, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    assert configured(downloads(tmp_path)).status == OK
+    before = hosted.bridge.services
+    for settings, words in (
+        (downloads(tmp_path, public_key_path="/nowhere.pem"), "the key /nowhere.pem cannot be read"),
+        (downloads(tmp_path, storage={"type": "mongo"}), "$.storage.type"),
+        (downloads(tmp_path, bundle_base_url="ftp://x"), "bundle_base_url must be a URL"),
+        (str(tmp_path / "gone.conf"), "gone.conf: $: expected a file that can be read"),
+    ):
+        reply = configured(settings)
+        assert reply.status < 0 and words in reply.words
+        assert hosted.bridge.services is before and mark() == "one"
+
+
+def test_variables_count_where_there_are_settings_alone(configured, host, tmp_path, monkeypatch):
+    pack(tmp_path / "served/b.zip", "one")
+    for name, value in downloads(tmp_path).items():
+        monkeypatch.setenv(f"TYK_GW_{name.replace('_', '').upper()}", str(value))
+    reply = host.load_configuration(str(tmp_path / "apis"), middleware_path=str(tmp_path / "middleware"))
+    assert reply.status == 1 and "needs a download" in reply.words
+    assert configured("{}").status == OK
+    assert mark() == "one"
+
+
+def test_a_zip_that_the_host_names(host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), "zipped") == (OK, b"")
+    root = runtime.registry.root_of("zipped")
+    assert "one" in Path(root, "middleware.py").read_text()
+    pack(tmp_path / "served/b.zip", "two")
+    assert host.reload_all().status == OK
+    fresh = runtime.registry.root_of("zipped")
+    assert "two" in Path(fresh, "middleware.py").read_text()
+    assert not Path(root).exists()  # nobody uses it any more
+    (tmp_path / "served/b.zip").write_bytes(b"nonsense")
+    reply = host.load_bundle(str(tmp_path / "served/b.zip"), "zipped")
+    assert reply.status < 0 and "b.zip is refused: " in reply.words
+    assert runtime.registry.root_of("zipped") == fresh
+    runtime.registry.unload("zipped")

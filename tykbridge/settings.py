@@ -1,0 +1,152 @@
+"""Reads the settings of a gateway: Tyk's tyk.conf, and the TYK_GW_* variables that win over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, get_origin
+
+import msgspec
+
+from tykbridge.definition import Notice, Problem, tree
+from tykbridge.definition.fields import fill
+from tykbridge.definition.problems import Report
+from tykbridge.errors import LoadError
+from tykbridge.keys import FUNCTIONS
+from tykbridge.stores.opening import TYPES, Storage
+
+PREFIX = "TYK_GW_"
+TEXT = "<settings>"
+"""The file name of settings that came as text."""
+
+_TRUTHS = {
+    **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
+}
+"""What Go's ParseBool, and so Tyk, takes for a bool."""
+
+
+class Own(msgspec.Struct, frozen=True, kw_only=True):
+    """What Tyk has no settings for."""
+
+    bundle_authorization: str = ""
+    """The Authorization header that the server of bundles gets. It is sent to the origin of bundle_base_url alone."""
+    accept_old_signatures: bool = False
+    """A bundle whose signature does not cover its manifest and further files is taken, although there is a key."""
+    allow_native_code: bool = False
+    """Compiled code in a bundle is taken that no signature covers."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings, named and defaulting as in Tyk's tyk.conf. Relative paths are the working directory's."""
+
+    middleware_path: str = ""
+    enable_bundle_downloader: bool = False
+    bundle_base_url: str = ""
+    """Where bundles are: http, https or file."""
+    bundle_insecure_skip_verify: bool = False
+    """The certificate of the server of bundles is not looked at."""
+    public_key_path: str = ""
+    """A PEM file. With it, bundles must be signed."""
+    hash_keys: bool = True
+    """Keys are hashed before they name anything in the store."""
+    hash_key_function: str = ""
+    """murmur32 (also ""), murmur64, murmur128 or sha256; see `keys.Keys`."""
+    storage: Storage = Storage()
+    tykbridge: Own = Own()
+
+
+class SettingsError(LoadError):
+    """Settings that cannot be used. `problems` has every reason; the message holds one a line."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def read_settings(
+    source: str | os.PathLike[str], environment: Mapping[str, str] = os.environ
+) -> tuple[Settings, tuple[Notice, ...]]:
+    """Read settings, and what is worth knowing of them: keys and variables that have no effect here.
+
+    Args:
+        source: the path of a tyk.conf, or its text, which starts with "{".
+        environment: where variables are looked for; that of storage.host is TYK_GW_STORAGE_HOST.
+
+    Raises:
+        SettingsError: the file cannot be read, or something in it, or in a variable, is wrong. None of it counts then.
+    """
+    report = Report(TEXT if is_text(source) else os.fspath(source))
+    settings = fill(report, Settings, _parse(source, report), "$", closed=True)
+    settings = _overlaid(report, settings, environment)
+    _check(report, settings)
+    if report.problems:
+        raise SettingsError(report.problems)
+    return settings, tuple(report.notices)
+
+
+def is_text(source: str | os.PathLike[str]) -> bool:
+    """Whether this is JSON text, not a path."""
+    return isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{")
+
+
+def _parse(source: str | os.PathLike[str], report: Report) -> dict[str, Any] | None:
+    text: bytes | str = os.fspath(source)
+    if not is_text(source):
+        try:
+            with open(source, "rb") as stream:
+                text = stream.read(tree.MAX_BYTES + 1)
+        except (OSError, ValueError) as error:
+            report.problem("$", "a file that can be read", str(getattr(error, "strerror", None) or error))
+            return None
+    return tree.parse(text, report, "the settings")
+
+
+def _overlaid(report: Report, settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """Put the variables over the settings."""
+    given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    overlaid = _overlay(report, settings, PREFIX, given)
+    for name in sorted(given):
+        report.notice(name, "not a variable that is known here, it has no effect")
+    return overlaid
+
+
+def _overlay(report: Report, layout: Any, prefix: str, given: dict[str, str]) -> Any:
+    """Give a Struct with what `given` says of it, taking that out of there."""
+    changes: dict[str, Any] = {}
+    for field in msgspec.structs.fields(layout):
+        name, before = prefix + field.encode_name.replace("_", "").upper(), getattr(layout, field.name)
+        if isinstance(before, msgspec.Struct):
+            changes[field.name] = _overlay(report, before, f"{name}_", given)
+        elif name in given:
+            changes[field.name] = _value(report, name, field.type, given.pop(name), before)
+    return msgspec.structs.replace(layout, **changes)
+
+
+def _value(report: Report, name: str, kind: Any, text: str, before: Any) -> Any:
+    """Read a variable as Tyk does; a wrong one is reported, without its value, which may be a secret."""
+    if kind is bool and text not in _TRUTHS:
+        report.problem(name, "true or false", "something else")
+    elif kind is bool:
+        return _TRUTHS[text]
+    elif get_origin(kind) is list:
+        return [item for item in text.split(",") if item]
+    elif get_origin(kind) is dict:
+        pairs = [item.partition(":") for item in text.split(",") if item]
+        return {key: value for key, _, value in pairs}
+    else:
+        try:
+            return msgspec.convert(text, kind, strict=False)
+        except msgspec.ValidationError:
+            report.problem(name, "a whole number" if kind is int else "a number", "something else")
+    return before
+
+
+def _check(report: Report, settings: Settings) -> None:
+    if settings.enable_bundle_downloader and not settings.bundle_base_url:
+        report.problem("$.bundle_base_url", "a URL, because enable_bundle_downloader is set", "none")
+    if settings.hash_key_function:
+        report.choice("$.hash_key_function", settings.hash_key_function, FUNCTIONS)
+    if report.choice("$.storage.type", settings.storage.type, TYPES) and settings.storage.type == "sqlite":
+        if not settings.storage.path:
+            report.problem("$.storage.path", "the path of a file, because the type is sqlite", "none")
