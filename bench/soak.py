@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/soak.py [--dispatches N] [--seconds N] [--fuzz-seconds N] [--only PART ...]
 
-`make soak` runs all of it. The first two parts also run shortly in tests/test_soak_short.py.
+`make soak` runs all of it. The first three parts also run shortly in tests/test_soak_short.py.
 """
 
 from __future__ import annotations
@@ -96,6 +96,15 @@ def fuzz(seconds: int) -> str:
     )
 
 
+def stores(python: Path, times: int) -> str:
+    """Eight processes of eight threads count together in a file and in Redis; 64 threads of one process in memory."""
+    lines = []
+    for kind in ("memory", "sqlite", "redis"):
+        counted = output(python, "-m", "tests.counting", "soak", kind, str(times)).strip()
+        lines.append(f"{kind}: {counted}")
+    return "\n".join(lines)
+
+
 def write_report(rows: list[tuple[str, str, float]]) -> None:
     """Writes docs/soak.md: when, what, where, and a row for each part."""
     commit = output("git", "rev-parse", "--short=12", "HEAD").strip()
@@ -127,7 +136,8 @@ def main() -> int:
     parser.add_argument("--dispatches", type=int, default=2_000_000)
     parser.add_argument("--seconds", type=float, default=60, help="how long eight threads run")
     parser.add_argument("--fuzz-seconds", type=int, default=600, help="for each fuzzer")
-    parts = ("memory", "threads", "valgrind", "fuzz")
+    parser.add_argument("--counts", type=int, default=1_000_000, help="what each store counts to")
+    parts = ("memory", "threads", "stores", "valgrind", "fuzz")
     parser.add_argument(
         "--only", nargs="+", choices=parts, default=parts, help="these parts; docs/soak.md is not written"
     )
@@ -137,6 +147,7 @@ def main() -> int:
     work = {
         "memory": lambda: run(python, [program], "memory", options.dispatches),
         "threads": lambda: run(python, [program], "threads", options.seconds),
+        "stores": lambda: stores(python, options.counts),
         "valgrind": lambda: check_valgrind(python, program),
         "fuzz": lambda: fuzz(options.fuzz_seconds),
     }
