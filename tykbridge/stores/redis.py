@@ -239,7 +239,7 @@ class _Limit(threading.local):
     deadline = 0.0
 
     def left(self) -> float:
-        """Returns the seconds until then, never less than a moment: 0 would be "do not wait", which is another error."""
+        """Returns the seconds until then, never less than a moment: 0 would not wait at all."""
         return max(self.deadline - time.monotonic(), 0.001)
 
 
