@@ -106,6 +106,15 @@ def fuzz(seconds: int) -> str:
     )
 
 
+def stores(python: Path, times: int) -> str:
+    """Eight processes of eight threads count together in a file and in Redis; 64 threads of one process in memory."""
+    lines = []
+    for kind in ("memory", "sqlite", "redis"):
+        counted = output(python, "-m", "tests.counting", "soak", kind, str(times)).strip()
+        lines.append(f"{kind}: {counted}")
+    return "\n".join(lines)
+
+
 def write_report(rows: list[tuple[str, str, float]]) -> None:
     """Writes docs/soak.md: when, what, where, and a row for each part."""
     commit = output("git", "rev-parse", "--short=12", "HEAD").strip()
@@ -138,7 +147,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="how long eight threads run")
     parser.add_argument("--reloads", type=int, default=600, help="ten a second")
     parser.add_argument("--fuzz-seconds", type=int, default=600, help="for each fuzzer")
-    parts = ("memory", "threads", "reload", "valgrind", "fuzz")
+    parser.add_argument("--counts", type=int, default=1_000_000, help="what each store counts to")
+    parts = ("memory", "threads", "reload", "stores", "valgrind", "fuzz")
     parser.add_argument(
         "--only", nargs="+", choices=parts, default=parts, help="these parts; docs/soak.md is not written"
     )
@@ -149,6 +159,7 @@ def main() -> int:
         "memory": lambda: run(python, [program], "memory", options.dispatches),
         "threads": lambda: run(python, [program], "threads", options.seconds),
         "reload": lambda: check_reloads(python, program, options.reloads),
+        "stores": lambda: stores(python, options.counts),
         "valgrind": lambda: check_valgrind(python, program),
         "fuzz": lambda: fuzz(options.fuzz_seconds),
     }

@@ -322,3 +322,8 @@ def test_an_extractors_session_is_no_key():
 )
 def test_a_stored_session_may_stand_for_the_plugin(session, stands):
     assert is_extracted(session, "a", "org") is stands
+
+
+def test_regression_null_within_an_object_of_a_session_is_its_default():
+    session = decode('{"monitor": {"trigger_limits": null}, "jwt_data": {"secret": null}, "rate": 5}')
+    assert (session.monitor.trigger_limits, session.jwt_data.secret, session.rate) == ([], "", 5)

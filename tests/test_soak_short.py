@@ -1,4 +1,4 @@
-"""Runs the first parts of `make soak` for some seconds each: flat memory, replies that stay apart, reloads."""
+"""Runs the first parts of `make soak` for some seconds each: flat memory, replies that stay apart, reloads, counts."""
 
 import re
 import subprocess
@@ -19,6 +19,11 @@ def soak(root, *arguments):
 def test_memory_stays_flat(root):
     report = soak(root, "--only", "memory", "--dispatches", "100000")
     assert "100000 dispatches, 10000 of them failing" in report
+
+
+def test_stores_count_exactly(root):
+    report = soak(root, "--only", "stores", "--counts", "5000")
+    assert report.count(", 5000 passed, in ") == 3
 
 
 def test_threads_get_their_own_replies(root):

@@ -46,7 +46,7 @@ class Subject:
 def pass_time(server: RedisServer, seconds: float) -> None:
     """Brings every key so much nearer to its end, as time would."""
     with server.client() as client:
-        for key in client.keys():
+        for key in client.scan_iter():
             left = client.pttl(key)
             if left >= 0:
                 client.pexpire(key, left - int(seconds * 1000))
@@ -217,7 +217,9 @@ def test_incr_refuses_what_is_no_whole_number(store: Any, value: bytes) -> None:
     assert store.get("apikey-secret") == value
 
 
-@pytest.mark.parametrize(("start", "by"), [(2**63 - 1, 1), (-(2**63), -1), (2**62, 2**62), (0, 2**63), (0, -(2**63) - 1)])
+@pytest.mark.parametrize(
+    ("start", "by"), [(2**63 - 1, 1), (-(2**63), -1), (2**62, 2**62), (0, 2**63), (0, -(2**63) - 1)]
+)
 def test_incr_refuses_what_64_bits_do_not_hold(store: Any, start: int, by: int) -> None:
     store.set("a", b"%d" % start)
     with pytest.raises(StoreError):

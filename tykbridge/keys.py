@@ -72,7 +72,7 @@ class Keys:
         if not self._hashes or self._function == "sha256":
             return ""
         if self._function == "murmur32":
-            why = "32 bits long: of a million made up tokens, 2 hit one of ten thousand keys, and two keys may share a session"
+            why = "32 bits long: with ten thousand keys, one in 430,000 made up tokens opens somebody's session"
         else:
             why = "no cryptographic hash: whoever sees a hashed key can make up a token that opens it"
         return f'hash_key_function "{self._function}" is {why}; "sha256" is the one to take'

@@ -192,6 +192,9 @@ def decode(data: bytes | str) -> Session:
     rights = tree.get("access_rights")
     extra = {name: value for name, value in tree.items() if name not in _SESSION_KEYS}
     known = _without_null(tree, _SESSION_KEYS)
+    for name in ("basic_auth_data", "jwt_data", "monitor"):
+        if isinstance(inner := known.get(name), dict):
+            known[name] = _without_null(inner, frozenset(inner))
     if isinstance(rights, dict):
         known["access_rights"] = {name: _access_tree(item) for name, item in rights.items()}
     try:

@@ -26,7 +26,9 @@ try:
     from redis.connection import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
     from redis.retry import Retry
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("a store in Redis needs redis-py: pip install 'tykbridge[redis]'", name="redis") from error
+    raise ModuleNotFoundError(
+        "a store in Redis needs redis-py: pip install 'tykbridge[redis]'", name="redis"
+    ) from error
 
 TIMEOUT = 1.0
 """Seconds that a call takes at most, where nothing else is said. Tyk's is 5; a request waits for several calls."""
@@ -237,7 +239,7 @@ class _Limit(threading.local):
     deadline = 0.0
 
     def left(self) -> float:
-        """Returns the seconds until then, never less than a moment: 0 would be "do not wait", which is another error."""
+        """Returns the seconds until then, never less than a moment: 0 would not wait at all."""
         return max(self.deadline - time.monotonic(), 0.001)
 
 
@@ -332,4 +334,6 @@ def _milliseconds(seconds: float) -> int:
 
 def _words(error: Exception) -> str:
     """Returns what redis-py or the server says, without the arguments of a command that the server does not know."""
-    return failures.one_line(str(error).partition(", with args")[0].partition(" script: ")[0], 300) or type(error).__name__
+    return (
+        failures.one_line(str(error).partition(", with args")[0].partition(" script: ")[0], 300) or type(error).__name__
+    )

@@ -69,7 +69,7 @@ _SWEEP = (
 _WRITES = 200
 """Writes after which a process takes out what is over: more than it can have put in since."""
 _LOG_LIMIT = 8 << 20
-"""Bytes of write-ahead log that are put into the file at once. SQLite does so where nobody reads, which may be never."""
+"""Bytes of write-ahead log from which on it is emptied. SQLite does so where nobody reads, which may be never."""
 
 _NAPS = (0.0001, 0.0002, 0.0005, 0.001, 0.002)
 """Seconds between tries to write, each on the average; the last one stays."""
