@@ -85,7 +85,7 @@ def _read(described: Manifest, output: Path) -> dict[str, bytes]:
     for at, listed in enumerate(described.files):
         where = f"{described.file}: file_list[{at}]"
         name = PurePosixPath(listed).as_posix()
-        names = _below(root, name, where) if (root / name).is_dir() else [name]
+        names = _below(root, name) if (root / name).is_dir() else [name]
         if not names:
             raise LoadError(f'{where}: the folder "{name}" has no files')
         for one in names:
@@ -96,14 +96,13 @@ def _read(described: Manifest, output: Path) -> dict[str, bytes]:
     return contents
 
 
-def _below(root: Path, folder: str, where: str) -> list[str]:
-    _refuse_links(root, folder, where)
+def _below(root: Path, folder: str) -> list[str]:
     found: list[str] = []
     with os.scandir(root / folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             name = f"{folder}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                found += _below(root, name, where) if entry.name != _LEFT_OUT else []
+                found += _below(root, name) if entry.name != _LEFT_OUT else []
             else:
                 found.append(name)
     return found
