@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -119,7 +119,7 @@ class _Api(Chain):
         handlers: Handlers,
     ) -> None:
         self.place = place
-        self.codes = tuple({id(code): code for code in codes.values()}.values())
+        self.codes = tuple(dict.fromkeys([*codes.values(), *handlers.codes]))
         super().__init__(definition, lambda hook: codes[hook].bundle, services, handlers)
 
 
@@ -231,16 +231,31 @@ class Bridge:
             loader.find(bundle).commit()
         if self.downloader is not None:
             depot.sweep()
-        for item in not_loaded:
+        loaded = Loaded(tuple(apis), tuple(not_loaded), tuple(notices))
+        self._tell(before, built, [(reading, why) for reading, _, why in refused], loader, loaded)
+        return loaded
+
+    def _tell(
+        self,
+        before: _State,
+        built: Iterable[_Api],
+        refused: Iterable[tuple[Reading, _NotLoadedError]],
+        loader: Loader,
+        loaded: Loaded,
+    ) -> None:
+        """Write to the log, and fire events of, what a loading came to."""
+        for item in loaded.not_loaded:
             self.services.log(str(item), "error")
+        in_use_before = {code for api in before.by_id.values() for code in api.codes}
         for api in built:
-            own.bundles_loaded(api)
-        for reading, _, why in refused:
+            fresh = {code.folder for code in api.codes if code not in in_use_before}
+            own.bundles_loaded(api, (item for item in api.definition.bundles if str(loader.find(item).folder) in fresh))
+        for reading, why in refused:
             if reading.loadable and (definition := reading.require()).bundles:
-                own.bundles_failed(self.services, definition, str(why), apis.get(definition.api_id))
+                kept = self._state.by_id.get(definition.api_id)
+                own.bundles_failed(self.services, definition, str(why), kept)
         if before.by_id:
-            own.reloaded(self.services, apis.values(), len(not_loaded))
-        return Loaded(tuple(apis), tuple(not_loaded), tuple(notices))
+            own.reloaded(self.services, self._state.by_id.values(), len(loaded.not_loaded))
 
     def _build(self, reading: Reading, place: str, loader: Loader) -> _Api:
         if reading.problems:

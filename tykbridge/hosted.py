@@ -189,7 +189,9 @@ def _reload_changed() -> tuple[str, int]:
 
 def _places() -> list[str]:
     wanted = _configuration
-    files = [] if wanted is None else [file for file in (wanted.policies, wanted.settings) if file and not is_text(file)]
+    files = (
+        [] if wanted is None else [file for file in (wanted.policies, wanted.settings) if file and not is_text(file)]
+    )
     return [*bridge.places, *runtime.registry.places, *files]
 
 

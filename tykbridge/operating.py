@@ -63,6 +63,10 @@ def prepare(settings: Settings, before: Operation | None, log: Callable[[str, st
             stores = open_stores(settings.storage)
         except StoreError as error:
             raise LoadError(str(error)) from error
-    if (before is None or before.settings != settings) and settings.storage.type != "memory" and (words := keys.warning()):
+    if (
+        (before is None or before.settings != settings)
+        and settings.storage.type != "memory"
+        and (words := keys.warning())
+    ):
         log(words, "warning")
     return Operation(settings, stores, keys, downloader, trust)

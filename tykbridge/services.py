@@ -60,7 +60,7 @@ class Services:
     """The surroundings of chains.
 
     Attributes:
-        sessions: sessions as Tyk's JSON, under "apikey-" and the key as `keys` writes it; and the cool-downs of webhooks.
+        sessions: sessions as Tyk's JSON, under "apikey-" and the key as `keys` writes it; and cool-downs of webhooks.
         keys: how the keys of sessions are written in stores.
         counters: what rate limits and quotas are counted in.
         events: where events go, besides the handlers that an API's definition names.

@@ -105,7 +105,7 @@ def _parse(source: str | os.PathLike[str], report: Report) -> dict[str, Any] | N
 def _overlaid(report: Report, settings: Settings, environment: Mapping[str, str]) -> Settings:
     """Put the variables over the settings."""
     given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-    overlaid = _overlay(report, settings, PREFIX, given)
+    overlaid: Settings = _overlay(report, settings, PREFIX, given)
     for name in sorted(given):
         report.notice(name, "not a variable that is known here, it has no effect")
     return overlaid
@@ -147,6 +147,6 @@ def _check(report: Report, settings: Settings) -> None:
         report.problem("$.bundle_base_url", "a URL, because enable_bundle_downloader is set", "none")
     if settings.hash_key_function:
         report.choice("$.hash_key_function", settings.hash_key_function, FUNCTIONS)
-    if report.choice("$.storage.type", settings.storage.type, TYPES) and settings.storage.type == "sqlite":
-        if not settings.storage.path:
-            report.problem("$.storage.path", "the path of a file, because the type is sqlite", "none")
+    storage = settings.storage
+    if report.choice("$.storage.type", storage.type, TYPES) and storage.type == "sqlite" and not storage.path:
+        report.problem("$.storage.path", "the path of a file, because the type is sqlite", "none")

@@ -65,9 +65,7 @@ class CffiHost(Calls):
         flags = 1 if delta else 0
         return self._cleared(self._c.tykb_dispatch(message[0], flags, out), out)
 
-    def load_configuration(
-        self, source, strict=False, policies=None, middleware_path=None, watch=False, settings=None
-    ):
+    def load_configuration(self, source, strict=False, policies=None, middleware_path=None, watch=False, settings=None):
         # Held here: the struct only points to them.
         given = {"source": source, "policies": policies, "middleware_path": middleware_path, "settings": settings}
         texts = {name: _text(text) for name, text in given.items() if text is not None}

@@ -110,9 +110,7 @@ class CtypesHost(Calls):
         out = Message()
         return self._cleared(self._c.tykb_dispatch(_message(sent), int(delta), out), out)
 
-    def load_configuration(
-        self, source, strict=False, policies=None, middleware_path=None, watch=False, settings=None
-    ):
+    def load_configuration(self, source, strict=False, policies=None, middleware_path=None, watch=False, settings=None):
         out = Message()
         paths = [path if path is None else path.encode() for path in (middleware_path, policies, settings)]
         wanted = Configuration(ctypes.sizeof(Configuration), strict | watch << 1, source.encode(), *paths)

@@ -47,12 +47,15 @@ class PythonHandler:
     """cp_dynamic_handler: a Python function marked with @Event.
 
     What it fires itself goes to the sink alone, never to handlers: no event goes round for ever.
+
+    Attributes:
+        code: what has the function. It stays loaded for as long as events wait for this.
     """
 
     kind = "python"
 
     def __init__(self, definition: Definition, name: str, code: Code, services: Services) -> None:
-        self._name, self._code = name, code  # the code stays loaded for as long as events wait for this
+        self._name, self.code = name, code
         self._label = f'api "{definition.api_id}": event handler "{name}"'
         self._source = fired.Source(services.events, definition.api_id, definition.org_id, services.log)
         self.log = services.log
@@ -64,7 +67,7 @@ class PythonHandler:
         content = Content({"message": message, "handler_name": self._name, "spec": spec})
         before = fired.source.set(self._source)
         try:
-            runtime.registry.call_handler(self._code.bundle, Event(self._name, content, spec), self._label, self.log)
+            runtime.registry.call_handler(self.code.bundle, Event(self._name, content, spec), self._label, self.log)
         except HookError:
             return Result.FAILED
         except BridgeError as error:
@@ -104,6 +107,12 @@ class Handlers:
     def add(self, event: str, handler: Handler) -> None:
         """Let a handler hear of an event."""
         self._by_event.setdefault(event, []).append(handler)
+
+    @property
+    def codes(self) -> list[Code]:
+        """The code of those that are Python functions."""
+        found = (handler for handlers in self._by_event.values() for handler in handlers)
+        return [handler.code for handler in found if isinstance(handler, PythonHandler)]
 
     def __bool__(self) -> bool:
         """Whether anything is to be done when events fire."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tykbridge.chain import Chain
-from tykbridge.definition import Definition
+from tykbridge.definition import Bundle, Definition
 from tykbridge.services import HostEvents, Services
 
 BUNDLE_LOADED = "BundleLoaded"
@@ -26,9 +26,9 @@ RELOAD_FAILED = "ReloadFailed"
 """A configuration could not be read at all; the one before runs on. Meta: APIs."""
 
 
-def bundles_loaded(chain: Chain) -> None:
-    """Tell of the bundles of an API that has just been put in place."""
-    for bundle in chain.definition.bundles:
+def bundles_loaded(chain: Chain, bundles: Iterable[Bundle]) -> None:
+    """Tell of bundles of an API that have just been put in place."""
+    for bundle in bundles:
         meta = _meta(f'the bundle "{bundle.name}" is loaded', Bundle=bundle.name, BundleHash=bundle.hash)
         _tell(chain.services, [chain], BUNDLE_LOADED, chain.definition, meta)
 
