@@ -130,17 +130,27 @@ def test_a_server_that_forgot_the_script_gets_it_again(opened: Any, client: Any)
 
 @pytest.fixture
 def user(client: Any) -> Iterator[str]:
-    client.execute_command("ACL", "SETUSER", "tykb", "on", ">s3cret-word", "~apikey-*", "+@all", "-script", "-eval")
+    page = (Path(__file__).parent.parent / "docs" / "stores.md").read_text()
+    rights = page[page.index("~apikey-*") :].partition("`")[0].split()
+    client.execute_command("ACL", "SETUSER", "tykb", "on", ">s3cret-word", *rights)
     yield "tykb"
     client.execute_command("ACL", "DELUSER", "tykb")
 
 
-def test_a_user_with_a_password(opened: Any, user: str) -> None:
-    store = opened(username=user, password="s3cret-word")
+def test_a_user_with_the_rights_that_the_page_names(opened: Any, user: str) -> None:
+    store = opened(username=user, password="s3cret-word", database=1)
     store.set("apikey-a", b"1")
     assert store.get("apikey-a") == b"1"
+    assert store.ttl("apikey-a") == 0.0
+    assert store.add("coprocess-data:b", b"1", 10)
+    assert store.incr("coprocess-data:b") == 2
+    assert store.delete("apikey-a")
+    for key in ("quota-a", "rate-limit-a"):
+        assert [store.hit(key, 1, 10).allowed for _ in range(2)] == [True, False]
+        store.hit(key, 1, 0)
+        store.reset(key)
     with pytest.raises(StoreError, match="permissions") as caught:
-        store.get("quota-hidden")
+        store.get("hidden")
     assert "hidden" not in str(caught.value)
 
 
@@ -240,7 +250,7 @@ def test_a_server_that_hangs_is_waited_for_until_the_time_is_over(
         store.get("a")
     with own_server.stopped():
         _, seconds = failed(store)
-    assert 0.05 < seconds < 1.0  # of 0.2: the bound is what is tested, with room for a busy machine
+    assert 0.19 < seconds < 1.0  # of 0.2: the bound is what is tested, with room for a busy machine
     store.close()
 
 
@@ -317,11 +327,11 @@ def test_what_was_lost_on_its_way_is_repeated_only_where_it_reads(own_server: Re
             asked = pool.submit(calls[what])
             until(lambda: unread(connection._sock))
             connection._sock.shutdown(socket.SHUT_RDWR)
-            if what != "get":
-                with pytest.raises(StoreError):
-                    asked.result()
         if what == "get":
             assert asked.result() == b"5"
+        else:
+            with pytest.raises(StoreError):
+                asked.result()
     until(lambda: works(store))
     # The server got the command before the connection broke: once, and so it did it.
     assert store.get("a") == {"incr": b"6", "set": b"6"}.get(what, b"5")
