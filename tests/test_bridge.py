@@ -6,12 +6,14 @@ import hashlib
 import json
 import sys
 import threading
+import types
 from dataclasses import replace
 
 import msgspec
 import pytest
 
 from tykbridge import Bridge, _bridge
+from tykbridge.bundle.depot import Found
 from tykbridge.code import Loader
 from tykbridge.definition import Phase, read_text
 from tykbridge.errors import HookError, LoadError, NotFoundError
@@ -222,16 +224,17 @@ def test_a_bundle_whose_content_is_known_is_not_read_for_it(tmp_path):
     definition = read_text(json.dumps(api(custom_middleware={"driver": "python", "pre": [{"name": "mark"}]})))
     [hook] = definition.require().hooks(Phase.PRE)
     hook = msgspec.structs.replace(hook, bundle="one")
-    digests = {str(folder): "sha256 of an archive"}
+    digest = "sha256 of an archive"
 
     def load(*before):
-        return Loader(str(tmp_path / "middleware"), before, digests.get).load(definition.require(), hook)
+        finder = types.SimpleNamespace(find=lambda bundle: Found(folder, digest))
+        return Loader(str(tmp_path / "middleware"), before, finder).load(definition.require(), hook)
 
     first = load()
     assert (first.digest, first.folder) == ("sha256 of an archive", str(folder))
     put(folder, "data", "what an archive's digest does not know of")
     assert load(first) is first
-    digests[str(folder)] = "sha256 of another"
+    digest = "sha256 of another"
     assert load(first) is not first
 
 

@@ -147,4 +147,5 @@ def test_each_setting_has_a_variable():
     variables["TYK_GW_HASHKEYFUNCTION"] = "sha256"
     settings, notices = read({}, **variables)
     assert notices == ()
-    assert settings.tykbridge.allow_native_code and settings.hash_key_function == "sha256"
+    assert settings.tykbridge.allow_native_code
+    assert settings.hash_key_function == "sha256"

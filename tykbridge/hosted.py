@@ -13,13 +13,14 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from tykbridge import _bridge, locks, messages, operating, runtime, watch
+from tykbridge import _bridge, locks, messages, runtime, watch
 from tykbridge._bridge import part
 from tykbridge.bridge import Bridge
 from tykbridge.bundle.loader import refuse_while_loading
 from tykbridge.chain import Chain
 from tykbridge.errors import BridgeError, MalformedError
 from tykbridge.flow import Flow
+from tykbridge.operating import NONE, Operation, prepare
 from tykbridge.outcome import Request, request_of, response_of
 from tykbridge.policies import Policy, read_policies
 from tykbridge.services import Mode
@@ -49,7 +50,7 @@ class Configuration:
 
 
 _configuration: Configuration | None = None  # in use; under _lock, as the watcher and the operation
-_operation = operating.prepare(operating.NONE, None, _bridge.log)
+_operation: Operation | None = None  # None: there were no settings yet
 _watcher: watch.Watcher | None = None
 
 
@@ -105,7 +106,9 @@ def _absolute(source: str) -> str:
 def _use(wanted: Configuration) -> list[str]:
     """Load a configuration, and say what of it is not in use. Needs the lock."""
     global _operation
-    operation = operating.prepare(_settings(wanted), _operation, bridge.services.log)
+    operation = None
+    if wanted.settings or _operation is not None:
+        operation = prepare(_settings(wanted), _operation, bridge.services.log)
     known: Mapping[str, Policy] = {}
     lines: list[str] = []
     if wanted.policies:
@@ -115,32 +118,30 @@ def _use(wanted: Configuration) -> list[str]:
         kept = len(known) - len(file.policies)
         lines = [f"{problem}" + (f"; {kept} policies stay as they were" if kept else "") for problem in file.problems]
     before = bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust
-    bridge.services = replace(
-        bridge.services,
-        policies=known,
-        mode=Mode.STRICT if wanted.strict else Mode.COMPATIBLE,
-        sessions=operation.stores.store,
-        counters=operation.stores.counters,
-        keys=operation.keys,
-    )
-    bridge.middleware_path = os.path.abspath(
-        wanted.middleware_path or operation.settings.middleware_path or "middleware"
-    )
-    bridge.downloader, bridge.trust = operation.downloader, operation.trust
+    mode = Mode.STRICT if wanted.strict else Mode.COMPATIBLE
+    bridge.services = replace(bridge.services, policies=known, mode=mode)
+    middleware_path = wanted.middleware_path
+    if operation is not None:
+        stores, keys = operation.stores, operation.keys
+        bridge.services = replace(bridge.services, sessions=stores.store, counters=stores.counters, keys=keys)
+        bridge.downloader, bridge.trust = operation.downloader, operation.trust
+        middleware_path = middleware_path or operation.settings.middleware_path
+    bridge.middleware_path = os.path.abspath(middleware_path or "middleware")
     try:
         loaded = bridge.load(wanted.source)
     except BaseException:
         bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust = before
         raise
-    _operation = operation
-    runtime.use_store(operation.stores.store)
-    runtime.registry.trust = operation.trust
+    if operation is not None:
+        _operation = operation
+        runtime.use_store(operation.stores.store)
+        runtime.registry.trust = operation.trust
     return lines + [str(item) for item in loaded.not_loaded]
 
 
 def _settings(wanted: Configuration) -> Settings:
     if not wanted.settings:
-        return operating.NONE
+        return NONE
     settings, notices = read_settings(wanted.settings)
     for notice in notices:
         bridge.services.log(str(notice), "warning")

@@ -9,7 +9,9 @@ import pytest
 
 from tests.host.calls import OK
 from tykbridge import hosted, runtime
+from tykbridge.bundle.signing import Trust
 from tykbridge.outcome import Request
+from tykbridge.services import Services
 from tykbridge.stores.memory import MemoryStore
 from tykbridge.stores.sqlite import SqliteStore
 
@@ -26,8 +28,19 @@ def mark(request, session, spec):
 
 
 @pytest.fixture
-def configured(host, tmp_path):
-    """What loads one API with one bundle, with settings; afterwards there are none."""
+def configured(host, tmp_path, monkeypatch):
+    """What loads one API with one bundle, with settings. There is nothing else to reload."""
+    monkeypatch.setattr(runtime.registry, "_named", {})
+    monkeypatch.setattr(runtime.registry, "_root", None)
+    monkeypatch.setattr(hosted, "_operation", None)
+    monkeypatch.setattr(hosted, "_configuration", None)
+    monkeypatch.setattr(hosted.bridge, "services", Services())
+    monkeypatch.setattr(hosted.bridge, "downloader", None)
+    monkeypatch.setattr(hosted.bridge, "trust", Trust())
+    monkeypatch.setattr(runtime.registry, "trust", Trust())
+    monkeypatch.setattr(runtime, "_store", MemoryStore())
+    (tmp_path / "none").mkdir()
+    assert host.load_configuration(str(tmp_path / "none")).status == OK
     api = {
         "api_id": "a",
         "org_id": "o",
@@ -44,10 +57,7 @@ def configured(host, tmp_path):
             str(tmp_path / "apis"), settings=settings if isinstance(settings, str) else json.dumps(settings), **options
         )
 
-    yield load
-    empty = tmp_path / "none"
-    empty.mkdir()
-    host.load_configuration(str(empty))
+    return load
 
 
 def pack(file, version):
@@ -87,10 +97,12 @@ def test_a_bundle_is_downloaded_and_a_reload_takes_the_next_version(configured, 
     (tmp_path / "served/b.zip").write_bytes(b"nonsense")
     reply = host.reload_all()
     assert reply.status == 1
-    assert "b.zip is refused" in reply.words and "the version before goes on running" in reply.words
+    assert "b.zip is refused" in reply.words
+    assert "the version before goes on running" in reply.words
     assert mark() == "two"
     folder = tmp_path / "middleware/bundles" / hashlib.md5(b"b.zip").hexdigest()
-    assert folder.is_symlink() and "two" in (folder / "middleware.py").read_text()
+    assert folder.is_symlink()
+    assert "two" in (folder / "middleware.py").read_text()
 
 
 def test_a_bundle_whose_code_does_not_load_leaves_the_link(configured, host, tmp_path):
@@ -112,7 +124,8 @@ def test_a_bundle_whose_code_does_not_load_leaves_the_link(configured, host, tmp
 def test_with_a_public_key_what_is_not_signed_is_refused(configured, keys, tmp_path):
     pack(tmp_path / "served/b.zip", "one")
     reply = configured(downloads(tmp_path, public_key_path=str(keys / "key.public.pem")))
-    assert reply.status == 1 and "is not signed, and a public key is configured" in reply.words
+    assert reply.status == 1
+    assert "is not signed, and a public key is configured" in reply.words
     assert not hosted.bridge.chains
     assert not (tmp_path / "middleware/bundles" / hashlib.md5(b"b.zip").hexdigest()).exists()
 
@@ -158,8 +171,10 @@ def test_settings_that_cannot_be_used_change_nothing(configured, tmp_path):
         (str(tmp_path / "gone.conf"), "gone.conf: $: expected a file that can be read"),
     ):
         reply = configured(settings)
-        assert reply.status < 0 and words in reply.words
-        assert hosted.bridge.services is before and mark() == "one"
+        assert reply.status < 0
+        assert words in reply.words
+        assert hosted.bridge.services is before
+        assert mark() == "one"
 
 
 def test_variables_count_where_there_are_settings_alone(configured, host, tmp_path, monkeypatch):
@@ -167,12 +182,13 @@ def test_variables_count_where_there_are_settings_alone(configured, host, tmp_pa
     for name, value in downloads(tmp_path).items():
         monkeypatch.setenv(f"TYK_GW_{name.replace('_', '').upper()}", str(value))
     reply = host.load_configuration(str(tmp_path / "apis"), middleware_path=str(tmp_path / "middleware"))
-    assert reply.status == 1 and "needs a download" in reply.words
+    assert reply.status == 1
+    assert "needs a download" in reply.words
     assert configured("{}").status == OK
     assert mark() == "one"
 
 
-def test_a_zip_that_the_host_names(host, tmp_path):
+def test_a_zip_that_the_host_names(configured, host, tmp_path):
     pack(tmp_path / "served/b.zip", "one")
     assert host.load_bundle(str(tmp_path / "served/b.zip"), "zipped") == (OK, b"")
     root = runtime.registry.root_of("zipped")
@@ -184,6 +200,19 @@ def test_a_zip_that_the_host_names(host, tmp_path):
     assert not Path(root).exists()  # nobody uses it any more
     (tmp_path / "served/b.zip").write_bytes(b"nonsense")
     reply = host.load_bundle(str(tmp_path / "served/b.zip"), "zipped")
-    assert reply.status < 0 and "b.zip is refused: " in reply.words
+    assert reply.status < 0
+    assert "b.zip is refused: " in reply.words
     assert runtime.registry.root_of("zipped") == fresh
     runtime.registry.unload("zipped")
+
+
+def test_settings_that_go_away_leave_memory(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    configured(downloads(tmp_path, storage={"type": "sqlite", "path": str(tmp_path / "data.db")}))
+    before = hosted.bridge.services.sessions
+    host.load_configuration(str(tmp_path / "apis"), middleware_path=str(tmp_path / "middleware"))
+    assert isinstance(hosted.bridge.services.sessions, MemoryStore)
+    assert hosted.bridge.downloader is None
+    assert mark() == "one"  # what was downloaded is on disk
+    assert before.get("coprocess-data:last") is None
+    before.close()
