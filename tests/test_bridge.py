@@ -238,7 +238,7 @@ def test_a_bundle_whose_content_is_known_is_not_read_for_it(tmp_path):
     assert load(first) is not first
 
 
-def test_a_kept_bundle_without_the_hook_is_told_by_its_folder(bridge, tmp_path):
+def test_a_kept_bundle_without_the_hook_is_told_by_its_name_and_folder(bridge, tmp_path):
     folder = bundle(tmp_path)
     file = put(tmp_path, "api.json", api(custom_middleware_bundle="one", custom_middleware={}))
     bridge.load(file)
@@ -250,7 +250,7 @@ def test_a_kept_bundle_without_the_hook_is_told_by_its_folder(bridge, tmp_path):
     with pytest.raises(LoadError) as failure:
         loader.load(bridge.chains["api"].definition, hook)
     assert f"#{number}" not in failure.value.detail
-    assert f'"{folder}"' in failure.value.detail
+    assert f'bundle "one" ({folder}) has no hook "other"' in failure.value.detail
 
 
 def test_reload_loads_what_was_loaded_last(bridge, tmp_path, monkeypatch):

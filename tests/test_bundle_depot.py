@@ -372,7 +372,7 @@ def test_a_server_that_gives_nothing_leaves_a_folder_of_others(place: Place) -> 
     [
         (b"no zip", "is refused: bundle.zip: "),
         (packed("two")[:-30], "is refused: bundle.zip: "),
-        (packed("two", checksum="0" * 32), "is refused: files/manifest.json: "),
+        (packed("two", checksum="0" * 32), "is refused: manifest.json: "),
     ],
 )
 def test_an_archive_that_is_refused_is_an_error_whatever_is_on_disk(place: Place, data: bytes, words: str) -> None:

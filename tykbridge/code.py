@@ -125,7 +125,8 @@ class Loader:
     def _error(self, definition: Definition, where: str, error: BridgeError) -> LoadError:
         place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
         for code in self._loaded.values():  # a loading's number says nothing to people
-            detail = detail.replace(f'{code.bundle}"', f'{code.place}"') if isinstance(code, Code) else detail
+            if isinstance(code, Code):
+                detail = detail.replace(f'{code.bundle}"', f'{code.bundle.rpartition("#")[0]}"')
         detail = detail.replace(f'#{self._number}"', '"')
         return LoadError(f"{definition.file}: {where}: {error}", place=place, detail=detail)
 
@@ -155,7 +156,7 @@ class Loader:
 
     def _bundle(self, bundle: Bundle) -> Code:
         found = self.find(bundle)
-        return self._once(str(found.folder), "", found.digest, found)
+        return self._once(str(found.folder), "", found.digest, found, bundle.name)
 
     def _file(self, places: tuple[Path, ...], whose: str) -> Code:
         place = next((place for place in places if place.is_file()), None)
@@ -164,14 +165,16 @@ class Loader:
             raise NotFoundError(f"the file of the {whose} is not there: {looked}")
         return self._once(os.path.realpath(place.parent), place.name, "")
 
-    def _once(self, folder: str, entry: str, digest: str | None, found: Found | None = None) -> Code:
+    def _once(
+        self, folder: str, entry: str, digest: str | None, found: Found | None = None, label: str = ""
+    ) -> Code:
         place = os.path.join(folder, entry) if entry else folder
         known = self._loaded.get(place)
         if known is None:
             known = self._in_use.get(place)
             if known is None or known.digest != (content.known(folder) if digest is None else digest):
                 try:
-                    known = _load(folder, entry, f"{place}#{self._number}", digest, found)
+                    known = _load(folder, entry, f"{label or place}#{self._number}", digest, found)
                 except BridgeError as error:
                     known = error
             self._loaded[place] = known

@@ -48,7 +48,7 @@ def unpack_alone(file: str | os.PathLike[str], trust: Trust | None = None) -> Un
         (trust or Trust()).check(unpacked.folder)
     except LoadError as error:
         unpacked.close()
-        raise LoadError(f"{path} is refused: {str(error).replace(f'{unpacked.folder}/', '')}") from error
+        raise LoadError(f"{path} is refused: {archive.without_folder(str(error), unpacked.folder)}") from error
     return unpacked
 
 

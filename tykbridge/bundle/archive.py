@@ -76,6 +76,13 @@ def unpack(file: Path, folder: Path, limits: Limits = Limits()) -> None:
         raise LoadError(f"{file} cannot be unpacked into {folder}: {error.strerror or error}") from error
 
 
+def without_folder(words: str, folder: Path) -> str:
+    """Gives an error's words without the folder that something was unpacked to, which says nothing to people."""
+    for place, instead in ((f"{folder}/", ""), (f"{folder}: ", ""), (str(folder), "it")):
+        words = words.replace(place, instead)
+    return words
+
+
 def _unpack(stream: IO[bytes], folder: str, limits: Limits) -> None:
     entries, end = _central(stream, limits)
     tree = _tree(entries, limits)
