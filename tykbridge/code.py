@@ -165,9 +165,7 @@ class Loader:
             raise NotFoundError(f"the file of the {whose} is not there: {looked}")
         return self._once(os.path.realpath(place.parent), place.name, "")
 
-    def _once(
-        self, folder: str, entry: str, digest: str | None, found: Found | None = None, label: str = ""
-    ) -> Code:
+    def _once(self, folder: str, entry: str, digest: str | None, found: Found | None = None, label: str = "") -> Code:
         place = os.path.join(folder, entry) if entry else folder
         known = self._loaded.get(place)
         if known is None:
