@@ -24,7 +24,7 @@ class Unpacked:
 
     def __init__(self, folder: Path, digest: str) -> None:
         self.folder, self.digest = folder, digest
-        self.close = weakref.finalize(self, _remove_own, folder, os.getpid())
+        self.close = weakref.finalize(self, remove_own, folder, os.getpid())
 
 
 def unpack_alone(file: str | os.PathLike[str], trust: Trust | None = None) -> Unpacked:
@@ -48,10 +48,12 @@ def unpack_alone(file: str | os.PathLike[str], trust: Trust | None = None) -> Un
         (trust or Trust()).check(unpacked.folder)
     except LoadError as error:
         unpacked.close()
-        raise LoadError(f"{path} is refused: {str(error).replace(f'{unpacked.folder}/', '')}") from error
+        words = str(error).replace(f"{unpacked.folder}/", "").replace(str(unpacked.folder), "it")
+        raise LoadError(f"{path} is refused: {words}") from error
     return unpacked
 
 
-def _remove_own(folder: Path, process: int) -> None:
+def remove_own(folder: str | os.PathLike[str], process: int) -> None:
+    """Removes a folder in the process that made it."""
     if os.getpid() == process:  # a forked child ends, and its parent goes on
         shutil.rmtree(folder, ignore_errors=True)
