@@ -9,6 +9,7 @@ import pytest
 from tests.cli.commands import definition, hooks, tykbridge, write
 from tests.openssl import sealed
 from tests.webserver import serving
+
 pytestmark = pytest.mark.once
 
 MARK = """
@@ -21,11 +22,12 @@ def mark(request, session, spec):
     request.add_header("X-Mark", "{}" + tyk.get_data("key").decode())
     return request, session
 """
+SERVED, ON_DISK = MARK.format("served "), MARK.format("on disk ")
 MANIFEST = {"file_list": ["middleware.py"], "custom_middleware": hooks(path="", pre=["mark"])}
 HASH = hashlib.md5(b"one.zip").hexdigest()
 
 
-def archive(file, source=MARK.format("served "), manifest=MANIFEST, key=None):
+def archive(file, source=SERVED, manifest=MANIFEST, key=None):
     """Writes a bundle's archive, signed with a key."""
     files = {"manifest.json": json.dumps(manifest).encode(), "middleware.py": source.encode()}
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def run(place):
     return invoke
 
 
-def on_disk(place, source=MARK.format("on disk "), middleware="middleware"):
+def on_disk(place, source=ON_DISK, middleware="middleware"):
     """Writes the bundle as a gateway has it on its disk."""
     folder = f"{middleware}/bundles/{HASH}"
     write(place, {f"{folder}/manifest.json": MANIFEST, f"{folder}/middleware.py": source})
@@ -144,7 +146,10 @@ def test_what_is_wrong_with_a_download_is_told_of_its_url(run, conf, place):
     (warning,) = item(run("check", "apis"), "a.json")["warnings"]
     assert warning["file"] == f"{url}/manifest.json"
     archive(place / "served/one.zip", source="import nowhere\n")
-    assert "error $.custom_middleware.pre[0]: file:///" in tykbridge("check", "apis", "--conf", "tyk.conf", cwd=place).words
+    assert (
+        "error $.custom_middleware.pre[0]: file:///"
+        in tykbridge("check", "apis", "--conf", "tyk.conf", cwd=place).words
+    )
     result = tykbridge("run-hook", "apis/a.json", "--conf", "tyk.conf", cwd=place)
     assert result.status == 2
     assert f"{url}/middleware.py:1" in result.words
