@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import tykbridge
+from tests.cli import commands
 from tykbridge.cli.play import command
 
 UNWANTED = ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
@@ -189,6 +190,12 @@ def test_one_bundle_by_its_folder(root):
     assert result.returncode == 0
     assert "── response-hook ─" in result.stdout.decode()
     assert "1 bundle, 1 request, 1 hook in" in result.stdout.decode()
+
+
+def test_regression_the_working_directory_is_a_bundle_with_a_name(example):
+    result = commands.tykbridge("play", ".", cwd=example("pointless"))
+    assert (result.status, "Nothing failed." in result.output) == (0, True)
+    assert f"── {example('pointless').name} ─" in result.output
 
 
 def test_folder_without_bundles(tmp_path):

@@ -105,7 +105,7 @@ def _play(root: Path, player: Player, screen: Screen, over: Callable[[], bool] =
     calls, hooks, seconds = 0, 0, 0.0
     failures = [] if bundles else [_nothing(root)]  # all are gone, while this is watching
     for folder in bundles:
-        name = folder.name if folder == root else folder.relative_to(root).as_posix()
+        name = folder.resolve().name if folder == root else folder.relative_to(root).as_posix()
         try:
             example = read(folder, name)
             screen.section(example.name, example.about)
