@@ -168,6 +168,9 @@ def test_bundles_must_prove_what_the_settings_say(run, conf, place, keys):
     ((_, words),) = messages(run("check", "apis", status=1), "a.json")
     assert "is not signed, and a public key is configured" in words
 
+    document = run("check", ".", status=1)  # nor is it loaded because it lies below what is checked
+    assert [item["kind"] for item in document["items"]] == ["settings", "api"]
+
 
 def test_the_middleware_folder_is_that_of_the_settings_unless_the_option_says_another(run, conf, place):
     for name in ("theirs", "ours", "middleware"):

@@ -65,8 +65,8 @@ def command(
     and this release cannot do, or a bundle that is not on this machine, is listed as "not loaded: needs ...", and is no
     problem unless --require-all says so.
 
-    With --conf the settings are checked too, and bundles are downloaded and verified as they say, into a temporary
-    folder: a check changes nothing of what a gateway finds. When the settings cannot be used, nothing is loaded.
+    The files of --conf and --policies are checked too. With --conf, bundles are downloaded and verified as it says,
+    into a temporary folder: a check changes nothing of what a gateway finds. When it cannot be used, nothing is loaded.
     """  # noqa: D301 (click's mark for lines that stay as they are)
     with Witness().watching():  # what modules print and log while they load
         items = check(source, policies, conf, middleware_path)

@@ -97,6 +97,7 @@ def check(place: Path, policies: Path | None, conf: Path | None, middleware_path
 
 def _sources(place: Path, gateway: Gateway) -> list[Item]:
     apis, bundles = _find(place)
+    bundles = [folder for folder in bundles if not gateway.keeps(folder)]  # definitions lead to those that may run
     if not apis and not bundles:
         kind = kind_of(place)
         return _apis(place, gateway) if kind is Kind.APIS else [_plugin(place, kind, gateway)]

@@ -97,6 +97,12 @@ class Gateway:
             return [str(error)]
         return []
 
+    def keeps(self, folder: Path) -> bool:
+        """Whether this is one of the bundles on a gateway's disk, which its settings say what to think of."""
+        if self.conf is None:
+            return False
+        return folder.resolve().is_relative_to(os.path.realpath(os.path.join(self._middleware_path, "bundles")))
+
     @property
     def bundles_path(self) -> str:
         """The folder that has `bundles/`."""
