@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.web import Asked, Server, answer
 from tykbridge.bundle import archive, held
-from tykbridge.bundle.depot import Depot, Finder, Found
+from tykbridge.bundle.depot import Depot, Finder, Found, origins
 from tykbridge.bundle.download import Downloader, UnavailableError
 from tykbridge.bundle.signing import Trust
 from tykbridge.definition.model import Bundle
@@ -742,3 +742,10 @@ def test_a_finder_asks_once_and_says_the_same_again(place: Place, serve: Any) ->
         with pytest.raises(UnavailableError, match="404"):
             finder.find(Bundle(name="b"))
     assert len(server.asked) == 2
+
+
+def test_the_folder_of_a_version_leads_to_its_url(place: Place) -> None:
+    assert origins(place.path) == {}
+    place.publish(packed("one"))
+    found = place.find()
+    assert origins(place.path) == {str(found.folder): f"file://{place.shelf}/{BUNDLE.name}"}

@@ -101,6 +101,14 @@ def test_a_wrong_variable_is_named_and_its_value_not_repeated(name, text, expect
     assert problems({}, **{name: text}) == [(name, expected, "something else")]
 
 
+def test_regression_a_secret_that_is_no_text_is_not_repeated():
+    conf = {"storage": {"password": 12345}, "tykbridge": {"bundle_authorization": 678}}
+    assert problems(conf) == [
+        ("$.storage.password", "a string", "something else"),
+        ("$.tykbridge.bundle_authorization", "a string", "something else"),
+    ]
+
+
 def test_every_wrong_key_is_named():
     conf = {"hash_keys": "no", "storage": {"port": "x", "type": "mongo"}, "hash_key_function": "md5"}
     assert [path for path, _, _ in problems(conf)] == [

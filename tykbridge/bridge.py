@@ -143,6 +143,7 @@ class Bridge:
     All of them are attributes as well; a change of them counts from the next `load` on.
 
     Attributes:
+        bundles_path: the folder that has `bundles/`; "" is `middleware_path`. Counts from the next `load` on, too.
         chains: those of the APIs in use, by API id. Never changed, only replaced.
     """
 
@@ -156,6 +157,7 @@ class Bridge:
         self.services = services or Services()
         self.middleware_path = os.path.abspath(os.fspath(middleware_path))
         self.downloader, self.trust = downloader, trust or Trust()
+        self.bundles_path = ""
         self._state = _State()
         self.chains: Mapping[str, Chain] = {}
         self._source: str | None = None
@@ -198,7 +200,7 @@ class Bridge:
             if before.by_id:
                 own.reload_failed(self.services, before.by_id.values(), str(error))
             raise
-        depot = Depot(middleware_path, self.downloader, self.trust, self.services.log)
+        depot = Depot(self.bundles_path or middleware_path, self.downloader, self.trust, self.services.log)
         loader = Loader(middleware_path, (code for api in before.by_id.values() for code in api.codes), Finder(depot))
         apis: dict[str, _Api] = {}
         refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []

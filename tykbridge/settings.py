@@ -19,6 +19,8 @@ PREFIX = "TYK_GW_"
 TEXT = "<settings>"
 """The file name of settings that came as text."""
 
+_SECRETS = ("$.storage.password", "$.tykbridge.bundle_authorization")
+
 _TRUTHS = {
     **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
     **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
@@ -81,7 +83,7 @@ def read_settings(
     settings = _overlaid(report, settings, environment)
     _check(report, settings)
     if report.problems:
-        raise SettingsError(report.problems)
+        raise SettingsError(_unsaid(problem) if problem.path in _SECRETS else problem for problem in report.problems)
     return settings, tuple(report.notices)
 
 
@@ -140,6 +142,10 @@ def _value(report: Report, name: str, kind: Any, text: str, before: Any) -> Any:
         except msgspec.ValidationError:
             report.problem(name, "a whole number" if kind is int else "a number", "something else")
     return before
+
+
+def _unsaid(problem: Problem) -> Problem:
+    return msgspec.structs.replace(problem, found="something else")
 
 
 def _check(report: Report, settings: Settings) -> None:

@@ -1,16 +1,21 @@
 """`tykbridge play`, as people run it: a process of its own, its output in a pipe or in a terminal."""
 
+import contextlib
 import json
 import os
 import pty
 import re
+import select
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
 
 import tykbridge
+from tests.cli import commands
 from tykbridge.cli.play import command
 
 UNWANTED = ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
@@ -187,6 +192,12 @@ def test_one_bundle_by_its_folder(root):
     assert "1 bundle, 1 request, 1 hook in" in result.stdout.decode()
 
 
+def test_regression_the_working_directory_is_a_bundle_with_a_name(example):
+    result = commands.tykbridge("play", ".", cwd=example("pointless"))
+    assert (result.status, "Nothing failed." in result.output) == (0, True)
+    assert f"── {example('pointless').name} ─" in result.output
+
+
 def test_folder_without_bundles(tmp_path):
     result = play(tmp_path)
     assert result.returncode == 1
@@ -273,3 +284,135 @@ def test_example_without_a_request(example):
     result = play(folder)
     assert result.returncode == 1
     assert f"{folder / 'request.json'}: not found" in "".join(result.stdout.decode().split("\n  "))
+
+
+# ---- --watch
+
+
+class Watching:
+    """`tykbridge play --watch`, in a process of its own, and what it wrote so far."""
+
+    def __init__(self, folder, terminal=False):
+        env = {name: value for name, value in os.environ.items() if name not in UNWANTED} | {"TERM": "xterm"}
+        self._ours, theirs = pty.openpty() if terminal else os.pipe()
+        words = [sys.executable, "-m", "tykbridge", "play", "--watch", folder]
+        self.process = subprocess.Popen(words, stdout=theirs, stderr=theirs, env=env)
+        os.close(theirs)
+        self.output = ""
+
+    def until(self, words, times=1):
+        """Reads until something was written, so many times over all; folds and spaces do not count."""
+        limit = time.monotonic() + 60
+        while self.words.count(words) < times:
+            assert time.monotonic() < limit, self.output
+            if select.select([self._ours], [], [], 0.1)[0]:
+                read = os.read(self._ours, 65536)
+                assert read, self.output
+                self.output += read.decode()
+
+    @property
+    def words(self):
+        return " ".join(self.output.split())
+
+    def interrupt(self):
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(60)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
+
+@pytest.fixture
+def watching():
+    """Starts it, and ends it with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments, **options):
+            started = Watching(*arguments, **options)
+            stack.callback(started.close)
+            return started
+
+        yield start
+
+
+@pytest.mark.once
+def test_what_is_saved_is_played_again(example, watching):
+    folder = example("pointless")
+    watched = watching(folder)
+    watched.until("Nothing failed. Watching")
+    example("raises")
+    watched.until("ValueError: no luck")
+    example("raises", "from tyk.decorators import *\n\ndef x(:\n")
+    watched.until("middleware.py:3: SyntaxError")
+    (folder / "request.json").write_text("{")  # half written
+    watched.until("request.json: Expecting property name")
+    (folder / "manifest.json").rename(folder / "gone.json")
+    watched.until("so there is no bundle to play")
+    example("pointless")
+    watched.until("Nothing failed. Watching", 2)
+    watched.until("Ctrl-C ends it.", 6)
+    assert "\x1b" not in watched.output
+    assert watched.interrupt() == 0
+
+
+VISITS = """
+from gateway import TykGateway as tyk
+from tyk.decorators import *
+
+@Hook
+def count(request, session, spec):
+    visits = int(tyk.get_data("visits") or 0) + 1
+    tyk.store_data("visits", str(visits), 60)
+    request.add_header("X-Visits", f"{visits}{'!'}")
+    return request, session
+"""
+
+
+@pytest.mark.once
+def test_on_a_terminal_the_screen_starts_anew_and_so_does_the_store(example, watching):
+    watched = watching(example("count", VISITS), terminal=True)
+    watched.until("Ctrl-C ends it.")
+    start = "\x1b[2J\x1b[1;1H"
+    assert watched.output.startswith(start)
+    assert "X-Visits: 1!" in watched.words
+    example("count", VISITS.replace("!", "?"))
+    watched.until("X-Visits: 1?")
+    watched.until("Ctrl-C ends it.", 2)
+    _, first, second, *_ = watched.output.split(start)
+    assert ("1!" in first, "1?" in first, "1?" in second) == (True, False, True)
+    assert watched.interrupt() == 0
+
+
+STUCK = """
+import time
+from tyk.decorators import *
+
+@Hook
+def stuck(request, session, spec):
+    with open("{}", "w"):
+        pass
+    while True:
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.once
+def test_a_hook_that_does_not_return_is_ended_too(example, watching, tmp_path_factory):
+    mark = tmp_path_factory.mktemp("mark") / "there"
+    folder = example("stuck", STUCK.format(mark))
+    call = {"request": {"method": "GET", "url": "/"}}
+    (folder / "request.json").write_text(json.dumps({"calls": [call, call]}))
+    watched = watching(folder)
+    limit = time.monotonic() + 60
+    while not mark.exists():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    assert watched.interrupt() == 0
+
+
+def test_without_watchfiles_it_is_told_what_to_install(example, monkeypatch):
+    monkeypatch.setitem(sys.modules, "watchfiles._rust_notify", None)
+    result = CliRunner().invoke(command, ["--watch", str(example("pointless"))])
+    assert (result.exit_code, "pip install 'tykbridge[watch]'" in result.output) == (1, True)

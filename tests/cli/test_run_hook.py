@@ -489,7 +489,7 @@ def test_what_the_chain_says_by_itself_is_shown(run, run_json, apis, place):
         (("broken.py", "x"), "broken.py:3: SyntaxError"),
         (("arity.py", "x"), 'arity.py:3: the hook "x" takes 1 positional parameter; write def x(request, session,'),
         (("nowhere.py", "x"), "nowhere.py: there is no such file or folder"),
-        (("plugin.zip", "x"), "unpack it and name the folder"),
+        (("plugin.zip", "x"), "plugin.zip does not load: it is not a zip archive, or its end is missing"),
         (("empty", "x"), "empty: no manifest.json and no middleware.py (a bundle), and no *.json (API definitions)"),
         (("manifest",), "manifest.json: $.custom_middleware.pre: expected a list"),
         (("manifest", "x"), "manifest.json: $.custom_middleware.pre: expected a list"),

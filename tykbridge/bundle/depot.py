@@ -334,6 +334,13 @@ class Finder:
         return found
 
 
+def origins(middleware_path: str | os.PathLike[str]) -> dict[str, str]:
+    """Gives the folders of versions, and the URL that each was fetched from."""
+    versions = Path(middleware_path, "bundles", _VERSIONS)
+    memories = [_read(file) for file in versions.glob("*.json")]
+    return {str(versions / memory["sha256"]): memory["url"] for memory in memories if "url" in memory}
+
+
 def _read(file: Path) -> dict[str, Any]:
     """Reads what the server said; an empty one for what is none."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from tykbridge.cli import documents
 from tykbridge.cli.checks import INACTIVE, LOADED, NOT_LOADED, REFUSED, Finding, Item, check
+from tykbridge.cli.options import gateway_options
 from tykbridge.cli.screen import clean, color_option, console, count, fold
 from tykbridge.cli.witness import Witness
 
@@ -22,7 +24,9 @@ _EXAMPLES = """\b
 Examples:
   tykbridge check apis --policies policies.json
   tykbridge check apis/orders.json --middleware-path /opt/tyk/middleware
+  tykbridge check apis --conf tyk.conf
   tykbridge check bundles/hello
+  tykbridge check bundle.zip
   tykbridge check middleware.py --json
 
 Exit status: 0 when nothing is refused, 1 when there are problems, 2 when there is nothing to check.
@@ -34,19 +38,18 @@ _WIDEST = 110
 
 @click.command("check", epilog=_EXAMPLES)
 @click.argument("source", type=_PATH)
-@click.option("--policies", type=_PATH, metavar="FILE", help="A file of policies, which is checked too.")
-@click.option(
-    "--middleware-path",
-    type=_PATH,
-    default="middleware",
-    metavar="DIR",
-    help="Where definitions find bundles and files of hooks. [default: middleware]",
-)
+@gateway_options
 @click.option("--require-all", is_flag=True, help="Exit with 1 also when something is right, but not loaded.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output (docs/cli.md).")
 @color_option
 def command(
-    source: Path, policies: Path | None, middleware_path: Path, require_all: bool, as_json: bool, color: bool | None
+    source: Path,
+    conf: Path | None,
+    middleware_path: Path | None,
+    policies: Path | None,
+    require_all: bool,
+    as_json: bool,
+    color: bool | None,
 ) -> None:
     """Load what SOURCE holds, and tell every problem with its place.
 
@@ -55,14 +58,18 @@ def command(
       a folder        of API definitions, as a gateway's app_path, of bundles
                       (each has a manifest.json), or of folders of both
       a *.json file   one API definition
+      a .zip file     a bundle's archive
       a .py file      a file of hooks
 
     Hooks are loaded as a gateway loads them, so the code of modules runs; no hook is called. What a definition asks for
     and this release cannot do, or a bundle that is not on this machine, is listed as "not loaded: needs ...", and is no
     problem unless --require-all says so.
+
+    The files of --conf and --policies are checked too. With --conf, bundles are downloaded and verified as it says,
+    into a temporary folder: a check changes nothing of what a gateway finds. When it cannot be used, nothing is loaded.
     """  # noqa: D301 (click's mark for lines that stay as they are)
     with Witness().watching():  # what modules print and log while they load
-        items = check(source, policies, middleware_path)
+        items = check(source, policies, conf, middleware_path)
     if as_json:
         click.echo(documents.text_of(documents.check(items)))
     else:
@@ -99,7 +106,7 @@ class _Page:
 
 def _short(words: str) -> str:
     """Write paths below the working directory as people write them there."""
-    return words.replace(os.getcwd() + os.sep, "")
+    return re.sub(f"(?<!/){re.escape(os.getcwd() + os.sep)}", "", words)  # file:///place stays a URL
 
 
 def _about(item: Item) -> str:
@@ -108,7 +115,7 @@ def _about(item: Item) -> str:
     if item.status != LOADED:
         return ""
     hooks = ", ".join(f"{phase} {name}".strip() for phase, name in item.hooks)
-    return f"{item.name}: {hooks or 'no hooks'}" if item.kind != "policies" else "policies"
+    return item.kind if item.kind in ("policies", "settings") else f"{item.name}: {hooks or 'no hooks'}"
 
 
 def _words(item: Item, finding: Finding) -> str:

@@ -12,6 +12,8 @@ import click
 from tykbridge import session as sessions
 from tykbridge.cli import calls, documents
 from tykbridge.cli.example import Call, ExampleError, Scenario, read_scenario
+from tykbridge.cli.gateway import ConfError, Gateway
+from tykbridge.cli.options import gateway_options
 from tykbridge.cli.runner import Run, Runner
 from tykbridge.cli.screen import Screen, color_option, console
 from tykbridge.cli.source import Kind, Opened, Refusal, Settings, Wanted, kind_of, open_api, open_plugin
@@ -56,14 +58,7 @@ was run: wrong usage, something that does not load, no such hook.
 @click.option("--phase", type=click.Choice([str(phase) for phase in Phase]), help="When the hook runs in a chain.")
 @click.option("--config-data", metavar="JSON", help="config_data for a bundle or file; @FILE as above.")
 @click.option("--api", "api_id", default="", metavar="ID", help="Which API of several.")
-@click.option("--policies", type=_PATH, metavar="FILE", help="The policies that sessions name.")
-@click.option(
-    "--middleware-path",
-    type=_PATH,
-    default="middleware",
-    metavar="DIR",
-    help="Where definitions find bundles and files of hooks. [default: middleware]",
-)
+@gateway_options
 @click.option("--strict", is_flag=True, help="A session that a hook may not change fails the request.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output (docs/cli.md).")
 @color_option
@@ -81,8 +76,9 @@ def command(
     phase: str | None,
     config_data: str | None,
     api_id: str,
+    conf: Path | None,
+    middleware_path: Path | None,
     policies: Path | None,
-    middleware_path: Path,
     strict: bool,
     as_json: bool,
     color: bool | None,
@@ -91,7 +87,8 @@ def command(
 
     \b
     SOURCE is
-      a bundle's folder   its manifest.json says which hooks run, and when
+      a bundle            its folder or .zip: manifest.json says which hooks run,
+                          and when
       a .py file          its functions that are marked with @Hook
       API definitions     a *.json file, or a folder of them
 
@@ -99,6 +96,9 @@ def command(
     a path, or http://host/path; without it, it is where the API listens.
 
     No upstream is asked: --status, --response-header and --response-body say what it answers, or the file does.
+
+    This is a rehearsal: sessions, counters and data are kept in memory until it ends, whatever store --conf names, and
+    bundles are downloaded into a temporary folder.
     """  # noqa: D301 (click's mark for lines that stay as they are)
     hook, url = _hook_and_url(words)
     flags = [url, method, *headers, *data, *response_header, response_body, status]
@@ -117,14 +117,18 @@ def command(
     if wanted.phase is not None and not hook:
         raise click.UsageError("--phase is for one hook: name it after SOURCE")
 
+    try:
+        gateway = Gateway(conf, middleware_path)
+    except ConfError as error:
+        raise Refusal(str(error)) from error
     witness = Witness()
-    runner = Runner(witness, {} if policies is None else _policies(policies), strict)
+    runner = Runner(witness, {} if policies is None else _policies(policies), strict, gateway.keys)
     with witness.watching() as loading:
         if kind is Kind.APIS:
-            opened = open_api(source, wanted, runner.services, middleware_path)
+            opened = open_api(source, wanted, runner.services, gateway)
         else:
             settings = _settings(scenario, config_data)
-            opened = open_plugin(source, kind, wanted, settings, runner.services)
+            opened = open_plugin(source, kind, wanted, settings, runner.services, gateway.trust)
     url = url or opened.chain.definition.listen_path
     made, scheme = calls.make(method, url, headers, data, status, response_header, response_body)
     todo = [made] if scenario is None else list(scenario.calls)

@@ -20,6 +20,7 @@ from tykbridge.definition import Phase
 from tykbridge.errors import BridgeError
 from tykbridge.fired import PluginMeta
 from tykbridge.flow import EMPTY_SESSION, Flow, shown
+from tykbridge.keys import Keys
 from tykbridge.outcome import CUSTOM_KEY_CHECK, Object, Outcome, Request, Respond, token_of
 from tykbridge.policies import Policy
 from tykbridge.services import Mode, Services
@@ -55,9 +56,12 @@ class Runner:
         witness: the host whom plugins tell what they do.
         policies: by id.
         strict: a session that a hook may not change fails the request.
+        keys: how keys are written in the store; None: as they come.
     """
 
-    def __init__(self, witness: Witness, policies: Mapping[str, Policy], strict: bool) -> None:
+    def __init__(
+        self, witness: Witness, policies: Mapping[str, Policy], strict: bool, keys: Keys | None = None
+    ) -> None:
         self._witness = witness
         self._strict = strict
         self._hooks: list[HookStep] = []
@@ -66,6 +70,7 @@ class Runner:
             events=self,
             queue=None,  # what a call fires is shown, and goes to nobody
             policies=policies,
+            keys=keys or Keys(),
             mode=Mode.STRICT if strict else Mode.COMPATIBLE,
             log=lambda words, level: self._notes.logged.append((level, words)),
             watch=self._watch,

@@ -57,9 +57,9 @@ class Screen:
         self._station, self._rail, self._rule = ("●", "│", "─") if fancy else ("*", "|", "-")
         self._arrow, self._micro, self._more = ("→", "µs", "…") if fancy else ("->", "us", "...")
 
-    def title(self, words: str) -> None:
-        """Write the page's head."""
-        self._console.print(Text(words, "dim"))
+    def remark(self, words: str) -> None:
+        """Write about the page itself."""
+        self._paragraph(words, "dim")
 
     def section(self, name: str, about: str = "") -> None:
         """Begin an example, or an API."""

@@ -7,7 +7,7 @@ import enum
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ import msgspec
 
 from tykbridge.bridge import Bridge, HookProblem, Loaded
 from tykbridge.bundle import manifest
+from tykbridge.bundle.alone import Unpacked, unpack_alone
+from tykbridge.bundle.signing import Trust
 from tykbridge.chain import Chain
+from tykbridge.cli.gateway import Gateway, renamed
 from tykbridge.definition import (
     Auth,
     Bundle,
@@ -82,10 +85,9 @@ def kind_of(place: Path) -> Kind:
         raise Refusal(f"{place}: there is no such file or folder")
     if place.name == manifest.FILE_NAME:
         return Kind.BUNDLE
-    kind = {".py": Kind.FILE, ".json": Kind.APIS}.get(place.suffix)
+    kind = {".py": Kind.FILE, ".json": Kind.APIS, ".zip": Kind.BUNDLE}.get(place.suffix)
     if kind is None:
-        hint = "; unpack it and name the folder" if place.suffix == ".zip" else ""
-        raise Refusal(f"{place}: expected a bundle's folder, a .py file, or API definitions{hint}")
+        raise Refusal(f"{place}: expected a bundle's folder or .zip, a .py file, or API definitions")
     return kind
 
 
@@ -101,11 +103,13 @@ class Plugin:
     """A bundle or a file, and what came of reading and loading it. With problems nothing of it is of use.
 
     Attributes:
-        file: the manifest; without one the folder or file itself.
+        file: the manifest; without one the folder or file itself; of an archive the archive.
         name: the bundle's name; "" for a file.
         loaded_as: the name under which its hooks are called.
         section: what the manifest says.
         hooks: what its code marks.
+        unpacked: an archive's files.
+        names: what people know the folder of those by: the archive.
     """
 
     file: str
@@ -116,13 +120,28 @@ class Plugin:
     problems: tuple[Problem | HookProblem, ...] = ()
     notices: tuple[Notice, ...] = ()
     needs: tuple[Need, ...] = ()
+    unpacked: Unpacked | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_plugin(place: Path, kind: Kind) -> Plugin:
-    """Read and load a bundle or a file."""
-    folder = place if place.is_dir() else place.parent
+def load_plugin(place: Path, kind: Kind, trust: Trust) -> Plugin:
+    """Read and load a bundle or a file. An archive has to prove what `trust` says; a folder is its author's."""
+    if place.suffix != ".zip" or place.is_dir():
+        folder = place if place.is_dir() else place.parent
+        return _load(folder, place, kind, folder.resolve().name or "bundle")
+    try:
+        unpacked = unpack_alone(place, trust)
+    except BridgeError as error:
+        words = str(error).removeprefix(f"{place} is refused: ").removeprefix(f"{place}: ")
+        return Plugin(str(place), place.name, "", problems=(HookProblem(str(place), "$", words),))
+    folder = unpacked.folder.resolve()
+    plugin = _load(folder, folder, kind, place.name)
+    return replace(plugin, file=str(place), unpacked=unpacked, names={str(folder): str(place)})
+
+
+def _load(folder: Path, place: Path, kind: Kind, name: str) -> Plugin:
     entry = place.name if kind is Kind.FILE else ""
-    bundle = Bundle(name=folder.resolve().name or "bundle")
+    bundle = Bundle(name=name)
     described = folder / manifest.FILE_NAME
     if entry or not described.exists():
         file, reading = str(place), _empty(bundle, str(place))
@@ -200,14 +219,16 @@ class Opened:
     step: Step | None = None
 
 
-def open_plugin(place: Path, kind: Kind, wanted: Wanted, settings: Settings, services: Services) -> Opened:
+def open_plugin(
+    place: Path, kind: Kind, wanted: Wanted, settings: Settings, services: Services, trust: Trust
+) -> Opened:
     """Make a chain of a bundle's or a file's hooks.
 
     Raises Refusal: it does not load, or has no such hook.
     """
-    plugin = load_plugin(place, kind)
+    plugin = load_plugin(place, kind, trust)
     if plugin.problems:
-        raise _not_loaded(str(place), plugin.problems)
+        raise _not_loaded(str(place), plugin.problems, plugin.names)
     section, auth, phase = plugin.section, Auth(keyless=True), None
     if wanted.hook:
         hook = _hook_of(plugin, wanted, place)
@@ -250,12 +271,12 @@ def _hook_of(plugin: Plugin, wanted: Wanted, place: Path) -> Hook:
     return Hook(phase=phase, name=name, where="$", driver=Driver.PYTHON, bundle=plugin.name)
 
 
-def open_api(place: Path, wanted: Wanted, services: Services, middleware_path: Path) -> Opened:
+def open_api(place: Path, wanted: Wanted, services: Services, gateway: Gateway) -> Opened:
     """Load API definitions, and find the chain of one.
 
     Raises Refusal: it is not there or does not load, or has no such hook.
     """
-    bridge = Bridge(services, middleware_path)
+    bridge = gateway.bridge(services)
     loaded = bridge.load(place)
     api_id = wanted.api_id
     if not api_id and len(loaded.apis) == 1 and not loaded.not_loaded:
@@ -263,7 +284,7 @@ def open_api(place: Path, wanted: Wanted, services: Services, middleware_path: P
     try:
         chain = bridge.chain(Request("GET", wanted.url or "/"), api_id)
     except NotFoundError as error:
-        raise _no_api(place, str(error), bridge, loaded) from error
+        raise _no_api(place, str(error), bridge, loaded, gateway) from error
     if not wanted.hook:
         return Opened(chain)
     running = {(step.name, phase): step for phase, steps in chain.steps.items() for step in steps}
@@ -277,12 +298,12 @@ def open_api(place: Path, wanted: Wanted, services: Services, middleware_path: P
     raise _unknown(place, wanted.hook, dict.fromkeys(name for name, _ in running))
 
 
-def _no_api(place: Path, words: str, bridge: Bridge, loaded: Loaded) -> Refusal:
+def _no_api(place: Path, words: str, bridge: Bridge, loaded: Loaded, gateway: Gateway) -> Refusal:
     """Say which APIs there are; of a definition by itself, what is wrong with it."""
     if not place.is_dir():
         (item,) = loaded.not_loaded or (None,)
         if item is not None and item.problems:
-            return _not_loaded(str(place), item.problems)
+            return _not_loaded(str(place), item.problems, gateway.names)
         return Refusal(words if item is None else f"{place}: {item.reason}")
     there = [bridge.chain(Request("GET", "/"), name).definition for name in loaded.apis]
     lines = [f"{place}: {words}", *(f"{api.api_id} listens on {api.listen_path}" for api in there)]
@@ -290,7 +311,8 @@ def _no_api(place: Path, words: str, bridge: Bridge, loaded: Loaded) -> Refusal:
         lines.append("say which one with --api, or with the path of the URL")
     if loaded.not_loaded:
         files = ", ".join(os.path.basename(item.file) for item in loaded.not_loaded)
-        lines.append(f"not loaded: {files}; `tykbridge check {place}` says why")
+        conf = f" --conf {gateway.conf}" if gateway.conf else ""
+        lines.append(f"not loaded: {files}; `tykbridge check {place}{conf}` says why")
     return Refusal("\n  ".join(lines))
 
 
@@ -301,9 +323,9 @@ def _unknown(place: Path, name: str, there: Iterable[str]) -> Refusal:
     return Refusal(f'{place}: there is no hook "{name}"{guess} (hooks: {", ".join(names) or "none"})')
 
 
-def _not_loaded(place: str, problems: Iterable[Problem | HookProblem]) -> Refusal:
+def _not_loaded(place: str, problems: Iterable[Problem | HookProblem], names: Mapping[str, str]) -> Refusal:
     words = [
         problem.text if isinstance(problem, HookProblem) and problem.path == "$" else str(problem)
         for problem in problems
     ]
-    return Refusal("\n  ".join([f"{place} does not load:", *words]))
+    return Refusal(renamed("\n  ".join([f"{place} does not load:", *words]), names))
