@@ -199,7 +199,17 @@ class Bridge:
                 own.reload_failed(self.services, before.by_id.values(), str(error))
             raise
         depot = Depot(middleware_path, self.downloader, self.trust, self.services.log)
-        loader = Loader(middleware_path, (code for api in before.by_id.values() for code in api.codes), Finder(depot))
+        in_use = (code for api in before.by_id.values() for code in api.codes)
+        loader = Loader(middleware_path, in_use, Finder(depot), self.trust)
+        try:
+            return self._put(before, catalog, path, source, depot, loader)
+        finally:
+            loader.close()
+
+    def _put(
+        self, before: _State, catalog: Catalog, path: str, source: str, depot: Depot, loader: Loader
+    ) -> Loaded:
+        """Build what was read, and put it in place. Needs the lock."""
         apis: dict[str, _Api] = {}
         refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []
         notices: list[Notice] = []
@@ -209,7 +219,7 @@ class Bridge:
                 whole = _bundled(reading, loader)
                 api = self._build(whole, _place(reading.file, path, source), loader)
             except _NotLoadedError as error:
-                refused.append((reading, whole.notices, error))
+                refused.append((reading, whole.notices, error.alone()))
             else:
                 apis[api.definition.api_id] = api
             notices += whole.notices
@@ -384,6 +394,11 @@ class _NotLoadedError(Exception):
     ) -> None:
         super().__init__(words)
         self.problems, self.needs = problems, needs
+
+    def alone(self) -> _NotLoadedError:
+        """Give it without tracebacks, which have all that was on the stack, code of failed versions too."""
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
 
 
 def _refused(*problems: Problem | HookProblem) -> _NotLoadedError:

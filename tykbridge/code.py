@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tykbridge.bundle import content
 from tykbridge.bundle.depot import Depot, Finder, Found
+from tykbridge.bundle.signing import Trust
 from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
@@ -63,11 +64,19 @@ class Loader:
         middleware_path: the folder of bundles, and of relative paths that the definition's folder does not have.
         in_use: the code of the configuration before, which stays where its content is the same.
         finder: finds the bundles; None: those below `middleware_path`.
+        trust: what bundles must prove that the host has loaded.
     """
 
-    def __init__(self, middleware_path: str, in_use: Iterable[Code] = (), finder: Finder | None = None) -> None:
+    def __init__(
+        self,
+        middleware_path: str,
+        in_use: Iterable[Code] = (),
+        finder: Finder | None = None,
+        trust: Trust | None = None,
+    ) -> None:
         self.middleware_path = middleware_path
-        self._finder = finder or Finder(Depot(middleware_path))
+        self._finder, self._trust = finder or Finder(Depot(middleware_path)), trust or Trust()
+        self._hosts: dict[str, Found] = {}  # bundles that the host has loaded: another thread may replace them
         self._in_use = {code.place: code for code in in_use if code.digest}
         self._number = next(_numbers)
         self._loaded: dict[str, Code | BridgeError] = {}
@@ -136,13 +145,29 @@ class Loader:
             NotFoundError: it is not there.
             LoadError: it is refused, or cannot be had.
         """
+        found = self._hosts.get(bundle.name)
+        if found is not None:
+            return found
         try:
             return self._finder.find(bundle)
         except NotFoundError:
-            known = registry.root_of(bundle.hash)
+            known = registry.folder_of(bundle.hash)
             if known is None:
                 raise
-            return Found(Path(os.path.realpath(known)))
+        found = Found(Path(os.path.realpath(known[0])), hold=known[1])
+        if self._trust.has_key:
+            try:
+                self._trust.check(found.folder)
+            except LoadError as error:
+                raise LoadError(f'bundle "{bundle.name}", as the host has loaded it: {error}') from error
+        self._hosts[bundle.name] = found
+        return found
+
+    def close(self) -> None:
+        """Let go of everything: errors among it have tracebacks, and these all that was on the stack."""
+        for known in (self._in_use, self._loaded, self._hosts):
+            known.clear()
+        self._finder.close()
 
     def _code(self, definition: Definition, hook: Hook) -> Code:
         if hook.bundle:
@@ -176,7 +201,10 @@ class Loader:
                     known = error
             self._loaded[place] = known
         if isinstance(known, BridgeError):
-            raise known
+            try:
+                raise known
+            finally:
+                del known  # its traceback has this frame
         return known
 
 

@@ -42,7 +42,7 @@ class _Version:
 
     def __init__(self, bundle: Bundle, folder: Unpacked | Hold | None = None) -> None:
         self.bundle = bundle
-        self._folder = folder  # an archive's files, which go with the version, or what keeps others from removing it
+        self.folder = folder  # an archive's files, which go with the version, or what keeps others from removing it
         self._generation = _bridge.Generation(self._hooks_done)
         self.handlers = [
             _bridge.Handler(marker.function, bundle.name, marker.name, marker.arity, self._generation)
@@ -81,8 +81,7 @@ class _Version:
                 return
             self._closed = True
         self.bundle.close()
-        if self._folder is not None:
-            self._folder.close()
+        self.folder = None  # others may use it still
 
 
 @dataclass(frozen=True)
@@ -196,9 +195,11 @@ class Registry:
         try:
             version = self._opened(path, name) if named.path else _Version(loader.load(path, name, entry, digest))
         except BridgeError as failure:
-            with self._swapping():
-                if name not in self._state.versions:
-                    self._state = _State(self._state.versions, {**self._state.broken, name: failure})
+            if named.path:  # who loads code is told by the error, and nobody else knows its name
+                with self._swapping():
+                    if name not in self._state.versions:
+                        broken = {**self._state.broken, name: _alone(failure)}
+                        self._state = _State(self._state.versions, broken)
             raise
         with self._swapping([version]):
             known = self._named.get(name)
@@ -258,7 +259,7 @@ class Registry:
             try:
                 fresh[name] = self._opened(folder, name)
             except BridgeError as failure:
-                failed[name] = failure
+                failed[name] = _alone(failure)
         kept: set[str] = set()
         with self._swapping(fresh.values()):
             if self._root is not None and self._root.number > number:
@@ -436,6 +437,16 @@ class Registry:
         """Returns the folder of a bundle in use."""
         version = self._state.versions.get(bundle)
         return version.bundle.root if version is not None else None
+
+    def folder_of(self, bundle: str) -> tuple[str, Unpacked | Hold | None] | None:
+        """Returns the folder of a bundle in use, and what keeps it there."""
+        version = self._state.versions.get(bundle)
+        return (version.bundle.root, version.folder) if version is not None else None
+
+
+def _alone(error: BridgeError) -> BridgeError:
+    """Returns an error to keep: without its traceback, which has all that was on the stack, versions of before too."""
+    return type(error)(str(error))
 
 
 def _is_current(version: _Version | None, path: str) -> bool:

@@ -1,7 +1,10 @@
 """Settings that a host gives with its configuration: stores, keys, downloads of bundles, signatures."""
 
+import gc
 import hashlib
 import json
+import os
+import weakref
 import zipfile
 from pathlib import Path
 
@@ -216,3 +219,56 @@ def test_settings_that_go_away_leave_memory(configured, host, tmp_path):
     assert mark() == "one"  # what was downloaded is on disk
     assert before.get("coprocess-data:last") is None
     before.close()
+
+
+def test_regression_bundles_that_did_not_load_stayed_in_memory_and_on_disk(configured, host, tmp_path):
+    served = tmp_path / "served/b.zip"
+    pack(served, "one")
+    assert configured(downloads(tmp_path)).status == OK
+    gc.collect()
+    gc.disable()
+    try:
+        files, old = len(os.listdir("/proc/self/fd")), []
+        for version in range(4):
+            old.append(weakref.ref(*hosted.bridge.chains.values()))
+            pack(served, f"good {version}")
+            assert host.reload_all().status == OK
+            with zipfile.ZipFile(served, "w") as archive:
+                archive.writestr("middleware.py", f"{version} / 0")
+                archive.writestr("manifest.json", manifest())
+            assert "ZeroDivisionError" in host.reload_all().words
+            served.write_bytes(f"nonsense {version}".encode())
+            assert "is refused" in host.reload_all().words
+        assert [chain() for chain in old] == [None] * 4
+        assert len(os.listdir("/proc/self/fd")) == files
+    finally:
+        gc.enable()
+    versions = [name for name in os.listdir(tmp_path / "middleware/bundles/.versions") if not name.endswith(".json")]
+    assert len(versions) == 1
+    assert not runtime.registry._state.broken
+
+
+def test_regression_a_bundle_from_before_the_key_was_used_by_its_hash(configured, host, keys, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    name = hashlib.md5(b"b.zip").hexdigest()
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), name).status == OK
+    assert configured({"middleware_path": str(tmp_path / "middleware")}).status == OK
+    reply = configured({"middleware_path": str(tmp_path / "middleware"), "public_key_path": f"{keys}/key.public.pem"})
+    assert reply.status == 1
+    assert "as the host has loaded it: " in reply.words
+    assert "is not signed, and a public key is configured" in reply.words
+    runtime.registry.unload(name)
+
+
+def test_regression_an_archives_folder_went_while_an_api_used_it(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    name = hashlib.md5(b"b.zip").hexdigest()
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), name).status == OK
+    assert configured({"middleware_path": str(tmp_path / "middleware")}).status == OK
+    folder = Path(hosted.bridge.chains["a"].codes[0].folder)
+    pack(tmp_path / "served/b.zip", "two")
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), name).status == OK
+    assert (mark(), folder.is_dir()) == ("one", True)
+    assert host.reload_all().status == OK
+    assert (mark(), folder.exists()) == ("two", False)
+    runtime.registry.unload(name)

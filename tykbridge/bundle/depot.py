@@ -26,6 +26,7 @@ from typing import Any
 
 from tykbridge import _bridge
 from tykbridge.bundle import archive, held
+from tykbridge.bundle.alone import Unpacked
 from tykbridge.bundle.download import Downloader, UnavailableError, Validators
 from tykbridge.bundle.held import Hold
 from tykbridge.bundle.signing import Trust
@@ -49,7 +50,7 @@ class Found:
         notices: what is worth knowing. They are in the log already.
     """
 
-    def __init__(self, folder: Path, digest: str | None = None, hold: Hold | None = None) -> None:
+    def __init__(self, folder: Path, digest: str | None = None, hold: Hold | Unpacked | None = None) -> None:
         self.folder, self.digest, self._hold = folder, digest, hold
         self.notices: tuple[str, ...] = ()
         self._fetched: tuple[Depot, Bundle] | None = None
@@ -330,8 +331,15 @@ class Finder:
                 found = error
             self._found[bundle.name] = found
         if isinstance(found, BridgeError):
-            raise found
+            try:
+                raise found
+            finally:
+                del found  # its traceback has this frame
         return found
+
+    def close(self) -> None:
+        """Lets go of what was found, and of why something was not."""
+        self._found.clear()
 
 
 def _read(file: Path) -> dict[str, Any]:
