@@ -195,8 +195,7 @@ class Bridge:
         try:
             catalog = _read(path or source)
         except NotFoundError as error:
-            if before.by_id:
-                own.reload_failed(self.services, before.by_id.values(), str(error))
+            self.tell_failure(str(error))
             raise
         depot = Depot(middleware_path, self.downloader, self.trust, self.services.log)
         in_use = (code for api in before.by_id.values() for code in api.codes)
@@ -297,6 +296,11 @@ class Bridge:
             raise _refused(HookProblem(definition.file, where, f"the ID extractor: {error}")) from error
         except regex.MissingEngineError as error:
             raise _needed(Need(path=where, what=str(error))) from error
+
+    def tell_failure(self, why: str) -> None:
+        """Fire the event of a configuration that could not be read at all, where another one runs on."""
+        if self._state.by_id:
+            own.reload_failed(self.services, self._state.by_id.values(), why)
 
     @property
     def places(self) -> tuple[str, ...]:

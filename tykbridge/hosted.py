@@ -88,7 +88,7 @@ def load_configuration(
         settings and _absolute(settings),
     )
     with _lock:
-        lines = _use(wanted)
+        lines = _use(wanted, _prepared(wanted))
         _configuration = wanted
         if _watcher is not None:
             _watcher.stop(wait=False)  # it may be waiting for this lock
@@ -103,12 +103,20 @@ def _absolute(source: str) -> str:
     return source if is_text(source) else os.path.abspath(source)
 
 
-def _use(wanted: Configuration) -> list[str]:
+def _prepared(wanted: Configuration) -> Operation | None:
+    """Make what the settings ask for; None: there are none, and were none. Needs the lock."""
+    if not wanted.settings and _operation is None:
+        return None
+    try:
+        return prepare(_settings(wanted), _operation, bridge.services.log)
+    except BridgeError as error:
+        bridge.tell_failure(str(error))
+        raise
+
+
+def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
     """Load a configuration, and say what of it is not in use. Needs the lock."""
     global _operation
-    operation = None
-    if wanted.settings or _operation is not None:
-        operation = prepare(_settings(wanted), _operation, bridge.services.log)
     known: Mapping[str, Policy] = {}
     lines: list[str] = []
     if wanted.policies:
@@ -129,8 +137,11 @@ def _use(wanted: Configuration) -> list[str]:
     bridge.middleware_path = os.path.abspath(middleware_path or "middleware")
     try:
         loaded = bridge.load(wanted.source)
-    except BaseException:
+    except BaseException as error:
         bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust = before
+        if operation is not None and isinstance(error, BridgeError):
+            if _operation is None or operation.stores is not _operation.stores:
+                operation.stores.store.close()  # nobody has used it
         raise
     if operation is not None:
         _operation = operation
@@ -164,15 +175,27 @@ def reload() -> tuple[int, str]:
     failed: list[BridgeError] = []
     with _lock:
         steps = runtime.registry.reloads
+        parts = len(steps) + (_configuration is not None)
+        trust = runtime.registry.trust
         if _configuration is not None:
             wanted = _configuration
-            steps.append(lambda: _use(wanted))
-        for step in steps:
             try:
-                lines += step()
+                operation = _prepared(wanted)
             except BridgeError as error:
                 failed.append(error)
-        if failed and len(failed) == len(steps):
+            else:
+                steps.append(lambda: _use(wanted, operation))
+                if operation is not None:  # a key that is new counts for all that is read now
+                    runtime.registry.trust = operation.trust
+        try:
+            for step in steps:
+                try:
+                    lines += step()
+                except BridgeError as error:
+                    failed.append(error)
+        finally:
+            runtime.registry.trust = trust if _operation is None else _operation.trust
+        if failed and len(failed) == parts:
             raise failed[0]
     for failure in failed:
         lines.append(f"{failure}; what was loaded before stays in use")

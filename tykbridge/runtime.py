@@ -143,10 +143,11 @@ class Registry:
         loader.refuse_while_loading("a reload")
         problems = []
         for name, known in list(self._named.items()):
-            if not known.path or _is_current(self._state.versions.get(name), known.path):
+            if not known.path:
                 continue
             try:
-                self._bring(known.path, name, known, instead_of=known)
+                if not self._stays(self._state.versions.get(name), known.path, name):
+                    self._bring(known.path, name, known, instead_of=known)
             except BridgeError as error:
                 problems.append(f"{error}; the version loaded before stays in use")
         for line in problems:
@@ -220,13 +221,28 @@ class Registry:
             return _Version(loader.load(str(unpacked.folder), name, digest=unpacked.digest), unpacked)
         folder = Path(os.path.realpath(path))
         if self.trust.has_key and folder.is_dir():
-            try:
-                self.trust.check(folder)
-            except LoadError as error:
-                raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
+            self._check(folder, name)
         # What a link leads to may be a version of a download, which goes when nobody uses it.
         hold = held.share(folder) if os.path.islink(path) else None
         return _Version(loader.load(str(folder), name), hold)
+
+    def _stays(self, version: _Version | None, path: str, name: str) -> bool:
+        """Whether a version is what its place holds now.
+
+        Raises:
+            LoadError: it is, but would not be loaded any more: what bundles must prove has changed.
+        """
+        if version is None or not _is_current(version, path):
+            return False
+        if self.trust.has_key or isinstance(version.folder, Unpacked):
+            self._check(Path(version.bundle.root), name)
+        return True
+
+    def _check(self, folder: Path, name: str) -> None:
+        try:
+            self.trust.check(folder)
+        except LoadError as error:
+            raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
 
     def unload(self, name: str) -> None:
         """Takes a bundle that `load_bundle` brought out of use; calls in flight finish on it."""
@@ -253,11 +269,11 @@ class Registry:
         for name, folder in folders.items():
             if name in self._named:
                 continue
-            if _is_current(before.get(name), folder):
-                current[name] = before[name]
-                continue
             try:
-                fresh[name] = self._opened(folder, name)
+                if self._stays(before.get(name), folder, name):
+                    current[name] = before[name]
+                else:
+                    fresh[name] = self._opened(folder, name)
             except BridgeError as failure:
                 failed[name] = _alone(failure)
         kept: set[str] = set()
@@ -449,12 +465,12 @@ def _alone(error: BridgeError) -> BridgeError:
     return type(error)(str(error))
 
 
-def _is_current(version: _Version | None, path: str) -> bool:
+def _is_current(version: _Version, path: str) -> bool:
     """Whether a version is what its folder, or archive, holds now.
 
     The same content in another folder is not: it reads files beside itself.
     """
-    if version is None or not version.bundle.digest:
+    if not version.bundle.digest:
         return False
     if not os.path.isfile(path) and version.bundle.root != os.path.realpath(path):
         return False

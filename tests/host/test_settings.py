@@ -1,11 +1,14 @@
 """Settings that a host gives with its configuration: stores, keys, downloads of bundles, signatures."""
 
+import contextlib
 import gc
 import hashlib
 import json
 import os
+import types
 import weakref
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,17 @@ def downloads(tmp_path, **more):
 def mark():
     (chain,) = hosted.bridge.chains.values()
     return dict(chain.request(Request("GET", "/a/")).request.headers)["X-Mark"]
+
+
+@contextlib.contextmanager
+def without_collector():
+    """Nothing may wait for the collector of cycles: it comes when it likes."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def test_a_bundle_is_downloaded_and_a_reload_takes_the_next_version(configured, host, tmp_path):
@@ -225,9 +239,7 @@ def test_regression_bundles_that_did_not_load_stayed_in_memory_and_on_disk(confi
     served = tmp_path / "served/b.zip"
     pack(served, "one")
     assert configured(downloads(tmp_path)).status == OK
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         files, old = len(os.listdir("/proc/self/fd")), []
         for version in range(4):
             old.append(weakref.ref(*hosted.bridge.chains.values()))
@@ -241,8 +253,6 @@ def test_regression_bundles_that_did_not_load_stayed_in_memory_and_on_disk(confi
             assert "is refused" in host.reload_all().words
         assert [chain() for chain in old] == [None] * 4
         assert len(os.listdir("/proc/self/fd")) == files
-    finally:
-        gc.enable()
     versions = [name for name in os.listdir(tmp_path / "middleware/bundles/.versions") if not name.endswith(".json")]
     assert len(versions) == 1
     assert not runtime.registry._state.broken
@@ -272,3 +282,61 @@ def test_regression_an_archives_folder_went_while_an_api_used_it(configured, hos
     assert host.reload_all().status == OK
     assert (mark(), folder.exists()) == ("two", False)
     runtime.registry.unload(name)
+
+
+def test_regression_a_key_that_a_reload_brought_did_not_count_for_what_the_host_had_loaded(configured, host, keys, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    (tmp_path / "root/bundle").mkdir(parents=True)
+    (tmp_path / "root/bundle/middleware.py").write_text(HOOK.format(version="one"))
+    conf = tmp_path / "tyk.conf"
+    conf.write_text(json.dumps(downloads(tmp_path)))
+    assert configured(str(conf)).status == OK
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), "zipped").status == OK
+    assert host.load_bundle(str(tmp_path / "root/bundle"), "folder").status == OK
+    assert host.new_dispatcher(str(tmp_path / "root")) == 0
+    conf.write_text(json.dumps(downloads(tmp_path, public_key_path=str(keys / "key.public.pem"))))
+    (tmp_path / "root/bundle/middleware.py").write_text(HOOK.format(version="two"))
+    for _ in range(2):  # the second time, nothing has changed any more
+        reply = host.reload_all()
+        assert reply.status == 4
+        assert reply.words.count("is not signed, and a public key is configured") == 4
+        for name in ("bundle", "folder", "zipped"):
+            assert f'bundle "{name}" cannot be loaded: ' in reply.words
+            assert "'one'" in hooks(name)
+    for name in ("zipped", "folder"):
+        runtime.registry.unload(name)
+
+
+def hooks(bundle):
+    """Give what the function of a bundle's hook has for constants."""
+    return repr(runtime.registry.hooks_of(bundle)["mark"].function.__code__.co_consts)
+
+
+def test_regression_settings_that_cannot_be_used_fired_no_event(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    conf = tmp_path / "tyk.conf"
+    conf.write_text(json.dumps(downloads(tmp_path)))
+    assert configured(str(conf)).status == OK
+    fired = []
+    sink = types.SimpleNamespace(fire=lambda event, api, org, meta: fired.append((event, meta["Message"])))
+    hosted.bridge.services = replace(hosted.bridge.services, events=sink)
+    conf.write_text("{")
+    assert host.reload_all().status < 0
+    [(event, words)] = fired
+    assert event == "ReloadFailed"
+    assert "tyk.conf" in words
+
+
+def test_regression_a_store_that_was_opened_for_nothing_stayed_open(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    conf = tmp_path / "tyk.conf"
+    conf.write_text(json.dumps(downloads(tmp_path)))
+    assert configured(str(conf)).status == OK
+    files = len(os.listdir("/proc/self/fd"))
+    conf.write_text(json.dumps(downloads(tmp_path, storage={"type": "sqlite", "path": str(tmp_path / "data.db")})))
+    (tmp_path / "apis").rename(tmp_path / "gone")
+    with without_collector():
+        for _ in range(3):
+            assert host.reload_all().status < 0
+        assert len(os.listdir("/proc/self/fd")) == files
+    assert isinstance(hosted.bridge.services.sessions, MemoryStore)
