@@ -402,6 +402,15 @@ def test_a_name_that_leads_elsewhere_is_refused(place: Place) -> None:
 # ---- Signed bundles ----
 
 
+def test_regression_native_code_that_another_process_may_use_was_used(place: Place) -> None:
+    place.publish(packed("\x7fELF"))
+    place.find(trust=Trust(allow_native_code=True)).commit()
+    for url in (None, "file"):
+        with pytest.raises(LoadError, match="native code, or may hold it, which only a signed bundle may"):
+            place.find(url)
+    assert text(place.find(None, trust=Trust(allow_native_code=True))) == "\x7fELF"
+
+
 def test_with_a_key_what_is_on_disk_is_checked_each_time(place: Place, key: Any, trust: Trust) -> None:
     place.publish(packed("signed", key=key))
     found = place.find(trust=trust)

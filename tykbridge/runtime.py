@@ -240,7 +240,7 @@ class Registry:
 
     def _check(self, folder: Path, name: str) -> None:
         try:
-            self.trust.check(folder)
+            self.trust.check_again(folder)
         except LoadError as error:
             raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
 

@@ -121,7 +121,9 @@ class Depot:
         place = self._root / bundle.hash
         try:
             found = self._version_at(place)
-            if found is not None and self._trust.has_key:
+            if found is not None and found.digest is not None:
+                self._trust.check_again(found.folder)
+            elif found is not None and self._trust.has_key:
                 self._trust.check(found.folder)
         except LoadError as error:
             return None, LoadError(f'bundle "{bundle.name}": {error}')
@@ -193,9 +195,9 @@ class Depot:
     def _good(self, digest: str) -> Found | None:
         """Gives a version that is there and may be used."""
         found = self._version(digest)
-        if found is not None and self._trust.has_key:
+        if found is not None:
             try:
-                self._trust.check(found.folder)
+                self._trust.check_again(found.folder)
             except LoadError:
                 return None
         return found
