@@ -312,6 +312,14 @@ class Bridge:
         return (*known, *sorted(folder for folder in folders if not os.path.join(folder, "").startswith(inside)))
 
     @property
+    def managed(self) -> tuple[str, ...]:
+        """The folder of bundles where a server gives them: this bridge writes there, and so may others that share it.
+
+        Whoever watched it would reload what a reload has written, and two such processes each other without an end.
+        """
+        return (os.path.join(os.path.abspath(self.middleware_path), "bundles"),) if self.downloader else ()
+
+    @property
     def apis(self) -> tuple[str, ...]:
         """The ids of the APIs that run."""
         return tuple(self._state.by_id)

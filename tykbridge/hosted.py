@@ -94,7 +94,7 @@ def load_configuration(
             _watcher.stop(wait=False)  # it may be waiting for this lock
             _watcher = None
         if watched:
-            _watcher = watch.Watcher(_places, _reload_changed, bridge.services.log)
+            _watcher = watch.Watcher(_places, _reload_changed, bridge.services.log, lambda: bridge.managed)
             _watcher.start()
     return len(lines), "\n".join(lines)
 
@@ -212,11 +212,11 @@ def _reload_changed() -> tuple[str, int]:
 
 
 def _places() -> list[str]:
-    wanted = _configuration
-    files = (
-        [] if wanted is None else [file for file in (wanted.policies, wanted.settings) if file and not is_text(file)]
-    )
-    return [*bridge.places, *runtime.registry.places, *files]
+    wanted, operation = _configuration, _operation
+    files = [] if wanted is None else [wanted.policies, wanted.settings]
+    if operation is not None and operation.settings.public_key_path:
+        files.append(os.path.abspath(operation.settings.public_key_path))
+    return [*bridge.places, *runtime.registry.places, *(file for file in files if file and not is_text(file))]
 
 
 def run_request(data: bytes, sent: tuple[str, bytes, bool] | None) -> bytes | tuple[bytes]:
