@@ -159,7 +159,7 @@ class Bridge:
         self._state = _State()
         self.chains: Mapping[str, Chain] = {}
         self._source: str | None = None
-        self._lock = locks.lock()  # one loading at a time: what is read last is put in place last
+        self._turn = locks.Turn("a loading")  # what is read last is put in place last
 
     def load(self, source: str | os.PathLike[str]) -> Loaded:
         """Load a configuration in place of the one before: a folder of definitions, one file, or JSON text.
@@ -169,10 +169,10 @@ class Bridge:
 
         Raises:
             NotFoundError: there is no such file or folder. Nothing changes.
-            LoadError: called by a bundle's module code.
+            LoadError: called by a bundle's module code, or in the middle of another loading on the same thread.
         """
         refuse_while_loading("loading a configuration")
-        with self._lock:
+        with self._turn:
             return self._load(source if _is_text(source) else os.path.abspath(os.fspath(source)))
 
     def reload(self) -> Loaded:
@@ -180,16 +180,16 @@ class Bridge:
 
         Raises:
             NotFoundError: it is not there any more, or `load` was not called yet. Nothing changes.
-            LoadError: called by a bundle's module code.
+            LoadError: called by a bundle's module code, or in the middle of another loading on the same thread.
         """
         refuse_while_loading("a reload")
-        with self._lock:
+        with self._turn:
             if self._source is None:
                 raise NotFoundError("there is nothing to load again: no configuration was loaded yet")
             return self._load(self._source)
 
     def _load(self, source: str) -> Loaded:
-        """Needs the lock."""
+        """Needs the turn."""
         before = self._state
         path, middleware_path = _settled("" if _is_text(source) else source, os.path.abspath(self.middleware_path))
         try:
@@ -208,7 +208,7 @@ class Bridge:
     def _put(
         self, before: _State, catalog: Catalog, path: str, source: str, depot: Depot, loader: Loader
     ) -> Loaded:
-        """Build what was read, and put it in place. Needs the lock."""
+        """Build what was read, and put it in place. Needs the turn."""
         apis: dict[str, _Api] = {}
         refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []
         notices: list[Notice] = []

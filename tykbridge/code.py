@@ -10,16 +10,19 @@ import and read whatever lies in its folder, which is not its own, so that nobod
 
 from __future__ import annotations
 
+import atexit
 import collections
 import hashlib
 import itertools
 import os
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
 from tykbridge.bundle import content
+from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import Depot, Finder, Found
 from tykbridge.bundle.signing import Trust
 from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
@@ -223,15 +226,27 @@ def _unload(name: str) -> None:
         _unused.append(name)
 
 
-_folder: tempfile.TemporaryDirectory[str] | None = None
+_folder = ""  # made by the first that needs it; goes with the process
 
 
 def _written(code: bytes) -> str:
-    """Write code that stands in a definition to a file, which tracebacks and inspect can read; gives its folder."""
+    """Write code that stands in a definition to a file, which tracebacks and inspect can read; gives its folder.
+
+    Raises:
+        LoadError: it cannot be written.
+    """
     global _folder
-    if _folder is None:
-        _folder = tempfile.TemporaryDirectory(prefix="tykbridge-")
-    folder = Path(_folder.name, hashlib.sha256(code).hexdigest())
-    folder.mkdir(exist_ok=True)
-    (folder / "middleware.py").write_bytes(code)
+    try:
+        if not _folder:
+            _folder = tempfile.mkdtemp(prefix="tykbridge-")
+            atexit.register(remove_own, _folder, os.getpid())
+        folder = Path(_folder, hashlib.sha256(code).hexdigest())
+        folder.mkdir(parents=True, exist_ok=True)
+        # In one step: another bridge may be reading the same.
+        beside = folder / f".{threading.get_ident()}"
+        beside.write_bytes(code)
+        beside.replace(folder / "middleware.py")
+    except OSError as error:
+        where = error.filename or tempfile.gettempdir()
+        raise LoadError(f"the definition's code cannot be written: {where}: {error.strerror}") from error
     return str(folder)

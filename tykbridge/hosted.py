@@ -27,7 +27,7 @@ from tykbridge.services import Mode
 from tykbridge.settings import Settings, is_text, read_settings
 
 bridge = Bridge()
-_lock = locks.lock()  # one loading at a time: what is read last is put in place last
+_turn = locks.Turn("a loading")  # what is read last is put in place last
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Configuration:
     settings: str
 
 
-_configuration: Configuration | None = None  # in use; under _lock, as the watcher and the operation
+_configuration: Configuration | None = None  # in use; by who has the turn, as the watcher and the operation
 _operation: Operation | None = None  # None: there were no settings yet
 _watcher: watch.Watcher | None = None
 
@@ -87,11 +87,11 @@ def load_configuration(
         strict,
         settings and _absolute(settings),
     )
-    with _lock:
+    with _turn:
         lines = _use(wanted, _prepared(wanted))
         _configuration = wanted
         if _watcher is not None:
-            _watcher.stop(wait=False)  # it may be waiting for this lock
+            _watcher.stop(wait=False)  # it may be waiting for its turn
             _watcher = None
         if watched:
             _watcher = watch.Watcher(_places, _reload_changed, bridge.services.log, lambda: bridge.managed)
@@ -104,7 +104,7 @@ def _absolute(source: str) -> str:
 
 
 def _prepared(wanted: Configuration) -> Operation | None:
-    """Make what the settings ask for; None: there are none, and were none. Needs the lock."""
+    """Make what the settings ask for; None: there are none, and were none. Needs the turn."""
     if not wanted.settings and _operation is None:
         return None
     try:
@@ -115,7 +115,7 @@ def _prepared(wanted: Configuration) -> Operation | None:
 
 
 def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
-    """Load a configuration, and say what of it is not in use. Needs the lock."""
+    """Load a configuration, and say what of it is not in use. Needs the turn."""
     global _operation
     known: Mapping[str, Policy] = {}
     lines: list[str] = []
@@ -173,7 +173,7 @@ def reload() -> tuple[int, str]:
     refuse_while_loading("a reload")
     lines: list[str] = []
     failed: list[BridgeError] = []
-    with _lock:
+    with _turn:
         steps = runtime.registry.reloads
         parts = len(steps) + (_configuration is not None)
         trust = runtime.registry.trust

@@ -24,7 +24,7 @@ class Unpacked:
 
     def __init__(self, folder: Path, digest: str) -> None:
         self.folder, self.digest = folder, digest
-        self.close = weakref.finalize(self, _remove_own, folder, os.getpid())
+        self.close = weakref.finalize(self, remove_own, folder, os.getpid())
 
 
 def unpack_alone(file: str | os.PathLike[str], trust: Trust | None = None) -> Unpacked:
@@ -52,6 +52,7 @@ def unpack_alone(file: str | os.PathLike[str], trust: Trust | None = None) -> Un
     return unpacked
 
 
-def _remove_own(folder: Path, process: int) -> None:
+def remove_own(folder: Path | str, process: int) -> None:
+    """Removes a folder that `process` has made, when that is this one."""
     if os.getpid() == process:  # a forked child ends, and its parent goes on
         shutil.rmtree(folder, ignore_errors=True)
