@@ -223,7 +223,10 @@ class Registry:
         if self.trust.has_key and folder.is_dir():
             self._check(folder, name)
         # What a link leads to may be a version of a download, which goes when nobody uses it.
-        hold = held.share(folder) if os.path.islink(path) else None
+        try:
+            hold = held.share(folder) if os.path.islink(path) else None
+        except OSError as error:
+            raise LoadError(f'bundle "{name}" cannot be loaded: {folder} cannot be read: {error.strerror}') from error
         return _Version(loader.load(str(folder), name), hold)
 
     def _stays(self, version: _Version | None, path: str, name: str) -> bool:
