@@ -1,9 +1,11 @@
 """Loading of configurations by tykbridge.Bridge."""
 
 import base64
+import errno
 import gc
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -446,6 +448,22 @@ def test_no_such_place(bridge, tmp_path):
     with pytest.raises(NotFoundError, match="there is no definition"):
         bridge.load(tmp_path / "nowhere")
     assert bridge.apis == ("api",)
+
+
+def test_regression_a_folder_that_could_not_be_read_took_all_apis_with_it(bridge, tmp_path, monkeypatch):
+    apis = put(tmp_path, "apis/a.json", written("a")).parent
+    bridge.load(apis)
+    listdir = os.listdir
+
+    def refuse(folder):
+        if folder == str(apis):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(NotFoundError, match="apis.*Too many open files"):
+        bridge.reload()
+    assert mark(bridge, "a") == "a"
 
 
 def test_module_code_cannot_load_a_configuration(bridge, tmp_path):

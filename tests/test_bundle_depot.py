@@ -20,6 +20,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from tests import writes
+from tests.hostile_bundles import HOSTILE
 from tests.web import Asked, Server, answer
 from tykbridge.bundle import archive, held
 from tykbridge.bundle.depot import Depot, Finder, Found
@@ -397,6 +399,19 @@ def test_a_server_that_tells_too_short_a_length_gives_no_version(place: Place, s
 def test_a_name_that_leads_elsewhere_is_refused(place: Place) -> None:
     with pytest.raises(LoadError, match="cannot be downloaded"):
         place.depot().find(Bundle(name="../a.zip"))
+
+
+@pytest.mark.parametrize("made", [pytest.param(made, id=name) for name, made, _ in HOSTILE])
+def test_a_hostile_archive_leaves_nothing_anywhere(place: Place, made: Callable[[], bytes]) -> None:
+    place.publish(made())
+    place.versions.mkdir(parents=True)
+    before = writes.snapshot(place.shelf)
+    with writes.only_in(place.versions) as outside, pytest.raises(LoadError, match="is refused: |is empty"):
+        place.find()
+    assert outside == []
+    assert writes.snapshot(place.shelf) == before
+    assert os.listdir(place.versions) == []
+    assert os.listdir(place.bundles) == [".versions"]
 
 
 # ---- Signed bundles ----

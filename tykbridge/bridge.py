@@ -446,7 +446,11 @@ def _read(source: str) -> Catalog:
         reading = read_text(source, capabilities=_CAPABILITIES)
         return Catalog((reading,), reading.problems)
     if os.path.isdir(source):
-        return read_folder(source, _CAPABILITIES)
+        catalog = read_folder(source, _CAPABILITIES)
+        unread = next((problem for problem in catalog.problems if problem.file == source), None)
+        if unread is not None:  # that is not the same as a folder without definitions
+            raise NotFoundError(f"{unread}")
+        return catalog
     if not os.path.exists(source):
         raise NotFoundError(f"there is no definition {source}, neither a file nor a folder")
     reading = read_file(source, _CAPABILITIES)
