@@ -461,7 +461,7 @@ def test_regression_a_folder_that_could_not_be_read_took_all_apis_with_it(bridge
         return listdir(folder)
 
     monkeypatch.setattr(os, "listdir", refuse)
-    with pytest.raises(NotFoundError, match="apis.*Too many open files"):
+    with pytest.raises(NotFoundError, match=r"apis.*Too many open files"):
         bridge.reload()
     assert mark(bridge, "a") == "a"
 

@@ -406,7 +406,7 @@ def test_a_hostile_archive_leaves_nothing_anywhere(place: Place, made: Callable[
     place.publish(made())
     place.versions.mkdir(parents=True)
     before = writes.snapshot(place.shelf)
-    with writes.only_in(place.versions) as outside, pytest.raises(LoadError, match="is refused: |is empty"):
+    with writes.only_in(place.versions) as outside, pytest.raises(LoadError, match=r"is refused: |is empty"):
         place.find()
     assert outside == []
     assert writes.snapshot(place.shelf) == before

@@ -37,7 +37,12 @@ print(os.waitpid(child, 0)[1])
 
 @pytest.mark.parametrize("kind", ["lock", "reentrant", "Turn"])
 def test_a_forked_child_finds_locks_open(kind: str) -> None:
-    done = subprocess.run([sys.executable, "-c", FORK.format("Turn('it')" if kind == "Turn" else f"{kind}()")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK.format("Turn('it')" if kind == "Turn" else f"{kind}()")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 

@@ -186,10 +186,13 @@ def test_regression_a_folder_whose_name_is_no_text_made_it_wait_for_ever(place, 
 
 
 def test_regression_what_a_reload_writes_was_loaded_again(place, tmp_path):
-    """Also by another process that has the same middleware folder and another server: they took turns without an end."""
+    """Also by another process that has the same middleware folder and another server: they took turns, without end."""
     shelf = tmp_path / "shelf"
     shelf.mkdir()
-    put(place.apis / "bundled.json", api("bundled").replace('"custom_middleware"', '"custom_middleware_bundle": "b", "x"'))
+    put(
+        place.apis / "bundled.json",
+        api("bundled").replace('"custom_middleware"', '"custom_middleware_bundle": "b", "x"'),
+    )
     place.bridge.downloader = Downloader(f"file://{shelf}")
 
     def publish(version):

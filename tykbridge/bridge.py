@@ -205,9 +205,7 @@ class Bridge:
         finally:
             loader.close()
 
-    def _put(
-        self, before: _State, catalog: Catalog, path: str, source: str, depot: Depot, loader: Loader
-    ) -> Loaded:
+    def _put(self, before: _State, catalog: Catalog, path: str, source: str, depot: Depot, loader: Loader) -> Loaded:
         """Build what was read, and put it in place. Needs the turn."""
         apis: dict[str, _Api] = {}
         refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []

@@ -139,9 +139,9 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
         loaded = bridge.load(wanted.source)
     except BaseException as error:
         bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust = before
-        if operation is not None and isinstance(error, BridgeError):
-            if _operation is None or operation.stores is not _operation.stores:
-                operation.stores.store.close()  # nobody has used it
+        in_use = _operation.stores if _operation is not None else None
+        if operation is not None and operation.stores is not in_use and isinstance(error, BridgeError):
+            operation.stores.store.close()  # nobody has used it
         raise
     if operation is not None:
         _operation = operation

@@ -33,7 +33,7 @@ def reentrant() -> threading.RLock:
 class Turn:
     """One thread at a time; a thread that has its turn and asks again is refused, for it would wait for itself.
 
-    A signal handler, a finalizer and what a host does with a log line may all come in the middle of a thread's own work.
+    A signal handler, a finalizer and what a host does with a log line may come in the middle of a thread's own work.
     """
 
     def __init__(self, what: str) -> None:

@@ -284,7 +284,9 @@ def test_regression_an_archives_folder_went_while_an_api_used_it(configured, hos
     runtime.registry.unload(name)
 
 
-def test_regression_a_key_that_a_reload_brought_did_not_count_for_what_the_host_had_loaded(configured, host, keys, tmp_path):
+def test_regression_a_key_that_a_reload_brought_did_not_count_for_what_the_host_had_loaded(
+    configured, host, keys, tmp_path
+):
     pack(tmp_path / "served/b.zip", "one")
     (tmp_path / "root/bundle").mkdir(parents=True)
     (tmp_path / "root/bundle/middleware.py").write_text(HOOK.format(version="one"))
