@@ -237,6 +237,8 @@ class Registry:
         """
         if version is None or not _is_current(version, path):
             return False
+        if isinstance(version.folder, Unpacked) and not os.path.isdir(version.bundle.root):
+            return False  # who cleans up temporary files has taken it away
         if self.trust.has_key or isinstance(version.folder, Unpacked):
             self._check(Path(version.bundle.root), name)
         return True

@@ -5,6 +5,7 @@ import gc
 import hashlib
 import json
 import os
+import shutil
 import types
 import weakref
 import zipfile
@@ -342,3 +343,12 @@ def test_regression_a_store_that_was_opened_for_nothing_stayed_open(configured, 
             assert host.reload_all().status < 0
         assert len(os.listdir("/proc/self/fd")) == files
     assert isinstance(hosted.bridge.services.sessions, MemoryStore)
+
+
+def test_regression_an_archive_whose_folder_was_cleaned_up_stayed_without_it(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), "zipped").status == OK
+    shutil.rmtree(runtime.registry.root_of("zipped"))
+    assert host.reload_all() == (OK, b"")
+    assert "one" in Path(runtime.registry.root_of("zipped"), "middleware.py").read_text()
+    runtime.registry.unload("zipped")
