@@ -1,9 +1,12 @@
 """Loading of configurations by tykbridge.Bridge."""
 
 import base64
+import errno
 import gc
 import hashlib
 import json
+import os
+import subprocess
 import sys
 import threading
 import types
@@ -12,7 +15,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from tykbridge import Bridge, _bridge
+from tykbridge import Bridge, _bridge, code
 from tykbridge.bundle.depot import Found
 from tykbridge.code import Loader
 from tykbridge.definition import Phase, read_text
@@ -90,6 +93,56 @@ def test_files_of_one_folder_import_each_other(bridge, tmp_path):
     put(tmp_path, "middleware/plugin.py", HOOK.format("{}").replace('"{}"', "values.VALUE") + "\nimport values\n")
     bridge.load(json.dumps(api()))
     assert mark(bridge) == "shared"
+
+
+def written(name):
+    hook = {"name": "mark", "code": base64.b64encode(HOOK.format(name).encode()).decode()}
+    return api(name, custom_middleware={"driver": "python", "pre": [hook]})
+
+
+def test_regression_code_that_could_not_be_written_stopped_all_others(bridge, tmp_path, monkeypatch):
+    put(tmp_path, "apis/a.json", written("a"))
+    put(tmp_path, "apis/b.json", api("b", str(put(tmp_path, "b.py", HOOK.format("b")))))
+    monkeypatch.setattr(code, "_folder", "")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    loaded = bridge.load(tmp_path / "apis")
+    assert loaded.apis == ("b",)
+    [refused] = loaded.not_loaded
+    assert "the definition's code cannot be written: " in refused.reason
+    assert "No such file or directory" in refused.reason
+
+
+FORK = """
+import os, sys
+from tykbridge import Bridge
+bridge = Bridge()
+bridge.load(sys.argv[1])
+if not os.fork():
+    sys.exit()
+os.wait()
+[code] = bridge.chains["a"].codes
+print(os.path.exists(code.place))
+"""
+
+
+def test_regression_a_forked_child_took_the_code_of_definitions_with_it(tmp_path):
+    file = put(tmp_path, "a.json", written("a"))
+    done = subprocess.run([sys.executable, "-c", FORK, file], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_regression_a_reload_within_a_load_of_the_same_thread_waited_for_itself(tmp_path):
+    """A signal handler, or a log that is written while a configuration is loaded."""
+    refused = []
+
+    def log(words, level):
+        with pytest.raises(LoadError, match="in the middle of another one on the same thread"):
+            bridge.reload()
+        refused.append(words)
+
+    bridge = Bridge(Services(log=log), tmp_path)
+    bridge.load(put(tmp_path, "a.json", "{"))
+    assert len(refused) == 1
 
 
 def test_bundles(bridge, tmp_path):
@@ -395,6 +448,22 @@ def test_no_such_place(bridge, tmp_path):
     with pytest.raises(NotFoundError, match="there is no definition"):
         bridge.load(tmp_path / "nowhere")
     assert bridge.apis == ("api",)
+
+
+def test_regression_a_folder_that_could_not_be_read_took_all_apis_with_it(bridge, tmp_path, monkeypatch):
+    apis = put(tmp_path, "apis/a.json", written("a")).parent
+    bridge.load(apis)
+    listdir = os.listdir
+
+    def refuse(folder):
+        if folder == str(apis):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(NotFoundError, match=r"apis.*Too many open files"):
+        bridge.reload()
+    assert mark(bridge, "a") == "a"
 
 
 def test_module_code_cannot_load_a_configuration(bridge, tmp_path):

@@ -20,6 +20,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from tests import writes
+from tests.hostile_bundles import HOSTILE
 from tests.web import Asked, Server, answer
 from tykbridge.bundle import archive, held
 from tykbridge.bundle.depot import Depot, Finder, Found, origins
@@ -399,7 +401,29 @@ def test_a_name_that_leads_elsewhere_is_refused(place: Place) -> None:
         place.depot().find(Bundle(name="../a.zip"))
 
 
+@pytest.mark.parametrize("made", [pytest.param(made, id=name) for name, made, _ in HOSTILE])
+def test_a_hostile_archive_leaves_nothing_anywhere(place: Place, made: Callable[[], bytes]) -> None:
+    place.publish(made())
+    place.versions.mkdir(parents=True)
+    before = writes.snapshot(place.shelf)
+    with writes.only_in(place.versions) as outside, pytest.raises(LoadError, match=r"is refused: |is empty"):
+        place.find()
+    assert outside == []
+    assert writes.snapshot(place.shelf) == before
+    assert os.listdir(place.versions) == []
+    assert os.listdir(place.bundles) == [".versions"]
+
+
 # ---- Signed bundles ----
+
+
+def test_regression_native_code_that_another_process_may_use_was_used(place: Place) -> None:
+    place.publish(packed("\x7fELF"))
+    place.find(trust=Trust(allow_native_code=True)).commit()
+    for url in (None, "file"):
+        with pytest.raises(LoadError, match="native code, or may hold it, which only a signed bundle may"):
+            place.find(url)
+    assert text(place.find(None, trust=Trust(allow_native_code=True))) == "\x7fELF"
 
 
 def test_with_a_key_what_is_on_disk_is_checked_each_time(place: Place, key: Any, trust: Trust) -> None:

@@ -6,13 +6,14 @@ import sys
 import pytest
 
 from tykbridge import locks
+from tykbridge.errors import LoadError
 
 # A thread has the lock while another forks. The child ends by SIGALRM where it waits for it.
 FORK = """
 import os, signal, threading, warnings
 from tykbridge import locks
 warnings.simplefilter("ignore")
-lock = locks.{}()
+lock = locks.{}
 held, over = threading.Event(), threading.Event()
 
 def hold():
@@ -34,9 +35,14 @@ print(os.waitpid(child, 0)[1])
 """
 
 
-@pytest.mark.parametrize("kind", ["lock", "reentrant"])
+@pytest.mark.parametrize("kind", ["lock", "reentrant", "Turn"])
 def test_a_forked_child_finds_locks_open(kind: str) -> None:
-    done = subprocess.run([sys.executable, "-c", FORK.format(kind)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK.format("Turn('it')" if kind == "Turn" else f"{kind}()")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
@@ -45,4 +51,12 @@ def test_locks_are_those_of_threading() -> None:
         assert taken is True
     again = locks.reentrant()
     with again, again:
+        pass
+
+
+def test_a_thread_that_has_its_turn_is_refused_another() -> None:
+    turn = locks.Turn("a loading")
+    with turn, pytest.raises(LoadError, match="a loading cannot begin in the middle of another one"), turn:
+        pass
+    with turn:
         pass

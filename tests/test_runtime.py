@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import itertools
 import json
+import linecache
 import os
 import re
 import sys
 import threading
 import time
+import types
+import zipimport
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ import pytest
 
 from tests import trees
 from tykbridge import _bridge, errors, runtime
-from tykbridge.bundle import loader
+from tykbridge.bundle import held, loader
 from tykbridge.cli.host import CallError, Host, _Message
 from tykbridge.compat import pb2
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, MalformedError, NotFoundError
@@ -477,6 +481,38 @@ def test_replaced_versions_leave_nothing(host: Watched, root: Path) -> None:
     gc.collect()
     alive = [thing for thing in gc.get_objects() if isinstance(thing, runtime._Version)]
     assert len(alive) == len(before) + 1
+
+
+def test_regression_replaced_versions_left_sources_and_archives_in_memory(host: Watched, root: Path) -> None:
+    for number in range(3):
+        folder = root / f"v{number}"
+        trees.write(folder, {"middleware.py": "import rules\n" + HOOK.replace("return", "1 / 0  #")})
+        trees.wheel(folder / "vendor/rules-1-py3-none-any.whl", {"rules.py": ""})
+        runtime.load_bundle(str(folder), "b")
+        function = runtime.registry.hooks_of("b")["H"].function
+        with pytest.raises(ZeroDivisionError) as failure:
+            function(types.SimpleNamespace(add_header=print), None, None)
+        runtime.hook_failed("b", "H", function, failure.value)  # its traceback shows the source
+        trees.write(folder, {"middleware.py": "import rules\n1 / 0\n"})
+        with pytest.raises(LoadError):
+            runtime.load_bundle(str(folder), "b")
+    for cache in (linecache.cache, zipimport._zip_directory_cache):  # type: ignore[attr-defined]
+        assert {Path(name).relative_to(root).parts[0] for name in cache if name.startswith(str(root))} <= {"v2"}
+
+
+def test_regression_a_link_to_a_folder_that_cannot_be_read_kept_a_root_from_loading(
+    host: Watched, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.write(root, {"a/middleware.py": HOOK.format("a")})
+    (root / "link").symlink_to("a")
+
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(held, "share", refuse)
+    runtime.new_dispatcher(str(root))
+    assert host.value("a") == "a"
+    assert any('bundle "link" cannot be loaded: ' in line and "Permission denied" in line for line, _ in host.lines)
 
 
 def test_a_hook_that_reloads_and_loads(host: Watched, root: Path) -> None:

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 
 import pytest
 
 from tykbridge import Bridge, watch
+from tykbridge.bundle.download import Downloader
 from tykbridge.errors import LoadError
 from tykbridge.outcome import Request
 from tykbridge.services import Services
@@ -172,6 +174,46 @@ def test_where_the_system_cannot_watch_files_are_looked_at(place, monkeypatch):
         put(place.middleware / "plugin.py", HOOK.format(2))
         until(lambda: place.mark() == "2")
     assert [level for words, level in place.log if "OS file watch limit reached" in words] == ["warning"]
+
+
+def test_regression_a_folder_whose_name_is_no_text_made_it_wait_for_ever(place, monkeypatch):
+    monkeypatch.setattr(watch, "_PAUSE", 0.01)
+    os.mkdir(os.fsencode(place.middleware) + b"/\xff")
+    with watch.watching(place.bridge):
+        put(place.middleware / "plugin.py", HOOK.format(2))
+        until(lambda: place.mark() == "2")
+    assert [level for words, level in place.log if "files cannot be watched" in words] == ["warning"]
+
+
+def test_regression_what_a_reload_writes_was_loaded_again(place, tmp_path):
+    """Also by another process that has the same middleware folder and another server: they took turns, without end."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    put(
+        place.apis / "bundled.json",
+        api("bundled").replace('"custom_middleware"', '"custom_middleware_bundle": "b", "x"'),
+    )
+    place.bridge.downloader = Downloader(f"file://{shelf}")
+
+    def publish(version):
+        with zipfile.ZipFile(shelf / "b", "w") as archive:
+            archive.writestr("middleware.py", HOOK.format(version))
+            hooks = {"driver": "python", "pre": [{"name": "mark"}]}
+            archive.writestr("manifest.json", json.dumps({"custom_middleware": hooks}))
+
+    publish(1)
+    assert not place.bridge.load(place.apis).not_loaded
+    with watch.watching(place.bridge):
+        for version in (2, 3):
+            publish(version)
+            put(place.middleware / "plugin.py", HOOK.format(version))
+            until(lambda wanted=version: len(place.told()) == wanted - 1)
+            assert (place.mark(), place.mark("bundled")) == (str(version), str(version))
+            before = watch._look(place.bridge.places, place.bridge.managed)
+            publish(f"another process's {version}")
+            Bridge(middleware_path=place.middleware, downloader=place.bridge.downloader).load(place.apis)
+            assert watch._look(place.bridge.places, place.bridge.managed) == before
+    assert len(place.told()) == 2
 
 
 def test_polling_is_asked_for_as_watchfiles_has_it(place, monkeypatch):

@@ -161,7 +161,7 @@ class Bridge:
         self._state = _State()
         self.chains: Mapping[str, Chain] = {}
         self._source: str | None = None
-        self._lock = locks.lock()  # one loading at a time: what is read last is put in place last
+        self._turn = locks.Turn("a loading")  # what is read last is put in place last
 
     def load(self, source: str | os.PathLike[str]) -> Loaded:
         """Load a configuration in place of the one before: a folder of definitions, one file, or JSON text.
@@ -171,10 +171,10 @@ class Bridge:
 
         Raises:
             NotFoundError: there is no such file or folder. Nothing changes.
-            LoadError: called by a bundle's module code.
+            LoadError: called by a bundle's module code, or in the middle of another loading on the same thread.
         """
         refuse_while_loading("loading a configuration")
-        with self._lock:
+        with self._turn:
             return self._load(source if _is_text(source) else os.path.abspath(os.fspath(source)))
 
     def reload(self) -> Loaded:
@@ -182,26 +182,33 @@ class Bridge:
 
         Raises:
             NotFoundError: it is not there any more, or `load` was not called yet. Nothing changes.
-            LoadError: called by a bundle's module code.
+            LoadError: called by a bundle's module code, or in the middle of another loading on the same thread.
         """
         refuse_while_loading("a reload")
-        with self._lock:
+        with self._turn:
             if self._source is None:
                 raise NotFoundError("there is nothing to load again: no configuration was loaded yet")
             return self._load(self._source)
 
     def _load(self, source: str) -> Loaded:
-        """Needs the lock."""
+        """Needs the turn."""
         before = self._state
         path, middleware_path = _settled("" if _is_text(source) else source, os.path.abspath(self.middleware_path))
         try:
             catalog = _read(path or source)
         except NotFoundError as error:
-            if before.by_id:
-                own.reload_failed(self.services, before.by_id.values(), str(error))
+            self.tell_failure(str(error))
             raise
         depot = Depot(self.bundles_path or middleware_path, self.downloader, self.trust, self.services.log)
-        loader = Loader(middleware_path, (code for api in before.by_id.values() for code in api.codes), Finder(depot))
+        in_use = (code for api in before.by_id.values() for code in api.codes)
+        loader = Loader(middleware_path, in_use, Finder(depot), self.trust)
+        try:
+            return self._put(before, catalog, path, source, depot, loader)
+        finally:
+            loader.close()
+
+    def _put(self, before: _State, catalog: Catalog, path: str, source: str, depot: Depot, loader: Loader) -> Loaded:
+        """Build what was read, and put it in place. Needs the turn."""
         apis: dict[str, _Api] = {}
         refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []
         notices: list[Notice] = []
@@ -211,7 +218,7 @@ class Bridge:
                 whole = _bundled(reading, loader)
                 api = self._build(whole, _place(reading.file, path, source), loader)
             except _NotLoadedError as error:
-                refused.append((reading, whole.notices, error))
+                refused.append((reading, whole.notices, error.alone()))
             else:
                 apis[api.definition.api_id] = api
             notices += whole.notices
@@ -290,6 +297,11 @@ class Bridge:
         except regex.MissingEngineError as error:
             raise _needed(Need(path=where, what=str(error))) from error
 
+    def tell_failure(self, why: str) -> None:
+        """Fire the event of a configuration that could not be read at all, where another one runs on."""
+        if self._state.by_id:
+            own.reload_failed(self.services, self._state.by_id.values(), why)
+
     @property
     def places(self) -> tuple[str, ...]:
         """What a reload reads: the source, the middleware folder, and folders outside of both that hooks come from."""
@@ -298,6 +310,14 @@ class Bridge:
         inside = tuple(os.path.join(os.path.realpath(place), "") for place in known)
         folders = {code.folder for api in self._state.by_id.values() for code in api.codes if not code.is_written}
         return (*known, *sorted(folder for folder in folders if not os.path.join(folder, "").startswith(inside)))
+
+    @property
+    def managed(self) -> tuple[str, ...]:
+        """The folder of bundles where a server gives them: this bridge writes there, and so may others that share it.
+
+        Whoever watched it would reload what a reload has written, and two such processes each other without an end.
+        """
+        return (os.path.join(os.path.abspath(self.middleware_path), "bundles"),) if self.downloader else ()
 
     @property
     def apis(self) -> tuple[str, ...]:
@@ -387,6 +407,11 @@ class _NotLoadedError(Exception):
         super().__init__(words)
         self.problems, self.needs = problems, needs
 
+    def alone(self) -> _NotLoadedError:
+        """Give it without tracebacks, which have all that was on the stack, code of failed versions too."""
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
+
 
 def _refused(*problems: Problem | HookProblem) -> _NotLoadedError:
     return _NotLoadedError("refused: " + "; ".join(map(str, problems)), problems=problems)
@@ -421,7 +446,11 @@ def _read(source: str) -> Catalog:
         reading = read_text(source, capabilities=_CAPABILITIES)
         return Catalog((reading,), reading.problems)
     if os.path.isdir(source):
-        return read_folder(source, _CAPABILITIES)
+        catalog = read_folder(source, _CAPABILITIES)
+        unread = next((problem for problem in catalog.problems if problem.file == source), None)
+        if unread is not None:  # that is not the same as a folder without definitions
+            raise NotFoundError(f"{unread}")
+        return catalog
     if not os.path.exists(source):
         raise NotFoundError(f"there is no definition {source}, neither a file nor a folder")
     reading = read_file(source, _CAPABILITIES)

@@ -10,17 +10,21 @@ import and read whatever lies in its folder, which is not its own, so that nobod
 
 from __future__ import annotations
 
+import atexit
 import collections
 import hashlib
 import itertools
 import os
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
 from tykbridge.bundle import content
+from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import Depot, Finder, Found
+from tykbridge.bundle.signing import Trust
 from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
@@ -63,11 +67,19 @@ class Loader:
         middleware_path: the folder of bundles, and of relative paths that the definition's folder does not have.
         in_use: the code of the configuration before, which stays where its content is the same.
         finder: finds the bundles; None: those below `middleware_path`.
+        trust: what bundles must prove that the host has loaded.
     """
 
-    def __init__(self, middleware_path: str, in_use: Iterable[Code] = (), finder: Finder | None = None) -> None:
+    def __init__(
+        self,
+        middleware_path: str,
+        in_use: Iterable[Code] = (),
+        finder: Finder | None = None,
+        trust: Trust | None = None,
+    ) -> None:
         self.middleware_path = middleware_path
-        self._finder = finder or Finder(Depot(middleware_path))
+        self._finder, self._trust = finder or Finder(Depot(middleware_path)), trust or Trust()
+        self._hosts: dict[str, Found] = {}  # bundles that the host has loaded: another thread may replace them
         self._in_use = {code.place: code for code in in_use if code.digest}
         self._number = next(_numbers)
         self._loaded: dict[str, Code | BridgeError] = {}
@@ -137,13 +149,29 @@ class Loader:
             NotFoundError: it is not there.
             LoadError: it is refused, or cannot be had.
         """
+        found = self._hosts.get(bundle.name)
+        if found is not None:
+            return found
         try:
             return self._finder.find(bundle)
         except NotFoundError:
-            known = registry.root_of(bundle.hash)
+            known = registry.folder_of(bundle.hash)
             if known is None:
                 raise
-            return Found(Path(os.path.realpath(known)))
+        found = Found(Path(os.path.realpath(known[0])), hold=known[1])
+        if self._trust.has_key:
+            try:
+                self._trust.check(found.folder)
+            except LoadError as error:
+                raise LoadError(f'bundle "{bundle.name}", as the host has loaded it: {error}') from error
+        self._hosts[bundle.name] = found
+        return found
+
+    def close(self) -> None:
+        """Let go of everything: errors among it have tracebacks, and these all that was on the stack."""
+        for known in (self._in_use, self._loaded, self._hosts):
+            known.clear()
+        self._finder.close()
 
     def _code(self, definition: Definition, hook: Hook) -> Code:
         if hook.bundle:
@@ -177,7 +205,10 @@ class Loader:
                     known = error
             self._loaded[place] = known
         if isinstance(known, BridgeError):
-            raise known
+            try:
+                raise known
+            finally:
+                del known  # its traceback has this frame
         return known
 
 
@@ -196,15 +227,27 @@ def _unload(name: str) -> None:
         _unused.append(name)
 
 
-_folder: tempfile.TemporaryDirectory[str] | None = None
+_folder = ""  # made by the first that needs it; goes with the process
 
 
 def _written(code: bytes) -> str:
-    """Write code that stands in a definition to a file, which tracebacks and inspect can read; gives its folder."""
+    """Write code that stands in a definition to a file, which tracebacks and inspect can read; gives its folder.
+
+    Raises:
+        LoadError: it cannot be written.
+    """
     global _folder
-    if _folder is None:
-        _folder = tempfile.TemporaryDirectory(prefix="tykbridge-")
-    folder = Path(_folder.name, hashlib.sha256(code).hexdigest())
-    folder.mkdir(exist_ok=True)
-    (folder / "middleware.py").write_bytes(code)
+    try:
+        if not _folder:
+            _folder = tempfile.mkdtemp(prefix="tykbridge-")
+            atexit.register(remove_own, _folder, os.getpid())
+        folder = Path(_folder, hashlib.sha256(code).hexdigest())
+        folder.mkdir(parents=True, exist_ok=True)
+        # In one step: another bridge may be reading the same.
+        beside = folder / f".{threading.get_ident()}"
+        beside.write_bytes(code)
+        beside.replace(folder / "middleware.py")
+    except OSError as error:
+        where = error.filename or tempfile.gettempdir()
+        raise LoadError(f"the definition's code cannot be written: {where}: {error.strerror}") from error
     return str(folder)

@@ -27,7 +27,7 @@ from tykbridge.services import Mode
 from tykbridge.settings import Settings, is_text, read_settings
 
 bridge = Bridge()
-_lock = locks.lock()  # one loading at a time: what is read last is put in place last
+_turn = locks.Turn("a loading")  # what is read last is put in place last
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Configuration:
     settings: str
 
 
-_configuration: Configuration | None = None  # in use; under _lock, as the watcher and the operation
+_configuration: Configuration | None = None  # in use; by who has the turn, as the watcher and the operation
 _operation: Operation | None = None  # None: there were no settings yet
 _watcher: watch.Watcher | None = None
 
@@ -87,14 +87,14 @@ def load_configuration(
         strict,
         settings and _absolute(settings),
     )
-    with _lock:
-        lines = _use(wanted)
+    with _turn:
+        lines = _use(wanted, _prepared(wanted))
         _configuration = wanted
         if _watcher is not None:
-            _watcher.stop(wait=False)  # it may be waiting for this lock
+            _watcher.stop(wait=False)  # it may be waiting for its turn
             _watcher = None
         if watched:
-            _watcher = watch.Watcher(_places, _reload_changed, bridge.services.log)
+            _watcher = watch.Watcher(_places, _reload_changed, bridge.services.log, lambda: bridge.managed)
             _watcher.start()
     return len(lines), "\n".join(lines)
 
@@ -103,12 +103,20 @@ def _absolute(source: str) -> str:
     return source if is_text(source) else os.path.abspath(source)
 
 
-def _use(wanted: Configuration) -> list[str]:
-    """Load a configuration, and say what of it is not in use. Needs the lock."""
+def _prepared(wanted: Configuration) -> Operation | None:
+    """Make what the settings ask for; None: there are none, and were none. Needs the turn."""
+    if not wanted.settings and _operation is None:
+        return None
+    try:
+        return prepare(_settings(wanted), _operation, bridge.services.log)
+    except BridgeError as error:
+        bridge.tell_failure(str(error))
+        raise
+
+
+def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
+    """Load a configuration, and say what of it is not in use. Needs the turn."""
     global _operation
-    operation = None
-    if wanted.settings or _operation is not None:
-        operation = prepare(_settings(wanted), _operation, bridge.services.log)
     known: Mapping[str, Policy] = {}
     lines: list[str] = []
     if wanted.policies:
@@ -129,8 +137,11 @@ def _use(wanted: Configuration) -> list[str]:
     bridge.middleware_path = os.path.abspath(middleware_path or "middleware")
     try:
         loaded = bridge.load(wanted.source)
-    except BaseException:
+    except BaseException as error:
         bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust = before
+        in_use = _operation.stores if _operation is not None else None
+        if operation is not None and operation.stores is not in_use and isinstance(error, BridgeError):
+            operation.stores.store.close()  # nobody has used it
         raise
     if operation is not None:
         _operation = operation
@@ -162,17 +173,29 @@ def reload() -> tuple[int, str]:
     refuse_while_loading("a reload")
     lines: list[str] = []
     failed: list[BridgeError] = []
-    with _lock:
+    with _turn:
         steps = runtime.registry.reloads
+        parts = len(steps) + (_configuration is not None)
+        trust = runtime.registry.trust
         if _configuration is not None:
             wanted = _configuration
-            steps.append(lambda: _use(wanted))
-        for step in steps:
             try:
-                lines += step()
+                operation = _prepared(wanted)
             except BridgeError as error:
                 failed.append(error)
-        if failed and len(failed) == len(steps):
+            else:
+                steps.append(lambda: _use(wanted, operation))
+                if operation is not None:  # a key that is new counts for all that is read now
+                    runtime.registry.trust = operation.trust
+        try:
+            for step in steps:
+                try:
+                    lines += step()
+                except BridgeError as error:
+                    failed.append(error)
+        finally:
+            runtime.registry.trust = trust if _operation is None else _operation.trust
+        if failed and len(failed) == parts:
             raise failed[0]
     for failure in failed:
         lines.append(f"{failure}; what was loaded before stays in use")
@@ -189,11 +212,11 @@ def _reload_changed() -> tuple[str, int]:
 
 
 def _places() -> list[str]:
-    wanted = _configuration
-    files = (
-        [] if wanted is None else [file for file in (wanted.policies, wanted.settings) if file and not is_text(file)]
-    )
-    return [*bridge.places, *runtime.registry.places, *files]
+    wanted, operation = _configuration, _operation
+    files = [] if wanted is None else [wanted.policies, wanted.settings]
+    if operation is not None and operation.settings.public_key_path:
+        files.append(os.path.abspath(operation.settings.public_key_path))
+    return [*bridge.places, *runtime.registry.places, *(file for file in files if file and not is_text(file))]
 
 
 def run_request(data: bytes, sent: tuple[str, bytes, bool] | None) -> bytes | tuple[bytes]:

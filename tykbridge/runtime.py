@@ -42,7 +42,7 @@ class _Version:
 
     def __init__(self, bundle: Bundle, folder: Unpacked | Hold | None = None) -> None:
         self.bundle = bundle
-        self._folder = folder  # an archive's files, which go with the version, or what keeps others from removing it
+        self.folder = folder  # an archive's files, which go with the version, or what keeps others from removing it
         self._generation = _bridge.Generation(self._hooks_done)
         self.handlers = [
             _bridge.Handler(marker.function, bundle.name, marker.name, marker.arity, self._generation)
@@ -81,8 +81,7 @@ class _Version:
                 return
             self._closed = True
         self.bundle.close()
-        if self._folder is not None:
-            self._folder.close()
+        self.folder = None  # others may use it still
 
 
 @dataclass(frozen=True)
@@ -144,10 +143,11 @@ class Registry:
         loader.refuse_while_loading("a reload")
         problems = []
         for name, known in list(self._named.items()):
-            if not known.path or _is_current(self._state.versions.get(name), known.path):
+            if not known.path:
                 continue
             try:
-                self._bring(known.path, name, known, instead_of=known)
+                if not self._stays(self._state.versions.get(name), known.path, name):
+                    self._bring(known.path, name, known, instead_of=known)
             except BridgeError as error:
                 problems.append(f"{error}; the version loaded before stays in use")
         for line in problems:
@@ -196,9 +196,11 @@ class Registry:
         try:
             version = self._opened(path, name) if named.path else _Version(loader.load(path, name, entry, digest))
         except BridgeError as failure:
-            with self._swapping():
-                if name not in self._state.versions:
-                    self._state = _State(self._state.versions, {**self._state.broken, name: failure})
+            if named.path:  # who loads code is told by the error, and nobody else knows its name
+                with self._swapping():
+                    if name not in self._state.versions:
+                        broken = {**self._state.broken, name: _alone(failure)}
+                        self._state = _State(self._state.versions, broken)
             raise
         with self._swapping([version]):
             known = self._named.get(name)
@@ -219,13 +221,33 @@ class Registry:
             return _Version(loader.load(str(unpacked.folder), name, digest=unpacked.digest), unpacked)
         folder = Path(os.path.realpath(path))
         if self.trust.has_key and folder.is_dir():
-            try:
-                self.trust.check(folder)
-            except LoadError as error:
-                raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
+            self._check(folder, name)
         # What a link leads to may be a version of a download, which goes when nobody uses it.
-        hold = held.share(folder) if os.path.islink(path) else None
+        try:
+            hold = held.share(folder) if os.path.islink(path) else None
+        except OSError as error:
+            raise LoadError(f'bundle "{name}" cannot be loaded: {folder} cannot be read: {error.strerror}') from error
         return _Version(loader.load(str(folder), name), hold)
+
+    def _stays(self, version: _Version | None, path: str, name: str) -> bool:
+        """Whether a version is what its place holds now.
+
+        Raises:
+            LoadError: it is, but would not be loaded any more: what bundles must prove has changed.
+        """
+        if version is None or not _is_current(version, path):
+            return False
+        if isinstance(version.folder, Unpacked) and not os.path.isdir(version.bundle.root):
+            return False  # who cleans up temporary files has taken it away
+        if self.trust.has_key or isinstance(version.folder, Unpacked):
+            self._check(Path(version.bundle.root), name)
+        return True
+
+    def _check(self, folder: Path, name: str) -> None:
+        try:
+            self.trust.check_again(folder)
+        except LoadError as error:
+            raise LoadError(f'bundle "{name}" cannot be loaded: {error}') from error
 
     def unload(self, name: str) -> None:
         """Takes a bundle that `load_bundle` brought out of use; calls in flight finish on it."""
@@ -252,13 +274,13 @@ class Registry:
         for name, folder in folders.items():
             if name in self._named:
                 continue
-            if _is_current(before.get(name), folder):
-                current[name] = before[name]
-                continue
             try:
-                fresh[name] = self._opened(folder, name)
+                if self._stays(before.get(name), folder, name):
+                    current[name] = before[name]
+                else:
+                    fresh[name] = self._opened(folder, name)
             except BridgeError as failure:
-                failed[name] = failure
+                failed[name] = _alone(failure)
         kept: set[str] = set()
         with self._swapping(fresh.values()):
             if self._root is not None and self._root.number > number:
@@ -437,13 +459,23 @@ class Registry:
         version = self._state.versions.get(bundle)
         return version.bundle.root if version is not None else None
 
+    def folder_of(self, bundle: str) -> tuple[str, Unpacked | Hold | None] | None:
+        """Returns the folder of a bundle in use, and what keeps it there."""
+        version = self._state.versions.get(bundle)
+        return (version.bundle.root, version.folder) if version is not None else None
 
-def _is_current(version: _Version | None, path: str) -> bool:
+
+def _alone(error: BridgeError) -> BridgeError:
+    """Returns an error to keep: without its traceback, which has all that was on the stack, versions of before too."""
+    return type(error)(str(error))
+
+
+def _is_current(version: _Version, path: str) -> bool:
     """Whether a version is what its folder, or archive, holds now.
 
     The same content in another folder is not: it reads files beside itself.
     """
-    if version is None or not version.bundle.digest:
+    if not version.bundle.digest:
         return False
     if not os.path.isfile(path) and version.bundle.root != os.path.realpath(path):
         return False

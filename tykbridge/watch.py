@@ -41,6 +41,8 @@ def require() -> Any:
         LoadError: watchfiles is not installed.
     """
     try:
+        # Documented, although its name is private. `watchfiles.watch` makes its watch when it is asked for changes, and
+        # does not say when: a look at the files between the two, without which changes are lost, has no place there.
         from watchfiles._rust_notify import RustNotify
     except ImportError as error:
         raise LoadError("files can be watched with watchfiles only: pip install 'tykbridge[watch]'") from error
@@ -61,7 +63,7 @@ def watching(bridge: Bridge) -> Iterator[Watcher]:
         loaded = bridge.reload()
         return f"APIs {', '.join(loaded.apis)}" if loaded.apis else "", len(loaded.not_loaded)
 
-    watcher = Watcher(lambda: bridge.places, reload, bridge.services.log)
+    watcher = Watcher(lambda: bridge.places, reload, bridge.services.log, lambda: bridge.managed)
     watcher.start()
     try:
         yield watcher
@@ -101,6 +103,7 @@ class Watcher:
         places: gives the files and folders to watch; asked again after each reload.
         reload: loads; gives words for what is in use then, and how much is not, or is as it was before.
         log: takes a line and its level.
+        managed: gives the folders below these places whose files do not count.
     """
 
     def __init__(
@@ -108,8 +111,9 @@ class Watcher:
         places: Callable[[], Iterable[str]],
         reload: Callable[[], tuple[str, int]],
         log: Callable[[str, str], None],
+        managed: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        self._places, self._reload, self._log = places, reload, log
+        self._places, self._reload, self._log, self._managed = places, reload, log, managed
         self._trouble = ""  # why the system could not watch, told once
         self._stop = locks.event()
         self._ready = locks.event()  # set once the first watch is in place, or cannot be
@@ -122,7 +126,7 @@ class Watcher:
             LoadError: watchfiles is not installed.
         """
         self._notify = require()
-        self._seen = _look(self._places())
+        self._seen = self._look()
         # A thread inside of watchfiles must not be there when the interpreter ends: it would be unwound through Rust.
         atexit.register(self.stop)
         self._thread.start()
@@ -137,7 +141,7 @@ class Watcher:
 
     def _run(self) -> None:
         while self._changed():
-            seen = _look(self._places())  # before files are read: what changes from here on is for the next time
+            seen = self._look()  # before files are read: what changes from here on is for the next time
             if seen.marks != self._seen.marks:
                 self._load()
             self._seen = seen
@@ -150,17 +154,20 @@ class Watcher:
                 self._ready.set()
                 # What happened before this watch was in place; and what the last reload has brought in, it may have
                 # read before that was watched.
-                happened = _look(self._places()).marks != seen.marks
+                happened = self._look().marks != seen.marks
                 while not happened and not self._stop.is_set():
                     found = watch.watch(_LONGEST, _QUIET, 0, self._stop)
                     happened = isinstance(found, set) and any(seen.concerns(path) for _, path in found)
-        except (OSError, RuntimeError) as error:  # too many folders for the system, or one that has just gone
+        except Exception as error:  # too many folders for the system, one that has just gone, a name that is no UTF-8
             if str(error) != self._trouble:
                 self._trouble = str(error)
                 self._log(f"files cannot be watched, and are looked at every {_PAUSE:g} s instead: {error}", "warning")
             self._ready.set()
             self._stop.wait(_PAUSE)
         return not self._stop.is_set()
+
+    def _look(self) -> _Look:
+        return _look(self._places(), self._managed())
 
     def _load(self) -> None:
         try:
@@ -183,7 +190,8 @@ def _ignored(name: str) -> bool:
     return name.startswith((".", "#")) or name.endswith(_TEMPORARY) or name in ("__pycache__", "4913")
 
 
-def _look(places: Iterable[str]) -> _Look:
+def _look(places: Iterable[str], managed: Iterable[str] = ()) -> _Look:
+    managed = [os.path.join(folder, "") for folder in managed]
     folders: set[str] = set()
     names: set[str] = set()
     marks: dict[str, object] = {}
@@ -191,10 +199,13 @@ def _look(places: Iterable[str]) -> _Look:
         names |= _way(place)
         marks[place] = _mark(_status(place))
         if os.path.isdir(place):
+            hidden = tuple(folder for folder in managed if not os.path.join(place, "").startswith(folder))
             folders.add(place)
             # A folder that goes away meanwhile: the system tells of that, too.
             with contextlib.suppress(OSError):
                 for path, info in content.walk(place, _ignored):
+                    if os.path.join(path, "").startswith(hidden):
+                        continue
                     marks[path] = _mark(info)
                     if info is not None and stat.S_ISDIR(info.st_mode):
                         folders.add(path)

@@ -270,3 +270,11 @@ def test_help_teaches(bundle):
 def read(file):
     with zipfile.ZipFile(file) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_regression_half_a_pair_of_keys_stayed(bundle, place):
+    name = "k" * 248  # with .pem it is as long as a name may be, with .public.pem longer
+    made = bundle("keygen", "-o", name)
+    assert (made.status, made.output) == (2, "")
+    assert "cannot be written: File name too long" in made.errors
+    assert not list(place.glob("k*"))

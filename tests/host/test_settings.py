@@ -1,8 +1,15 @@
 """Settings that a host gives with its configuration: stores, keys, downloads of bundles, signatures."""
 
+import contextlib
+import gc
 import hashlib
 import json
+import os
+import shutil
+import types
+import weakref
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +92,17 @@ def downloads(tmp_path, **more):
 def mark():
     (chain,) = hosted.bridge.chains.values()
     return dict(chain.request(Request("GET", "/a/")).request.headers)["X-Mark"]
+
+
+@contextlib.contextmanager
+def without_collector():
+    """Nothing may wait for the collector of cycles: it comes when it likes."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def test_a_bundle_is_downloaded_and_a_reload_takes_the_next_version(configured, host, tmp_path):
@@ -216,3 +234,121 @@ def test_settings_that_go_away_leave_memory(configured, host, tmp_path):
     assert mark() == "one"  # what was downloaded is on disk
     assert before.get("coprocess-data:last") is None
     before.close()
+
+
+def test_regression_bundles_that_did_not_load_stayed_in_memory_and_on_disk(configured, host, tmp_path):
+    served = tmp_path / "served/b.zip"
+    pack(served, "one")
+    assert configured(downloads(tmp_path)).status == OK
+    with without_collector():
+        files, old = len(os.listdir("/proc/self/fd")), []
+        for version in range(4):
+            old.append(weakref.ref(*hosted.bridge.chains.values()))
+            pack(served, f"good {version}")
+            assert host.reload_all().status == OK
+            with zipfile.ZipFile(served, "w") as archive:
+                archive.writestr("middleware.py", f"{version} / 0")
+                archive.writestr("manifest.json", manifest())
+            assert "ZeroDivisionError" in host.reload_all().words
+            served.write_bytes(f"nonsense {version}".encode())
+            assert "is refused" in host.reload_all().words
+        assert [chain() for chain in old] == [None] * 4
+        assert len(os.listdir("/proc/self/fd")) == files
+    versions = [name for name in os.listdir(tmp_path / "middleware/bundles/.versions") if not name.endswith(".json")]
+    assert len(versions) == 1
+    assert not runtime.registry._state.broken
+
+
+def test_regression_a_bundle_from_before_the_key_was_used_by_its_hash(configured, host, keys, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    name = hashlib.md5(b"b.zip").hexdigest()
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), name).status == OK
+    assert configured({"middleware_path": str(tmp_path / "middleware")}).status == OK
+    reply = configured({"middleware_path": str(tmp_path / "middleware"), "public_key_path": f"{keys}/key.public.pem"})
+    assert reply.status == 1
+    assert "as the host has loaded it: " in reply.words
+    assert "is not signed, and a public key is configured" in reply.words
+    runtime.registry.unload(name)
+
+
+def test_regression_an_archives_folder_went_while_an_api_used_it(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    name = hashlib.md5(b"b.zip").hexdigest()
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), name).status == OK
+    assert configured({"middleware_path": str(tmp_path / "middleware")}).status == OK
+    folder = Path(hosted.bridge.chains["a"].codes[0].folder)
+    pack(tmp_path / "served/b.zip", "two")
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), name).status == OK
+    assert (mark(), folder.is_dir()) == ("one", True)
+    assert host.reload_all().status == OK
+    assert (mark(), folder.exists()) == ("two", False)
+    runtime.registry.unload(name)
+
+
+def test_regression_a_key_that_a_reload_brought_did_not_count_for_what_the_host_had_loaded(
+    configured, host, keys, tmp_path
+):
+    pack(tmp_path / "served/b.zip", "one")
+    (tmp_path / "root/bundle").mkdir(parents=True)
+    (tmp_path / "root/bundle/middleware.py").write_text(HOOK.format(version="one"))
+    conf = tmp_path / "tyk.conf"
+    conf.write_text(json.dumps(downloads(tmp_path)))
+    assert configured(str(conf)).status == OK
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), "zipped").status == OK
+    assert host.load_bundle(str(tmp_path / "root/bundle"), "folder").status == OK
+    assert host.new_dispatcher(str(tmp_path / "root")) == 0
+    conf.write_text(json.dumps(downloads(tmp_path, public_key_path=str(keys / "key.public.pem"))))
+    (tmp_path / "root/bundle/middleware.py").write_text(HOOK.format(version="two"))
+    for _ in range(2):  # the second time, nothing has changed any more
+        reply = host.reload_all()
+        assert reply.status == 4
+        assert reply.words.count("is not signed, and a public key is configured") == 4
+        for name in ("bundle", "folder", "zipped"):
+            assert f'bundle "{name}" cannot be loaded: ' in reply.words
+            assert "'one'" in hooks(name)
+    for name in ("zipped", "folder"):
+        runtime.registry.unload(name)
+
+
+def hooks(bundle):
+    """Give what the function of a bundle's hook has for constants."""
+    return repr(runtime.registry.hooks_of(bundle)["mark"].function.__code__.co_consts)
+
+
+def test_regression_settings_that_cannot_be_used_fired_no_event(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    conf = tmp_path / "tyk.conf"
+    conf.write_text(json.dumps(downloads(tmp_path)))
+    assert configured(str(conf)).status == OK
+    fired = []
+    sink = types.SimpleNamespace(fire=lambda event, api, org, meta: fired.append((event, meta["Message"])))
+    hosted.bridge.services = replace(hosted.bridge.services, events=sink)
+    conf.write_text("{")
+    assert host.reload_all().status < 0
+    [(event, words)] = fired
+    assert event == "ReloadFailed"
+    assert "tyk.conf" in words
+
+
+def test_regression_a_store_that_was_opened_for_nothing_stayed_open(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    conf = tmp_path / "tyk.conf"
+    conf.write_text(json.dumps(downloads(tmp_path)))
+    assert configured(str(conf)).status == OK
+    files = len(os.listdir("/proc/self/fd"))
+    conf.write_text(json.dumps(downloads(tmp_path, storage={"type": "sqlite", "path": str(tmp_path / "data.db")})))
+    (tmp_path / "apis").rename(tmp_path / "gone")
+    with without_collector():
+        for _ in range(3):
+            assert host.reload_all().status < 0
+        assert len(os.listdir("/proc/self/fd")) == files
+    assert isinstance(hosted.bridge.services.sessions, MemoryStore)
+
+
+def test_regression_an_archive_whose_folder_was_cleaned_up_stayed_without_it(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    assert host.load_bundle(str(tmp_path / "served/b.zip"), "zipped").status == OK
+    shutil.rmtree(runtime.registry.root_of("zipped"))
+    assert host.reload_all() == (OK, b"")
+    assert "one" in Path(runtime.registry.root_of("zipped"), "middleware.py").read_text()
+    runtime.registry.unload("zipped")

@@ -26,6 +26,7 @@ from typing import Any
 
 from tykbridge import _bridge
 from tykbridge.bundle import archive, held
+from tykbridge.bundle.alone import Unpacked
 from tykbridge.bundle.download import Downloader, UnavailableError, Validators
 from tykbridge.bundle.held import Hold
 from tykbridge.bundle.signing import Trust
@@ -49,7 +50,7 @@ class Found:
         notices: what is worth knowing. They are in the log already.
     """
 
-    def __init__(self, folder: Path, digest: str | None = None, hold: Hold | None = None) -> None:
+    def __init__(self, folder: Path, digest: str | None = None, hold: Hold | Unpacked | None = None) -> None:
         self.folder, self.digest, self._hold = folder, digest, hold
         self.notices: tuple[str, ...] = ()
         self._fetched: tuple[Depot, Bundle] | None = None
@@ -120,7 +121,9 @@ class Depot:
         place = self._root / bundle.hash
         try:
             found = self._version_at(place)
-            if found is not None and self._trust.has_key:
+            if found is not None and found.digest is not None:
+                self._trust.check_again(found.folder)
+            elif found is not None and self._trust.has_key:
                 self._trust.check(found.folder)
         except LoadError as error:
             return None, LoadError(f'bundle "{bundle.name}": {error}')
@@ -192,9 +195,9 @@ class Depot:
     def _good(self, digest: str) -> Found | None:
         """Gives a version that is there and may be used."""
         found = self._version(digest)
-        if found is not None and self._trust.has_key:
+        if found is not None:
             try:
-                self._trust.check(found.folder)
+                self._trust.check_again(found.folder)
             except LoadError:
                 return None
         return found
@@ -330,8 +333,15 @@ class Finder:
                 found = error
             self._found[bundle.name] = found
         if isinstance(found, BridgeError):
-            raise found
+            try:
+                raise found
+            finally:
+                del found  # its traceback has this frame
         return found
+
+    def close(self) -> None:
+        """Lets go of what was found, and of why something was not."""
+        self._found.clear()
 
 
 def origins(middleware_path: str | os.PathLike[str]) -> dict[str, str]:

@@ -103,10 +103,12 @@ def load(path: str, name: str, entry: str = "", digest: str | None = None) -> Bu
             _check_manifest(described, bundle, entries)
         return bundle
     except BaseException as error:  # SystemExit and KeyboardInterrupt as well: a bundle cannot end its host
-        namespace.close()
-        line = failures.line(error, str(root))
-        place = error.place if line is None and isinstance(error, LoadError) else line or ""
-        detail = _words(error, line)
+        try:
+            line = failures.line(error, str(root))
+            place = error.place if line is None and isinstance(error, LoadError) else line or ""
+            detail = _words(error, line)
+        finally:
+            namespace.close()
         raise LoadError(f'bundle "{name}" cannot be loaded: {detail}', place=place, detail=detail) from error
     finally:
         _loading.name = None

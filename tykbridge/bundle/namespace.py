@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from tykbridge import compat, locks
 from tykbridge.bundle import proxies, shared
-from tykbridge.bundle.source import SourceLoader, WheelLoader, folder_finder
+from tykbridge.bundle.source import SourceLoader, WheelLoader, folder_finder, forget
 
 PREFIX = "_tykb_"
 _COMPAT = "tykbridge.compat."
@@ -85,6 +85,7 @@ class Namespace:
         for hooks in lists:
             for hook in [hook for hook in hooks if _module_of(hook).partition(".")[0] == self.package]:
                 hooks.remove(hook)
+        forget(self.root)
 
     def load(self, name: str) -> ModuleType:
         """Imports a module by the name that it has in the bundle, as `importlib.import_module` does.

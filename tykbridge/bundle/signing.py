@@ -73,7 +73,23 @@ class Trust:
         try:
             return self._check(folder)
         except OSError as error:
-            raise LoadError(f"{error.filename or folder} cannot be read: {error.strerror or error}") from error
+            raise _unreadable(folder, error) from error
+
+    def check_again(self, folder: Path) -> None:
+        """Checks a bundle that was accepted once, perhaps by another process, of which less was asked.
+
+        Without a key, checksums are not looked at again.
+
+        Raises:
+            LoadError: it may not be used.
+        """
+        try:
+            if self.key is not None:
+                self._check(folder)
+            elif not self._allows_native:
+                _check_native(folder, _files(folder))
+        except OSError as error:
+            raise _unreadable(folder, error) from error
 
     def _check(self, folder: Path) -> Verified:
         files = _files(folder)
@@ -137,6 +153,10 @@ class Trust:
         if form == "md5-signed":
             what = "is signed in the old form only, which does not cover the manifest (accept_old_signatures is off)"
         raise LoadError(f"{folder} {what}: build it with `tykbridge bundle build -k KEY`")
+
+
+def _unreadable(folder: Path, error: OSError) -> LoadError:
+    return LoadError(f"{error.filename or folder} cannot be read: {error.strerror or error}")
 
 
 def _files(folder: Path) -> dict[str, bool]:

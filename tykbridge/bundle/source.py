@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import linecache
+import os
 import zipfile
+import zipimport
 from collections.abc import Callable
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
@@ -17,6 +19,17 @@ from typing import Any
 from zipimport import zipimporter
 
 _SUFFIXES = frozenset(suffix.lstrip(".") for suffix in EXTENSION_SUFFIXES)
+
+
+def forget(folder: str) -> None:
+    """Takes what is below a folder out of Python's memory of sources and archives, where it would stay for good.
+
+    Who needs it still reads it again.
+    """
+    archives: dict[str, object] = getattr(zipimport, "_zip_directory_cache", {})  # it has no public way to forget
+    for cache in (linecache.cache, archives):
+        for path in [path for path in list(cache) if path.startswith(folder + os.sep)]:
+            cache.pop(path, None)
 
 
 def is_extension(path: str) -> bool:

@@ -177,11 +177,15 @@ def _keygen(output: str) -> None:
         if os.path.lexists(file):
             raise _Unusable(f"{file} is there already, and keys are never overwritten: name another PREFIX with -o")
     halves = _usable(rsa.generate)
+    made: list[Path] = []
     try:
         for file, data, mode in ((private, halves[0], 0o600), (public, halves[1], 0o644)):
             with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as stream:
+                made.append(file)
                 stream.write(data)
     except OSError as error:
+        for one in made:  # half a pair is of no use, and in the way of the next try
+            one.unlink(missing_ok=True)
         raise _Unusable(f"{file} cannot be written: {error.strerror}") from error
     click.echo(f"{private}: the private key, for `tykbridge bundle build -k`; keep it secret")
     click.echo(f"{public}: the public key, for public_key_path of gateways")
