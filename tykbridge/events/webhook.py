@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
@@ -67,10 +68,13 @@ class WebhookHandler:
             headers["Content-Type"] = "application/json"
         for name, value in webhook.headers:
             headers[name] = value
+        parts = urlsplit(webhook.url)
+        if parts.username is not None and "Authorization" not in headers:  # as Go's client, and so upstream, does
+            named = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            headers["Authorization"] = f"Basic {base64.b64encode(named.encode()).decode()}"
         headers["Connection"] = "close"  # one that was kept may be gone when the next event comes, hours later
         self._headers = headers
-        # What comes behind the host may be a secret.
-        parts = urlsplit(webhook.url)
+        # What comes before and behind the host may be a secret.
         place = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         named = f' "{webhook.name}"' if webhook.name else ""
         self._label = f'api "{definition.api_id}": the webhook{named} at {handler.where} ({place})'
