@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.servers import RedisServer, free_port, until
+from tykbridge.events import webhook
 from tykbridge.stores import StoreError
 from tykbridge.stores.opening import Storage
 from tykbridge.stores.redis import PAUSE, RedisStore
@@ -147,6 +148,7 @@ def test_a_user_with_the_rights_that_the_page_names(opened: Any, user: str) -> N
     assert store.add("coprocess-data:b", b"1", 10)
     assert store.incr("coprocess-data:b") == 2
     assert store.delete("apikey-a")
+    store.set(f"{webhook.COOLING}a", b"1", 10)  # a webhook's cool-down
     for key in ("quota-a", "rate-limit-a"):
         assert [store.hit(key, 1, 10).allowed for _ in range(2)] == [True, False]
         store.hit(key, 1, 0)

@@ -22,10 +22,11 @@ from tykbridge.stores import Store
 
 TIMEOUT = urllib3.Timeout(connect=5, read=10)
 """Seconds for a connection, and for each wait for the server's answer."""
+COOLING = "webhook.cache."
+"""Before the mark of an event in the store, as in Tyk's Redis."""
 
 _PAUSES = (0.5, 2.0)  # seconds before a second and a third attempt
 _AGAIN = frozenset({502, 503, 504})  # whatever stands before the server could not reach it
-_COOLING = "webhook.cache."  # before the mark of an event in the store, as in Tyk's Redis
 _USER_AGENT = "Tyk-Hookshot"  # upstream's
 _BUILT_IN = "default_webhook.json"  # upstream ships a file of this name; here it need not be there
 _LARGEST = 1024 * 1024  # bytes of a template
@@ -84,7 +85,7 @@ class WebhookHandler:
         """Send an event, unless the same one was sent not long ago."""
         place = ""
         if self._webhook.cooldown > 0:
-            place = _COOLING + self._mark(event)
+            place = COOLING + self._mark(event)
             if self._is_cooling(place):
                 return Result.HELD
         why = self._send(self._body(event, event.timestamp).encode("utf-8", "replace"))
