@@ -273,13 +273,13 @@ class _Socket:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
-    def recv(self, size: int) -> Any:
+    def recv(self, *arguments: Any) -> Any:
         self._bound()
-        return self._sock.recv(size)
+        return self._sock.recv(*arguments)
 
-    def recv_into(self, buffer: Any, *arguments: Any) -> Any:  # what hiredis is fed with
+    def recv_into(self, *arguments: Any) -> Any:  # where hiredis is installed
         self._bound()
-        return self._sock.recv_into(buffer, *arguments)
+        return self._sock.recv_into(*arguments)
 
     def sendall(self, data: Any) -> None:
         self._bound()
@@ -351,6 +351,7 @@ def _pool(storage: Storage) -> Any:
         _check_certificates(storage)
         options |= {
             "ssl_cert_reqs": "none" if storage.ssl_insecure_skip_verify else "required",
+            "ssl_check_hostname": not storage.ssl_insecure_skip_verify,  # older ones would check all the same, and fail
             "ssl_ca_certs": storage.ca_file or None,
             "ssl_certfile": storage.cert_file or None,
             "ssl_keyfile": storage.key_file or None,
