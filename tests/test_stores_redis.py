@@ -451,7 +451,9 @@ def says_nothing(connection: socket.socket, stop: threading.Event) -> None:
 
 @pytest.mark.parametrize("treat", [drips_at_once, drips_an_answer, says_nothing])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_regression_a_server_that_answers_byte_by_byte_is_given_up_in_time(stranger: Any, treat: Any, tls: bool) -> None:
+def test_regression_a_server_that_answers_byte_by_byte_is_given_up_in_time(
+    stranger: Any, treat: Any, tls: bool
+) -> None:
     words, seconds = failed(stranger(treat, tls, timeout=0.3))
     assert words.endswith(("no answer within 0.3 s", "Timeout connecting to server", "Timeout reading from socket"))
     assert seconds < 1.5

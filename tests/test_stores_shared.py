@@ -321,7 +321,9 @@ def ask(request, session, spec):
 
 
 @pytest.mark.parametrize("value", [b"\0banned", b"ban\0ned"])
-def test_regression_data_that_cannot_cross_c_is_neither_cut_nor_missing(host: Any, bundle: Any, data: Broken, value: bytes) -> None:
+def test_regression_data_that_cannot_cross_c_is_neither_cut_nor_missing(
+    host: Any, bundle: Any, data: Broken, value: bytes
+) -> None:
     data.broken = False
     data.set("coprocess-data:a", value)  # with redis-py, say
     host.set_host(log=lambda message, level: host.logs.append((level, message)))

@@ -335,4 +335,6 @@ def _after_fork() -> None:
 
 
 # In the child, `locks` opens them.
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=lambda: _frozen.connections.clear())
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=lambda: _frozen.connections.clear()
+)
