@@ -388,3 +388,19 @@ def test_regression_the_log_of_a_file_behind_a_link_is_found(tmp_path: Path) -> 
     assert os.path.exists(f"{store.path}-wal")
     assert stat.S_IMODE((tmp_path / "disk" / "real").stat().st_mode) == 0o600
     store.close()
+
+
+def test_regression_a_finalizer_may_ask_while_a_file_is_opened(path: Path) -> None:
+    store = SqliteStore(path)
+    store.set("a", b"1")
+    found = []
+
+    def ask() -> None:
+        with sqlite._opening:  # where a collection may run it, on the thread that holds this
+            found.append(store.get("a"))  # opens what reads
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert found == [b"1"]
+    store.close()

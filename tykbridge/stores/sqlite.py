@@ -306,7 +306,7 @@ def _prepare(link: sqlite3.Connection, path: str) -> None:
                 link.rollback()
 
 
-_opening = locks.lock()
+_opening = locks.reentrant()  # as the locks of connections
 _stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 
 
