@@ -192,7 +192,18 @@ def make_certificates(folder: Path) -> None:
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=name == "ca", path_length=None), critical=True)
+            # Python 3.13 asks for what RFC 5280 does.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(keys["ca"].public_key()), critical=False
+            )
         )
+        if name == "ca":
+            usage = dict.fromkeys(
+                ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
+            )
+            only = x509.KeyUsage(**usage, key_cert_sign=True, crl_sign=False, encipher_only=False, decipher_only=False)
+            made = made.add_extension(only, critical=True)
         if name == "server":
             address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
             made = made.add_extension(x509.SubjectAlternativeName([address]), critical=False)
