@@ -188,6 +188,21 @@ def test_a_finalizer_may_fire_while_the_queue_is_locked(queue):
     assert handler.got == ["x"]
 
 
+def test_regression_what_waits_for_a_handler_that_hangs_leaves_room_for_others(gate):
+    queue, hangs, other = EventQueue(limit=3, room=1000), Recorder("webhook", gate), Recorder("webhook")
+    for number in range(10):
+        queue.put(hangs, event(number))
+    for number in range(5):
+        queue.put(other, event(number, Message="x" * 600))
+        deadline = time.monotonic() + TIMEOUT
+        while len(other.got) <= number:
+            assert time.monotonic() < deadline
+    assert queue.counts()["webhook"].waiting <= 5
+    gate.set()
+    assert queue.close(TIMEOUT)
+    assert other.got == ["0", "1", "2", "3", "4"]
+
+
 def test_close_drops_what_is_left_and_says_so(gate):
     queue, handler = EventQueue(), Recorder("webhook", gate)
     for number in range(4):

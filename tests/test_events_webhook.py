@@ -343,3 +343,20 @@ def test_an_address_that_cannot_be_used_is_not_told(hooked):
     assert "LocationParseError" in words
     assert "secret" not in words
     assert "hidden" not in words
+
+
+@pytest.mark.parametrize(
+    ("headers", "sent"),
+    [({}, "Basic dXNlcjpww6RzczpAMQ=="), ({"authorization": "Bearer x"}, "Bearer x")],
+    ids=["alone", "beside a header"],
+)
+def test_regression_user_and_password_of_an_address_are_sent(hooked, headers, sent):
+    with serving() as server:
+        hook = hooked(server.url.replace("http://", "http://user:p%C3%A4ss:%401@") + "/x", header_map=headers)
+        assert hook.fire() is Result.DELIVERED
+    (got,) = server.got
+    assert got.headers.get("authorization") == sent
+    hook = hooked("http://user:hidden@127.0.0.1:1/", gives_up=True)
+    assert hook.fire() is Result.FAILED
+    assert "hidden" not in str(hook.lines)
+    assert "user" not in str(hook.lines)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import tykbridge
 from tykbridge import locks
 from tykbridge.errors import LoadError
 
 # A thread has the lock while another forks. The child ends by SIGALRM where it waits for it.
 FORK = """
 import os, signal, threading, warnings
+import tykbridge
 from tykbridge import locks
 warnings.simplefilter("ignore")
 lock = locks.{}
@@ -60,3 +64,12 @@ def test_a_thread_that_has_its_turn_is_refused_another() -> None:
         pass
     with turn:
         pass
+
+
+@pytest.mark.once
+def test_regression_every_lock_that_is_kept_comes_from_here() -> None:
+    package = Path(tykbridge.__file__).parent
+    sources = [path for path in package.rglob("*.p*") if path.suffix in (".py", ".pyx", ".pxi")]
+    assert len(sources) > 50
+    made = re.compile(r"threading\.R?Lock\(")
+    assert [path.name for path in sources if made.search(path.read_text())] == ["locks.py"]

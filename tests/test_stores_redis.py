@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import ipaddress
 import os
 import socket
+import ssl
 import struct
 import termios
 import threading
@@ -23,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.servers import RedisServer, free_port, until
+from tykbridge.events import webhook
 from tykbridge.stores import StoreError
 from tykbridge.stores.opening import Storage
 from tykbridge.stores.redis import PAUSE, RedisStore
@@ -145,6 +148,7 @@ def test_a_user_with_the_rights_that_the_page_names(opened: Any, user: str) -> N
     assert store.add("coprocess-data:b", b"1", 10)
     assert store.incr("coprocess-data:b") == 2
     assert store.delete("apikey-a")
+    store.set(f"{webhook.COOLING}a", b"1", 10)  # a webhook's cool-down
     for key in ("quota-a", "rate-limit-a"):
         assert [store.hit(key, 1, 10).allowed for _ in range(2)] == [True, False]
         store.hit(key, 1, 0)
@@ -188,7 +192,18 @@ def make_certificates(folder: Path) -> None:
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=name == "ca", path_length=None), critical=True)
+            # Python 3.13 asks for what RFC 5280 does.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(keys["ca"].public_key()), critical=False
+            )
         )
+        if name == "ca":
+            usage = dict.fromkeys(
+                ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
+            )
+            only = x509.KeyUsage(**usage, key_cert_sign=True, crl_sign=False, encipher_only=False, decipher_only=False)
+            made = made.add_extension(only, critical=True)
         if name == "server":
             address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
             made = made.add_extension(x509.SubjectAlternativeName([address]), critical=False)
@@ -371,3 +386,169 @@ def test_a_child_has_connections_of_its_own(opened: Any, client: Any) -> None:
     assert os.read(reads, 1) == b"1"
     os.close(reads)
     os.close(writes)
+
+
+# ---- Servers that are none
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Iterator[Any]:
+    """Opens a store on a server that does with each connection what a test says."""
+    stop, threads, stores = threading.Event(), [], []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve(connection: socket.socket, treat: Any, context: ssl.SSLContext | None) -> None:
+            with contextlib.suppress(OSError), connection:
+                if context is None:
+                    treat(connection, stop)
+                else:
+                    with context.wrap_socket(connection, server_side=True) as wrapped:
+                        treat(wrapped, stop)
+
+        def accept(*how: Any) -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    threads.append(threading.Thread(target=serve, args=(connection, *how)))
+                    threads[-1].start()
+
+        def start(treat: Any, tls: bool, **settings: Any) -> RedisStore:
+            context = None
+            if tls:
+                make_certificates(tmp_path)
+                context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+                context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+                settings |= {"use_ssl": True, "ca_file": str(tmp_path / "ca.pem")}
+            threads.append(threading.Thread(target=accept, args=(treat, context)))
+            threads[-1].start()
+            port = int(listener.getsockname()[1])
+            stores.append(RedisStore(Storage(type="redis", host="127.0.0.1", port=port, **settings)))
+            return stores[-1]
+
+        yield start
+        stop.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        for store in stores:
+            store.close()
+        for thread in threads:
+            thread.join()
+
+
+def greeted(connection: socket.socket) -> None:
+    """Answers as a server does to what comes before the first command."""
+    for _ in range(2):  # CLIENT SETINFO
+        connection.recv(4096)
+        connection.sendall(b"+OK\r\n")
+
+
+def drips_at_once(connection: socket.socket, stop: threading.Event) -> None:
+    connection.recv(4096)
+    while not stop.wait(0.05):
+        connection.sendall(b"+")
+
+
+def drips_an_answer(connection: socket.socket, stop: threading.Event) -> None:
+    greeted(connection)
+    connection.recv(4096)
+    connection.sendall(b"$99999\r\n")
+    while not stop.wait(0.05):
+        connection.sendall(b"x")
+
+
+def says_nothing(connection: socket.socket, stop: threading.Event) -> None:
+    connection.recv(4096)
+    stop.wait(60)
+
+
+@pytest.mark.parametrize("treat", [drips_at_once, drips_an_answer, says_nothing])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_regression_a_server_that_answers_byte_by_byte_is_given_up_in_time(
+    stranger: Any, treat: Any, tls: bool
+) -> None:
+    words, seconds = failed(stranger(treat, tls, timeout=0.3))
+    assert words.endswith(("no answer within 0.3 s", "Timeout connecting to server", "Timeout reading from socket"))
+    assert seconds < 1.5
+
+
+def test_a_server_whose_tls_hangs_is_given_up_in_time(stranger: Any) -> None:
+    store = stranger(says_nothing, False, timeout=0.3, use_ssl=True)
+    assert failed(store)[1] < 1.5
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_server_that_reads_slowly_is_given_up_in_time(stranger: Any, tls: bool) -> None:
+    def treat(connection: socket.socket, stop: threading.Event) -> None:
+        greeted(connection)
+        while connection.recv(16384) and not stop.wait(0.02):
+            pass
+
+    store = stranger(treat, tls, timeout=0.3)
+    assert failed(store, lambda: store.set("a", bytes(32 << 20)))[1] < 1.5
+
+
+@pytest.mark.parametrize("answer", [b":x\r\n", b"$x\r\n", b"*1\r\n" * 2000, b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+@pytest.mark.parametrize("greets", [False, True], ids=["at once", "later"])
+def test_regression_an_answer_that_is_none_is_a_stores_error(stranger: Any, answer: bytes, greets: bool) -> None:
+    def treat(connection: socket.socket, stop: threading.Event) -> None:
+        if greets:
+            greeted(connection)
+        connection.recv(4096)
+        connection.sendall(answer)
+        stop.wait(60)
+
+    failed(stranger(treat, False, timeout=0.3))
+
+
+def test_regression_a_name_with_many_addresses_takes_the_time_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = []
+        for _ in range(4):  # what is beyond the queue waits for an answer that does not come
+            waiting.append(stack.enter_context(socket.socket()))
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(listener.getsockname())
+        one = (socket.AF_INET, socket.SOCK_STREAM, 0, "", listener.getsockname())
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments: [one] * 10)
+        store = RedisStore(Storage(type="redis", host="redis", timeout=0.3))
+        words, seconds = failed(store)
+        assert "Timeout connecting" in words
+        assert seconds < 1.2  # of 0.3; ten times half of it otherwise
+        store.close()
+
+
+def test_regression_a_name_that_cannot_be_one_is_told() -> None:
+    store = RedisStore(Storage(type="redis", host="a" * 64 + ".invalid"))
+    failed(store)
+    store.close()
+
+
+def test_regression_a_full_pool_says_nothing_of_a_server_that_was_out_of_reach(own_server: RedisServer) -> None:
+    store = RedisStore(own_server.storage(optimisation_max_active=1, timeout=0.3))
+    with own_server.stopped():
+        failed(store)
+        until(lambda: time.monotonic() > store._link._again_at)
+        connection = store._link.pool.pool.get_nowait()
+        assert "were in use" in failed(store)[0]
+        assert store._link._why  # the next call is the only one that tries
+        store._link.pool.pool.put_nowait(connection)
+    until(lambda: works(store))
+    assert not store._link._why
+    store.close()
+
+
+def test_regression_a_finalizer_may_ask_while_connections_are_handed_out(opened: Any) -> None:
+    store = opened(timeout=1)
+    store.set("a", b"1")
+    free, link = store._link.pool.pool, store._link
+    found = []
+
+    def ask() -> None:
+        with free.mutex, link._lock:  # where a collection may run it, on the thread that holds these
+            found.append(store.get("a"))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert found == [b"1"]

@@ -318,3 +318,28 @@ def ask(request, session, spec):
 """
     _, reply = bundle(source).run("ask")
     assert reply.request.body == "theirs"
+
+
+@pytest.mark.parametrize("value", [b"\0banned", b"ban\0ned"])
+def test_regression_data_that_cannot_cross_c_is_neither_cut_nor_missing(
+    host: Any, bundle: Any, data: Broken, value: bytes
+) -> None:
+    data.broken = False
+    data.set("coprocess-data:a", value)  # with redis-py, say
+    host.set_host(log=lambda message, level: host.logs.append((level, message)))
+    source = """
+from gateway import TykGateway as tyk
+from tyk.decorators import *
+
+@Hook
+def ask(request, session, spec):
+    try:
+        request.object.body = repr(tyk.get_data("a"))
+    except Exception as error:
+        request.object.body = f"{type(error).__name__}: {error}"
+    return request, session
+"""
+    _, reply = bundle(source).run("ask")
+    assert reply.request.body.startswith('StoreError: a key "coprocess-data:..." holds a value with a NUL')
+    assert host.get_data("a") == b""
+    assert "NUL" in host.logs[-1][1]

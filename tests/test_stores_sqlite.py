@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tykbridge.stores import StoreError
+from tykbridge.stores import StoreError, sqlite
 from tykbridge.stores.sqlite import _WRITES, SqliteStore
 
 
@@ -208,7 +208,7 @@ def test_a_disk_that_takes_no_files_is_refused() -> None:
 
 READ_ONLY = """
 import os, sys
-from tykbridge.stores import StoreError
+from tykbridge.stores import StoreError, sqlite
 from tykbridge.stores.sqlite import SqliteStore
 if os.getuid() == 0:
     os.setgid(65534)
@@ -234,7 +234,7 @@ def test_a_file_that_cannot_be_written_is_refused(path: Path) -> None:
 
 FULL = """
 import resource, sys
-from tykbridge.stores import StoreError
+from tykbridge.stores import StoreError, sqlite
 from tykbridge.stores.sqlite import SqliteStore
 store = SqliteStore(sys.argv[1])
 store.set("a", b"1")
@@ -257,7 +257,7 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(path: Path) -> None:
 
 FORKED = """
 import ctypes, os, sys
-from tykbridge.stores import StoreError
+from tykbridge.stores import StoreError, sqlite
 from tykbridge.stores.sqlite import SqliteStore
 store = SqliteStore(sys.argv[1])
 child = ctypes.PyDLL(None).fork()  # by C, of which Python learns nothing
@@ -303,4 +303,104 @@ def test_a_fork_waits_for_a_write_and_finds_the_file_closed(path: Path) -> None:
         over.set()
         thread.join()
     assert store.get("forks") == b"10"
+    store.close()
+
+
+def test_regression_threads_that_fork_at_one_moment_release_what_is_their_own(tmp_path: Path) -> None:
+    first = SqliteStore(tmp_path / "first", timeout=0.05)
+    others: list[SqliteStore] = []
+    failures: list[BaseException] = []
+
+    def fork() -> None:
+        sqlite._before_fork()
+        steps.wait()
+        steps.wait()
+        try:
+            sqlite._after_fork()
+        except RuntimeError as error:
+            failures.append(error)
+
+    steps = threading.Barrier(2)
+    thread = threading.Thread(target=fork)
+    thread.start()
+    steps.wait()  # the thread holds the first store
+    others.append(SqliteStore(tmp_path / "second"))
+    sqlite._before_fork()  # and this one the second alone
+    steps.wait()
+    thread.join()
+    sqlite._after_fork()
+    assert not failures
+    for store in (first, *others):
+        store.set("a", b"1")
+        store.close()
+
+
+# ---- The file
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_regression_a_file_that_is_not_there_any_more_is_left_by_all(path: Path, how: str) -> None:
+    store = SqliteStore(path)
+    store.set("a", b"1")
+    if how == "deleted":
+        path.unlink()
+    else:
+        fresh = SqliteStore(path.with_name("fresh"))
+        fresh.close()
+        store.close()
+        store = SqliteStore(path)
+        os.rename(fresh.path, path)
+    other = SqliteStore(path)
+    assert store.get("a") is other.get("a") is None
+    for number in range(1, 6):
+        assert store.hit("n", 10, 0).passed == 2 * number - 1
+        assert other.hit("n", 10, 0).passed == 2 * number
+    store.set("a", b"2")
+    assert other.get("a") == b"2"
+    store.close()
+    other.close()
+    again = SqliteStore(path)
+    assert again.get("a") == b"2"
+    again.close()
+    with sqlite3.connect(path) as link:
+        assert link.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    link.close()
+
+
+def test_a_folder_that_is_gone_is_told_and_may_come_back(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    store = SqliteStore(folder / "data")
+    store.set("a", b"1")
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="cannot be made"):
+        store.get("a")
+    (tmp_path / "elsewhere").rename(folder)
+    assert store.get("a") == b"1"
+    store.close()
+
+
+def test_regression_the_log_of_a_file_behind_a_link_is_found(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "disk" / "real")
+    store = SqliteStore(tmp_path / "data")
+    store.set("a", b"1")
+    assert os.path.exists(f"{store.path}-wal")
+    assert stat.S_IMODE((tmp_path / "disk" / "real").stat().st_mode) == 0o600
+    store.close()
+
+
+def test_regression_a_finalizer_may_ask_while_a_file_is_opened(path: Path) -> None:
+    store = SqliteStore(path)
+    store.set("a", b"1")
+    found = []
+
+    def ask() -> None:
+        with sqlite._opening:  # where a collection may run it, on the thread that holds this
+            found.append(store.get("a"))  # opens what reads
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert found == [b"1"]
     store.close()

@@ -6,7 +6,6 @@ protected API's upstream with one alone.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -14,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from tykbridge import idextractor, limits, messages
+from tykbridge import idextractor, limits, locks, messages
 from tykbridge import session as sessions
 from tykbridge._bridge import unix_time
 from tykbridge.definition import Definition, Extractor, TokenSource
@@ -122,7 +121,7 @@ class Authentication:
         self._extractor = None if extractor is None else _compile(extractor)
         # Reading a session and applying policies costs more than all the rest; equal bytes give an equal session.
         self._known: dict[str, Identity] = {}
-        self._lock = threading.Lock()
+        self._lock = locks.lock()
 
     def check(self, flow: Flow, run_hook: RunHook) -> Identity | Respond:
         """Ask every method that is on; all must agree. `flow` has what the client sent, pre hooks applied.

@@ -31,7 +31,7 @@ from tykbridge.bundle.loader import Bundle
 from tykbridge.bundle.signing import Trust
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError
 from tykbridge.events import dispatched
-from tykbridge.stores import Store
+from tykbridge.stores import Store, StoreError, shown
 from tykbridge.stores.memory import MemoryStore
 
 _LISTED = 20  # names in an error's words
@@ -584,7 +584,10 @@ def store_data(key: str, value: bytes, ttl: int) -> None:
 
 def get_data(key: str) -> bytes:
     """Returns what `store_data` keeps under `key`, or b"". Raises `StoreError`."""
-    return _store.get(DATA + key) or b""
+    value = _store.get(DATA + key) or b""
+    if b"\0" in value:  # written by somebody else: the plugin would get its beginning alone, or nothing
+        raise StoreError(f"{shown(DATA)} holds a value with a NUL, which cannot cross C as a string")
+    return value
 
 
 def missing(bundle: str | None, hook: str) -> BridgeError:

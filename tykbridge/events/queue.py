@@ -22,7 +22,7 @@ import tykbridge._bridge  # noqa: F401 - first, so that what it does at exit com
 from tykbridge import locks
 
 LIMIT = 10_000
-"""Events that wait in one lane."""
+"""Events that wait in one lane, besides one for each handler."""
 
 _ROOM = 32 * 1024 * 1024  # characters of the Meta of those that wait in one lane
 _THREADS = {"log": 1, "python": 2, "webhook": 4}
@@ -151,7 +151,7 @@ class EventQueue:
     a process alive. A forked child begins with an empty queue; what waits stays the parent's.
 
     Args:
-        limit: events that may wait for one kind of handler; more are dropped.
+        limit: events that may wait for one kind of handler, and one for each of these; more are dropped.
         room: characters of their Meta.
         clock: seconds from a clock that never goes back.
     """
@@ -170,10 +170,14 @@ class EventQueue:
         self._lanes = {kind: _Lane(kind, self._lock) for kind in _THREADS}
 
     def put(self, handler: Handler, event: Fired) -> None:
-        """Let a handler have an event. Never waits for a handler; where too many events wait already, it is dropped."""
+        """Let a handler have an event. Never waits for a handler; where too many events wait already, it is dropped.
+
+        One may wait for each handler all the same: what waits for one that hangs keeps nothing from the others.
+        """
         lane, size, starts = self._lanes[handler.kind], event.size, False
         with self._lock:
-            if self._closed or lane.count >= self._limit or lane.size + size > self._room:
+            is_full = lane.count >= self._limit or lane.size + size > self._room
+            if self._closed or (is_full and lane.waiting.get(handler)):
                 lane.dropped += 1
                 lane.untold += 1
             else:

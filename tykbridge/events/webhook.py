@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
@@ -21,10 +22,11 @@ from tykbridge.stores import Store
 
 TIMEOUT = urllib3.Timeout(connect=5, read=10)
 """Seconds for a connection, and for each wait for the server's answer."""
+COOLING = "webhook.cache."
+"""Before the mark of an event in the store, as in Tyk's Redis."""
 
 _PAUSES = (0.5, 2.0)  # seconds before a second and a third attempt
 _AGAIN = frozenset({502, 503, 504})  # whatever stands before the server could not reach it
-_COOLING = "webhook.cache."  # before the mark of an event in the store, as in Tyk's Redis
 _USER_AGENT = "Tyk-Hookshot"  # upstream's
 _BUILT_IN = "default_webhook.json"  # upstream ships a file of this name; here it need not be there
 _LARGEST = 1024 * 1024  # bytes of a template
@@ -67,10 +69,13 @@ class WebhookHandler:
             headers["Content-Type"] = "application/json"
         for name, value in webhook.headers:
             headers[name] = value
+        parts = urlsplit(webhook.url)
+        if parts.username is not None and "Authorization" not in headers:  # as Go's client, and so upstream, does
+            named = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            headers["Authorization"] = f"Basic {base64.b64encode(named.encode()).decode()}"
         headers["Connection"] = "close"  # one that was kept may be gone when the next event comes, hours later
         self._headers = headers
-        # What comes behind the host may be a secret.
-        parts = urlsplit(webhook.url)
+        # What comes before and behind the host may be a secret.
         place = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         named = f' "{webhook.name}"' if webhook.name else ""
         self._label = f'api "{definition.api_id}": the webhook{named} at {handler.where} ({place})'
@@ -80,7 +85,7 @@ class WebhookHandler:
         """Send an event, unless the same one was sent not long ago."""
         place = ""
         if self._webhook.cooldown > 0:
-            place = _COOLING + self._mark(event)
+            place = COOLING + self._mark(event)
             if self._is_cooling(place):
                 return Result.HELD
         why = self._send(self._body(event, event.timestamp).encode("utf-8", "replace"))

@@ -119,12 +119,8 @@ class RedisStore:
 
     def hit(self, key: str, limit: int, window: float) -> Hit:
         """Counts one request; see `Counters.hit`. `Hit.resets` is in the server's time."""
-        given = (wire(key), limit, _milliseconds(window) if window > 0 else 0)
-        try:
-            found = self._call(key, ("EVALSHA", _HIT_NAME, 1, *given))
-        except exceptions.NoScriptError:  # nothing was counted
-            found = self._call(key, ("EVAL", _HIT, 1, *given))
-        allowed, passed, resets = found
+        given = (1, wire(key), limit, _milliseconds(window) if window > 0 else 0)
+        allowed, passed, resets = self._call(key, ("EVALSHA", _HIT_NAME, *given), unknown=("EVAL", _HIT, *given))
         return Hit(bool(allowed), int(passed), float(resets))
 
     def reset(self, key: str) -> None:
@@ -143,19 +139,31 @@ class RedisStore:
     def _do(self, key: str, name: str, *arguments: Any) -> Any:
         return self._call(key, (name, wire(key), *arguments))
 
-    def _call(self, key: str, command: tuple[Any, ...], *, again: bool = False) -> Any:
-        """Sends a command about a key; `again`: once more, where the connection broke while it was on its way."""
+    def _call(
+        self, key: str, command: tuple[Any, ...], *, again: bool = False, unknown: tuple[Any, ...] | None = None
+    ) -> Any:
+        """Sends a command about a key.
+
+        `again`: once more, where the connection broke while it was on its way. `unknown` goes in place of a script that
+        the server does not know, and so did not run.
+        """
         if self._closed:
             raise StoreError(f"{self._name}: {CLOSED}")
         if self._link.pid != os.getpid():
             self._link = self._make()
+        outer = _limit.deadline  # of a call that this one interrupts: a finalizer's
         _limit.deadline = time.monotonic() + self._timeout
         try:
-            return self._link.call(command, again)
-        except exceptions.NoScriptError:
-            raise
+            try:
+                return self._link.call(command, again)
+            except exceptions.NoScriptError:
+                if unknown is None:
+                    raise
+            return self._link.call(unknown, False)
         except exceptions.ResponseError as error:
             raise StoreError(f"{self._name}: {shown(key)}: {_words(error)}") from None
+        finally:
+            _limit.deadline = outer
 
 
 class _Link:
@@ -167,8 +175,9 @@ class _Link:
     def __init__(self, name: str, storage: Storage, timeout: float) -> None:
         self.pid = os.getpid()
         self._name, self._timeout = name, timeout
-        self.pool: Any = _pool(storage, timeout)
-        self._lock = locks.lock()
+        self.pool: Any = _pool(storage)
+        # Reentrant: a finalizer that runs while it is held may call the store on the same thread.
+        self._lock = locks.reentrant()
         self._why = ""  # the server is out of reach, and why; set under the lock, as those that follow
         self._again_at = 0.0  # when it may be tried again (time.monotonic)
         self._trying = False  # a call does so
@@ -181,16 +190,22 @@ class _Link:
             ResponseError: the answer is an error.
         """
         tries = self._why != "" and self._may_try()
-        why = ""
+        why = None  # nothing was learned of the server
         try:
-            return self._exchange(command, again)
+            answer = self._exchange(command, again)
+            why = ""
+            return answer
+        except exceptions.ResponseError:
+            why = ""
+            raise
         except _UnreachableError as error:
             why = str(error)
             raise StoreError(f"{self._name}: {why}") from None
         finally:
             if tries or why:
                 with self._lock:
-                    self._why, self._again_at = why, time.monotonic() + PAUSE
+                    if why is not None:
+                        self._why, self._again_at = why, time.monotonic() + PAUSE
                     if tries:
                         self._trying = False
 
@@ -205,9 +220,9 @@ class _Link:
     def _exchange(self, command: tuple[Any, ...], again: bool) -> Any:
         try:
             connection = self.pool.get_connection()
-        except exceptions.RedisError as error:
+        except Exception as error:  # ValueError and others for a name or an answer that is none
             if isinstance(error.__context__, queue.Empty):
-                words = f"all {self.pool.max_connections} connections were in use for {self.pool.timeout:g} s"
+                words = f"all {self.pool.max_connections} connections were in use for {self._timeout / 2:g} s"
                 raise StoreError(f"{self._name}: {words}") from None
             raise _UnreachableError(_words(error)) from None
         try:
@@ -218,6 +233,9 @@ class _Link:
         except exceptions.TimeoutError:
             raise _UnreachableError(f"no answer within {self._timeout:g} s") from None
         except exceptions.RedisError as error:
+            words = _words(error)
+        except Exception as error:  # an answer that is none
+            connection.disconnect()
             words = _words(error)
         except BaseException:
             connection.disconnect()  # an answer that comes later must not be the next call's
@@ -246,27 +264,61 @@ class _Limit(threading.local):
 _limit = _Limit()
 
 
+class _Socket:
+    """A socket on which no call waits longer than it may, in however many pieces the server reads and answers."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, *arguments: Any) -> Any:
+        self._bound()
+        return self._sock.recv(*arguments)
+
+    def recv_into(self, *arguments: Any) -> Any:  # where hiredis is installed
+        self._bound()
+        return self._sock.recv_into(*arguments)
+
+    def sendall(self, data: Any) -> None:
+        self._bound()
+        self._sock.sendall(data)
+
+    def _bound(self) -> None:
+        if self._sock.gettimeout() == 0.0:  # the pool looks whether there is anything to read
+            return
+        if time.monotonic() >= _limit.deadline:
+            raise TimeoutError
+        self._sock.settimeout(_limit.left())
+
+
 class _Limited:
     """Lets all that a connection waits for in a call end in time, whatever it is."""
 
     def _connect(self) -> Any:
-        # Half, because a name may have two addresses, and TLS shakes hands within the other half.
-        connection: Any = self
-        connection.socket_connect_timeout = connection.socket_timeout = _limit.left() / 2
-        return super()._connect()  # type: ignore[misc]
+        return _Socket(super()._connect())  # type: ignore[misc]
 
-    def send_packed_command(self, *arguments: Any, **options: Any) -> None:
-        self._set()
-        super().send_packed_command(*arguments, **options)  # type: ignore[misc]
+    # Half of what is left: a name may have several addresses, and each gets its turn.
+    socket_connect_timeout = property(lambda self: _limit.left() / 2, lambda self, seconds: None)
+    socket_timeout = property(lambda self: _limit.left(), lambda self, seconds: None)
 
-    def read_response(self, *arguments: Any, **options: Any) -> Any:
-        self._set()
-        return super().read_response(*arguments, **options)  # type: ignore[misc]
 
-    def _set(self) -> None:
-        sock = self._sock  # type: ignore[attr-defined]
-        if sock is not None:  # else it is connected first
-            sock.settimeout(_limit.left())
+class _Pool(BlockingConnectionPool):
+    """Connections, of which a call waits for one that is free for half of its time at most."""
+
+    timeout = property(lambda self: _limit.left() / 2, lambda self, seconds: None)
+
+
+class _Free(queue.LifoQueue[Any]):
+    """Connections that are free. A finalizer that runs while it is locked may call the store on the same thread."""
+
+    def __init__(self, maxsize: int) -> None:
+        super().__init__(maxsize)
+        self.mutex = locks.reentrant()  # type: ignore[assignment]
+        self.not_empty = threading.Condition(self.mutex)
+        self.not_full = threading.Condition(self.mutex)
+        self.all_tasks_done = threading.Condition(self.mutex)
 
 
 class _Tcp(_Limited, Connection):
@@ -281,7 +333,7 @@ class _Unix(_Limited, UnixDomainSocketConnection):
     pass
 
 
-def _pool(storage: Storage, timeout: float) -> Any:
+def _pool(storage: Storage) -> Any:
     options: dict[str, Any] = {
         "db": storage.database,
         "username": storage.username or None,
@@ -299,13 +351,14 @@ def _pool(storage: Storage, timeout: float) -> Any:
         _check_certificates(storage)
         options |= {
             "ssl_cert_reqs": "none" if storage.ssl_insecure_skip_verify else "required",
+            "ssl_check_hostname": not storage.ssl_insecure_skip_verify,  # older ones would check all the same, and fail
             "ssl_ca_certs": storage.ca_file or None,
             "ssl_certfile": storage.cert_file or None,
             "ssl_keyfile": storage.key_file or None,
         }
     most = storage.optimisation_max_active if storage.optimisation_max_active > 0 else CONNECTIONS
-    kinds: Any = BlockingConnectionPool  # whose methods have no types
-    return kinds(connection_class=kind, max_connections=most, timeout=timeout / 2, **options)
+    kinds: Any = _Pool  # whose methods have no types
+    return kinds(connection_class=kind, max_connections=most, queue_class=_Free, **options)
 
 
 def _check_certificates(storage: Storage) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import os
 import random
 import sqlite3
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -83,6 +84,7 @@ class _Connection:
         self.lock = locks.reentrant()
         self.link: sqlite3.Connection | None = None  # under the lock; None: not opened yet, or closed before a fork
         self.pid = 0  # of the process that opened it
+        self.file: tuple[int, int] | None = None  # what was opened: device and number
 
     def close(self) -> None:
         if self.link is not None and self.pid == os.getpid():
@@ -94,7 +96,8 @@ class SqliteStore:
     """Data and counters in a file. Safe to use from any thread, and by any number of processes of one machine.
 
     A file that is made here has mode 0600, because sessions are secrets. It must not lie on a network's file system,
-    whose locks SQLite cannot trust.
+    whose locks SQLite cannot trust. Where the file is deleted or another takes its place, that one is used from the
+    next call on, as every process does that starts then.
 
     Args:
         path: the file; its folder must be there.
@@ -108,7 +111,7 @@ class SqliteStore:
     def __init__(
         self, path: str | os.PathLike[str], timeout: float = TIMEOUT, clock: Callable[[], float] = unix_time
     ) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+        self.path = os.path.realpath(path)  # SQLite's log lies beside the file itself
         self._timeout, self._clock = timeout, clock
         self._writer, self._reader = _Connection(), _Connection()  # two, so that no reader waits for a writer
         self._writes = 0  # under the writer's lock
@@ -213,11 +216,14 @@ class SqliteStore:
     def _opened(self, connection: _Connection, deadline: float) -> sqlite3.Connection:
         if self._closed:
             raise StoreError(f"{self.path}: {CLOSED}")
-        if connection.link is None:
-            connection.link, connection.pid = _open(self.path, deadline), os.getpid()
-        elif connection.pid != os.getpid():
+        if connection.link is not None and connection.pid != os.getpid():
             words = "this process was forked while the store was at work; open a store in each process"
             raise StoreError(f"{self.path}: {words}")
+        if connection.link is not None and connection.file != _file(self.path):
+            connection.close()
+        if connection.link is None:
+            connection.link, connection.file = _open(self.path, deadline)
+            connection.pid = os.getpid()
         return connection.link
 
     def _sweep(self, link: sqlite3.Connection) -> None:
@@ -253,7 +259,15 @@ def _tried(work: Callable[[], Any], deadline: float) -> Any:
         turn += 1
 
 
-def _open(path: str, deadline: float) -> sqlite3.Connection:
+def _file(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _open(path: str, deadline: float) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
     with _opening:
         try:
             # Only where there is none: closing a file gives up all locks that this process has on it.
@@ -262,6 +276,7 @@ def _open(path: str, deadline: float) -> sqlite3.Connection:
             pass
         except OSError as error:
             raise StoreError(f"{path}: cannot be made: {error.strerror}") from error
+        file = _file(path)  # before: one that comes meanwhile is noticed by the next call
         link = sqlite3.connect(
             f"file:{quote(path)}?mode=rw", timeout=0, isolation_level=None, check_same_thread=False, uri=True
         )
@@ -270,7 +285,7 @@ def _open(path: str, deadline: float) -> sqlite3.Connection:
         except BaseException:
             link.close()
             raise
-    return link
+    return link, file
 
 
 def _prepare(link: sqlite3.Connection, path: str) -> None:
@@ -291,9 +306,18 @@ def _prepare(link: sqlite3.Connection, path: str) -> None:
                 link.rollback()
 
 
-_opening = locks.lock()
+_opening = locks.reentrant()  # as the locks of connections
 _stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
-_frozen: list[_Connection] = []  # while this process is being forked; by the one thread that forks
+
+
+class _Frozen(threading.local):
+    """What a thread holds while it forks; another may fork at the same moment."""
+
+    def __init__(self) -> None:
+        self.connections: list[_Connection] = []
+
+
+_frozen = _Frozen()
 
 
 def _before_fork() -> None:
@@ -301,14 +325,16 @@ def _before_fork() -> None:
     for store in list(_stores):
         for connection in (store._writer, store._reader):
             if connection.lock.acquire(timeout=store._timeout):  # held until the fork is done, so that it stays closed
-                _frozen.append(connection)
+                _frozen.connections.append(connection)
                 connection.close()
 
 
 def _after_fork() -> None:
-    while _frozen:
-        _frozen.pop().lock.release()
+    while _frozen.connections:
+        _frozen.connections.pop().lock.release()
 
 
 # In the child, `locks` opens them.
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_frozen.clear)
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=lambda: _frozen.connections.clear()
+)
