@@ -6,11 +6,13 @@ import gc
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import types
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -110,6 +112,17 @@ def test_regression_code_that_could_not_be_written_stopped_all_others(bridge, tm
     [refused] = loaded.not_loaded
     assert "the definition's code cannot be written: " in refused.reason
     assert "No such file or directory" in refused.reason
+
+
+def test_regression_a_folder_of_code_that_was_cleaned_up_stopped_all_others(bridge, tmp_path):
+    bridge.load(put(tmp_path, "a.json", written("a")))
+    before = Path(code._folder)
+    shutil.rmtree(before)
+    before.symlink_to(tmp_path)  # by somebody else
+    bridge.load(put(tmp_path, "b.json", written("b")))
+    before.unlink()
+    assert mark(bridge, "b") == "b"
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "b.json"]
 
 
 FORK = """

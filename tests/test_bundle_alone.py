@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.test_bundle_depot import digest, packed, text
+from tykbridge.bundle import held
 from tykbridge.bundle.alone import unpack_alone
 from tykbridge.errors import LoadError, NotFoundError
 
@@ -23,6 +24,7 @@ def test_an_archive_by_itself_is_there_as_long_as_what_was_returned(tmp_path: Pa
     assert text(folder) == "one"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert unpacked.digest == digest(packed())
+    assert held.own(folder) is None  # it is locked
     del unpacked
     assert not folder.exists()
 

@@ -15,6 +15,7 @@ import collections
 import hashlib
 import itertools
 import os
+import stat
 import tempfile
 import threading
 import weakref
@@ -238,11 +239,11 @@ def _written(code: bytes) -> str:
     """
     global _folder
     try:
-        if not _folder:
+        if not _folder or not _is_ours(_folder):
             _folder = tempfile.mkdtemp(prefix="tykbridge-")
             atexit.register(remove_own, _folder, os.getpid())
         folder = Path(_folder, hashlib.sha256(code).hexdigest())
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         # In one step: another bridge may be reading the same.
         beside = folder / f".{threading.get_ident()}"
         beside.write_bytes(code)
@@ -251,3 +252,12 @@ def _written(code: bytes) -> str:
         where = error.filename or tempfile.gettempdir()
         raise LoadError(f"the definition's code cannot be written: {where}: {error.strerror}") from error
     return str(folder)
+
+
+def _is_ours(folder: str) -> bool:
+    """Whether it is there still: temporary files are cleaned up, and anybody may take the name then."""
+    try:
+        info = os.lstat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid()

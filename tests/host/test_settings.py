@@ -352,3 +352,15 @@ def test_regression_an_archive_whose_folder_was_cleaned_up_stayed_without_it(con
     assert host.reload_all() == (OK, b"")
     assert "one" in Path(runtime.registry.root_of("zipped"), "middleware.py").read_text()
     runtime.registry.unload("zipped")
+
+
+def test_regression_a_store_that_was_replaced_stayed_open(configured, host, tmp_path):
+    pack(tmp_path / "served/b.zip", "one")
+    files = 0
+    with without_collector():
+        for number in range(3):
+            configured(downloads(tmp_path, storage={"type": "sqlite", "path": str(tmp_path / f"{number}.db")}))
+            assert mark() == "one"
+            files = files or len(os.listdir("/proc/self/fd"))
+        assert len(os.listdir("/proc/self/fd")) == files
+    hosted.bridge.services.sessions.close()

@@ -9,7 +9,7 @@ import tempfile
 import weakref
 from pathlib import Path
 
-from tykbridge.bundle import archive
+from tykbridge.bundle import archive, held
 from tykbridge.bundle.signing import Trust
 from tykbridge.errors import LoadError, NotFoundError
 
@@ -24,6 +24,7 @@ class Unpacked:
 
     def __init__(self, folder: Path, digest: str) -> None:
         self.folder, self.digest = folder, digest
+        self._hold = held.share(folder)  # who cleans up temporary files leaves alone what is locked (tmpfiles.d(5))
         self.close = weakref.finalize(self, remove_own, folder, os.getpid())
 
 

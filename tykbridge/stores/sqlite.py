@@ -91,6 +91,9 @@ class _Connection:
             self.link.close()
             self.link = None
 
+    def __del__(self) -> None:
+        self.close()  # sqlite3's own is in a cycle: its files would stay open until the collector comes
+
 
 class SqliteStore:
     """Data and counters in a file. Safe to use from any thread, and by any number of processes of one machine.
