@@ -194,13 +194,12 @@ def make_certificates(folder: Path) -> None:
             .add_extension(x509.BasicConstraints(ca=name == "ca", path_length=None), critical=True)
             # Python 3.13 asks for what RFC 5280 does.
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(keys["ca"].public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(keys["ca"].public_key()), critical=False)
         )
         if name == "ca":
             usage = dict.fromkeys(
-                ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
+                ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+                False,
             )
             only = x509.KeyUsage(**usage, key_cert_sign=True, crl_sign=False, encipher_only=False, decipher_only=False)
             made = made.add_extension(only, critical=True)
