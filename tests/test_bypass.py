@@ -79,7 +79,16 @@ def definitions(draw):
 
 
 KEYS = [*bypass.SESSIONS, "of another organisation", "of an extractor", "corrupt", "unknown", "\udcff", "", None]
-IDS = ["cached too long", "cached elsewhere", "cached key", "cached inactive", "corrupt", "other", None]
+IDS = [
+    "cached too long",
+    "cached elsewhere",
+    "cached for another",
+    "cached key",
+    "cached inactive",
+    "corrupt",
+    "other",
+    None,
+]
 
 XML = "<r><id>{}</id></r>"
 calls = st.builds(
@@ -105,11 +114,16 @@ def seed(world, corrupt):
         "tykbridge_api": bypass.API,
         "id_extractor_deadline": int(bypass.NOW) + 9,
     }
-    put(world, bypass.extractor_id("cached"), cached)
-    put(world, bypass.extractor_id("cached too long"), {**cached, "id_extractor_deadline": int(bypass.NOW)})
-    put(world, bypass.extractor_id("cached elsewhere"), {**cached, "tykbridge_api": "other-api"})
-    put(world, bypass.extractor_id("cached key"), {**cached, "tykbridge_origin": ""})
-    put(world, bypass.extractor_id("cached inactive"), {**cached, "is_inactive": True})
+    for value, changes in {
+        "cached": {},
+        "cached too long": {"id_extractor_deadline": int(bypass.NOW)},
+        "cached elsewhere": {"tykbridge_api": "other-api"},
+        "cached for another": {"tykbridge_id": bypass.extractor_id("cached")},
+        "cached key": {"tykbridge_origin": ""},
+        "cached inactive": {"is_inactive": True},
+    }.items():
+        name = bypass.extractor_id(value)
+        put(world, name, {**cached, "tykbridge_id": name, **changes})
     put(world, "of an extractor", cached)
     world.stored["apikey-corrupt"] = world.stored[f"apikey-{bypass.extractor_id('corrupt')}"] = corrupt
 

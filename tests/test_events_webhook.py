@@ -1,5 +1,6 @@
 """Webhooks, against a real web server."""
 
+import contextlib
 import datetime
 import ipaddress
 import json
@@ -17,6 +18,7 @@ from tests.definitions import read, smallest, smallest_oas
 from tests.webserver import serving
 from tykbridge.definition import read_text
 from tykbridge.errors import LoadError
+from tykbridge.events import webhook
 from tykbridge.events.queue import Fired, Result
 from tykbridge.events.webhook import WebhookHandler, read_template
 from tykbridge.stores.memory import MemoryStore
@@ -296,6 +298,33 @@ def test_an_endless_answer_is_not_read(hooked):
     with serving(endless) as server:
         assert hooked(server.url).fire() is Result.DELIVERED
         gate.set()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("piece", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["bytes", "heads"])
+def test_regression_an_answer_that_drips_ends_in_time(hooked, tmp_path, monkeypatch, tls, piece):
+    monkeypatch.setattr(webhook, "WHOLE", 0.3)
+    context, gate = None, threading.Event()
+    if tls:
+        file = certificate(tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+
+    def drips(handler):
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            while not gate.wait(0.02):
+                handler.wfile.write(piece)
+
+    timer = threading.Timer(20, gate.set)
+    timer.start()
+    with serving(drips, context=context) as server:
+        assert hooked(server.url).fire() is Result.FAILED
+        assert not gate.is_set()
+        gate.set()
+    timer.cancel()
+    assert len(server.got) == 1
 
 
 def certificate(folder):

@@ -167,6 +167,32 @@ def test_an_extracted_session_is_stored_under_its_hashed_id(tmp_path):
     assert len(place) == len("apikey-") + 64
 
 
+def test_regression_an_id_with_the_hash_of_another_is_not_taken_for_it(tmp_path):
+    one, other = "value-54310", "value-95568"
+    assert len({Keys(True).hashed("org" + hashlib.md5(value.encode()).hexdigest()) for value in (one, other)}) == 1
+    extractor = {
+        "extract_from": "header",
+        "extract_with": "value",
+        "extractor_config": {"header_name": "Authorization"},
+    }
+    (tmp_path / "apis").mkdir()
+    api = custom(tmp_path, id_extractor=extractor)
+    (tmp_path / "hooks.py").write_text(f"""
+from tyk.decorators import *
+
+@Hook
+def check(request, session, metadata, spec):
+    if request.get_header("Authorization") == "{one}":
+        session.id_extractor_deadline = 2**40
+        metadata["token"] = "token"
+    return request, session, metadata
+""")
+    stores = Stores(MemoryStore(), Counters())
+    bridge = start(tmp_path / "apis", stores, api, keys=Keys(True))
+    assert [ask(bridge, one), ask(bridge, one), ask(bridge, other), ask(bridge, one)] == [200, 200, 403, 200]
+    assert len(stores.store) == 1
+
+
 def test_a_known_key_is_not_hashed_again(tmp_path):
     class Counting(Keys):
         calls = 0

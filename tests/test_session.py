@@ -301,8 +301,8 @@ def test_a_plugin_that_answers_again_is_no_refill():
 
 
 def cached(**changes):
-    fields = {"origin": Origin.EXTRACTOR, "origin_api": "a", "org_id": "org", "id_extractor_deadline": 1001, **changes}
-    return Session(**fields)
+    fields = {"origin": Origin.EXTRACTOR, "origin_api": "a", "origin_id": "orgid", "org_id": "org"}
+    return Session(**{**fields, "id_extractor_deadline": 1001, **changes})
 
 
 def test_an_extractors_session_is_no_key():
@@ -318,10 +318,12 @@ def test_an_extractors_session_is_no_key():
         (cached(origin=Origin.KEY), False),
         (cached(origin_api="b"), False),
         (cached(org_id="other"), False),
+        (cached(origin_id="orgother"), False),
+        (cached(origin_id=""), False),
     ],
 )
 def test_a_stored_session_may_stand_for_the_plugin(session, stands):
-    assert is_extracted(session, "a", "org") is stands
+    assert is_extracted(session, "orgid", "a", "org") is stands
 
 
 def test_regression_null_within_an_object_of_a_session_is_its_default():

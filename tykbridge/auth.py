@@ -65,7 +65,7 @@ class Identity:
             quota=not definition.disable_quota,
         )
         self.triggers = limits.triggers(session, self.windows) or None
-        extracted = sessions.is_extracted(session, api_id, definition.org_id)
+        extracted = sessions.is_extracted(session, key, api_id, definition.org_id)
         self.fresh_until = session.id_extractor_deadline if extracted else 0
         self.expires = session.expires
         self.is_guarded = (
@@ -170,7 +170,7 @@ class Authentication:
         session.metadata.setdefault("token", token)
         session.org_id = definition.org_id
         if self._extractor is not None:
-            session.origin, session.origin_api = Origin.EXTRACTOR, definition.api_id
+            session.origin, session.origin_api, session.origin_id = Origin.EXTRACTOR, definition.api_id, key
         if before is not None:
             sessions.keep_quota(session, before)
         data = sessions.encode(session)

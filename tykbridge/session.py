@@ -143,6 +143,8 @@ class Session(msgspec.Struct, omit_defaults=True, kw_only=True):
     origin: Origin = msgspec.field(default=Origin.KEY, name="tykbridge_origin")
     origin_api: str = msgspec.field(default="", name="tykbridge_api")
     """The API whose extractor stored the session."""
+    origin_id: str = msgspec.field(default="", name="tykbridge_id")
+    """The id that it made. Two may have one hash, under which this is stored."""
     extra: dict[str, Any] = {}
     """Keys of the JSON that are not known here; they are written back."""
 
@@ -165,7 +167,7 @@ _NESTED = frozenset(
         "apply_policies",
     }
 )
-_OURS = frozenset({"origin", "origin_api", "extra"})
+_OURS = frozenset({"origin", "origin_api", "origin_id", "extra"})
 _SCALARS = tuple(name for name in Session.__struct_fields__ if name not in _NESTED | _OURS)
 _LISTS = ("tags", "apply_policies")
 
@@ -295,6 +297,7 @@ def read_message(message: Any, before: Session | None = None) -> Session:
         monitor=Monitor(list(message.monitor.trigger_limits)),
         origin=before.origin,
         origin_api=before.origin_api,
+        origin_id=before.origin_id,
         extra=dict(before.extra),
     )
     for api_id, access in session.access_rights.items():
@@ -400,6 +403,7 @@ def is_key(session: Session) -> bool:
     return session.origin is Origin.KEY
 
 
-def is_extracted(session: Session, api_id: str, org_id: str) -> bool:
-    """Tell whether a stored session may stand for the auth plugin of an API: the API's own extractor stored it."""
-    return session.origin is Origin.EXTRACTOR and session.origin_api == api_id and session.org_id == org_id
+def is_extracted(session: Session, key: str, api_id: str, org_id: str) -> bool:
+    """Tell whether a stored session may stand for the auth plugin: the API's own extractor stored it for this id."""
+    stored = session.origin, session.origin_id, session.origin_api, session.org_id
+    return stored == (Origin.EXTRACTOR, key, api_id, org_id)

@@ -143,6 +143,7 @@ class World:
             if (
                 is_alive(session, self.call.url)
                 and (session.get("tykbridge_origin"), session.get("tykbridge_api")) == ("extractor", API)
+                and session.get("tykbridge_id") == extractor_id(value)
                 and session.get("org_id") == ORG
                 and session.get("id_extractor_deadline", 0) > NOW
             ):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from tykbridge.definition import Definition, EventHandler, Webhook
@@ -24,6 +29,9 @@ TIMEOUT = urllib3.Timeout(connect=5, read=10)
 """Seconds for a connection, and for each wait for the server's answer."""
 COOLING = "webhook.cache."
 """Before the mark of an event in the store, as in Tyk's Redis."""
+
+WHOLE = 20.0
+"""Seconds for all of the answer that is read: a server may send it byte by byte."""
 
 _PAUSES = (0.5, 2.0)  # seconds before a second and a third attempt
 _AGAIN = frozenset({502, 503, 504})  # whatever stands before the server could not reach it
@@ -157,10 +165,48 @@ def _words(error: HTTPError) -> str:
     return f"{type(error).__name__}: {error}"  # urllib3 names host and port, and neither path nor query
 
 
+class _Bounded:
+    """Ends an answer that takes too long, between whose bytes no single wait does."""
+
+    def getresponse(self) -> Any:
+        sock = self.sock  # type: ignore[attr-defined]
+        timer = threading.Timer(WHOLE, lambda: _hang_up(sock))
+        timer.daemon = True
+        with contextlib.suppress(RuntimeError):  # the interpreter ends, and waits for nothing any more
+            timer.start()
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+
+
+def _hang_up(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it was over at this moment
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _Connection(_Bounded, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_Bounded, HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
 @functools.cache
 def _pool() -> urllib3.PoolManager:
     """What connects. Certificates are verified against the system's."""
-    return urllib3.PoolManager()
+    pool = urllib3.PoolManager()
+    pool.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    return pool
 
 
 os.register_at_fork(after_in_child=_pool.cache_clear)  # its locks may be held by a thread that the child does not have
