@@ -160,11 +160,15 @@ cdef class Generation:
             done()
 
 
+cdef enum:
+    OBJECT_FORM = 1  # the arity of a driver's function: it gets the whole message, and changes it in place
+
+
 @cython.final
 cdef class Handler:
     def __cinit__(self, function, str bundle, str name, int arity, Generation generation not None):
-        if arity not in (3, 4, 5):
-            raise ValueError(f"a hook takes 3, 4 or 5 arguments, not {arity}")
+        if arity not in (OBJECT_FORM, 3, 4, 5):
+            raise ValueError(f"a hook takes 1, 3, 4 or 5 arguments, not {arity}")
         self.function = function
         self.bundle = bundle
         self.name = name
@@ -242,7 +246,8 @@ def publish(handlers):
     for handler in rows:
         key = handler.name.encode()
         keys.append((handler.bundle.encode(), key))
-        names[key] = None if key in names else handler
+        if "\0" not in handler.bundle:  # else a hook once more, with a time limit
+            names[key] = None if key in names else handler
     joined = [a + b for a, b in keys]
     fresh = <Row *>tykb_mem_alloc(size * sizeof(Row))
     if fresh == NULL:
@@ -523,6 +528,9 @@ cdef int pending_error() except -1:
 
 cdef int call_more(Frame frame, Handler handler, CoProcessMessage *out) noexcept:
     try:
+        if handler.arity == OBJECT_FORM:
+            call_object(frame, handler)
+            return TYKB_OK
         if handler.arity == 4:
             metadata = read_field(frame.session, SESSION_METADATA)
             result = handler.function(frame.request, frame.session, metadata, frame.spec)
@@ -531,6 +539,15 @@ cdef int call_more(Frame frame, Handler handler, CoProcessMessage *out) noexcept
         return take_result(frame, handler, result, out)
     except BaseException as error:
         return hook_failed(handler, error, out)
+
+
+cdef int call_object(Frame frame, Handler handler) except -1:
+    """Calls a driver's function with the whole message, whose parts are the frame's own views."""
+    frame.request.message.get_node()
+    frame.session.get_node()
+    frame.response.get_node()
+    handler.function(new_message(frame.context, OBJECT, frame.root))
+    return 0
 
 
 cdef enum:

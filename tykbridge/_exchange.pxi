@@ -124,7 +124,7 @@ cdef class Exchange:
                 from tykbridge import runtime
 
                 raise runtime.missing(bundle.decode(), name.decode())
-            if (<Handler>handler).arity == 5:
+            if (<Handler>handler).arity in (OBJECT_FORM, 5):
                 self.show_metadata()
             before = tykb_node_writes(frame.root)
             Py_INCREF(handler)

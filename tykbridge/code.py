@@ -1,4 +1,4 @@
-"""Loads the code of an API's Python hooks: out of its bundles, its files, or its definition.
+"""Loads the code of an API's hooks: out of its bundles, its files, or its definition.
 
 Each loading of a configuration loads what changed anew, under names of its own: nothing of it is in use before all of
 it is, and a request on its way finishes on what it started with. Code that no chain has any more is taken out of use.
@@ -19,11 +19,15 @@ import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
+from tykbridge import drivers
 from tykbridge.bundle import content
 from tykbridge.bundle.depot import Depot, Finder, Found
 from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
+
+Place = tuple[str, str, Driver | None, tuple[Driver, ...]]
+"""A folder, the file of it that is loaded alone ("" for all), by which driver, and the drivers without a sandbox."""
 
 _numbers = itertools.count(1)
 _unused: collections.deque[str] = collections.deque()  # bundles that could not be unloaded when their time came
@@ -37,12 +41,21 @@ class Code:
         folder: where it was loaded from, without links.
         entry: the file of it that was loaded alone; "" for a bundle.
         digest: what its content is known by; "" when nobody knows.
+        driver: what an entry was loaded by.
+        trusted: the drivers that were loaded without their sandbox.
     """
 
-    __slots__ = ("__weakref__", "_found", "bundle", "digest", "entry", "folder")
+    __slots__ = ("__weakref__", "_found", "bundle", "digest", "driver", "entry", "folder", "trusted")
 
-    def __init__(self, bundle: str, folder: str, entry: str, digest: str, found: Found | None = None) -> None:
-        self.bundle, self.folder, self.entry, self.digest = bundle, folder, entry, digest
+    def __init__(
+        self,
+        bundle: str,
+        place: Place,
+        digest: str,
+        found: Found | None = None,
+    ) -> None:
+        self.folder, self.entry, self.driver, self.trusted = place
+        self.bundle, self.digest = bundle, digest
         self._found = found  # so that nobody removes the folder
 
     @property
@@ -51,9 +64,13 @@ class Code:
         return bool(self.entry and self.digest)
 
     @property
-    def place(self) -> str:
-        """The folder, or the file in it."""
-        return os.path.join(self.folder, self.entry) if self.entry else self.folder
+    def place(self) -> Place:
+        """What was loaded: the folder, the file in it, and as what."""
+        return self.folder, self.entry, self.driver, self.trusted
+
+    def called(self, hook: Hook) -> str:
+        """Give the bundle's name under which a hook is called, with its time limit."""
+        return self.bundle if hook.timeout_ms is None else registry.limited(self.bundle, hook.name, hook.timeout_ms)
 
 
 class Loader:
@@ -70,7 +87,7 @@ class Loader:
         self._finder = finder or Finder(Depot(middleware_path))
         self._in_use = {code.place: code for code in in_use if code.digest}
         self._number = next(_numbers)
-        self._loaded: dict[str, Code | BridgeError] = {}
+        self._loaded: dict[Place, Code | BridgeError] = {}
 
     def load(self, definition: Definition, hook: Hook) -> Code:
         """Load what has a hook's function, and make sure that it is there.
@@ -86,9 +103,9 @@ class Loader:
         return code
 
     def load_handler(self, definition: Definition, handler: EventHandler) -> Code:
-        """Load what has the function of a Python handler of events, and make sure that it is there.
+        """Load what has the function of a handler of events, and make sure that it is there.
 
-        It is looked for in the handler's own `path`, else in the API's bundles, else where its Python hooks are.
+        It is looked for in the handler's own `path`, else in the API's bundles, else where its hooks are.
 
         Raises:
             LoadError: it cannot be loaded, or there is no such handler, or there are several.
@@ -111,15 +128,16 @@ class Loader:
         """Load everything where the function of a handler may be."""
         path = handler.meta.get("path")
         if path:
-            return [self._file(definition.paths(path, self.middleware_path), f'event handler "{handler.meta["name"]}"')]
-        codes = [self._bundle(bundle) for bundle in definition.bundles] or [
+            whose, trusted = f'event handler "{handler.meta["name"]}"', definition.section.trusted
+            return [self._file(definition.paths(path, self.middleware_path), whose, None, trusted)]
+        codes = [self._bundle(bundle, definition.section.trusted) for bundle in definition.bundles] or [
             self._code(definition, hook)
             for hook in definition.section.hooks
-            if not hook.disabled and hook.driver in (None, Driver.PYTHON)
+            if not hook.disabled and (hook.path or hook.code) and hook.driver in (None, *drivers.engines())
         ]
         if not codes:
             words = f'nobody says where the event handler "{handler.meta["name"]}" is'
-            raise NotFoundError(f'{words}: the API has neither a bundle nor Python hooks; give it a "path"')
+            raise NotFoundError(f'{words}: the API has neither a bundle nor hooks; give it a "path"')
         return list(dict.fromkeys(codes))
 
     def _error(self, definition: Definition, where: str, error: BridgeError) -> LoadError:
@@ -146,33 +164,45 @@ class Loader:
             return Found(Path(os.path.realpath(known)))
 
     def _code(self, definition: Definition, hook: Hook) -> Code:
+        trusted = definition.section.trusted
         if hook.bundle:
-            return self._bundle(Bundle(name=hook.bundle))
+            return self._bundle(Bundle(name=hook.bundle), trusted)
         if hook.code:
-            return self._once(_written(hook.code), "middleware.py", hashlib.sha256(hook.code).hexdigest())
+            folder, entry = _written(hook.code, hook.driver or Driver.PYTHON)
+            return self._once((folder, entry, hook.driver, trusted), hashlib.sha256(hook.code).hexdigest())
         if not hook.path:
             raise NotFoundError(f'the hook "{hook.name}" has neither a path nor code, and the API has no bundle')
-        return self._file(definition.places(hook, self.middleware_path), f'hook "{hook.name}"')
+        places = definition.places(hook, self.middleware_path)
+        return self._file(places, f'hook "{hook.name}"', hook.driver, trusted)
 
-    def _bundle(self, bundle: Bundle) -> Code:
+    def _bundle(self, bundle: Bundle, trusted: tuple[Driver, ...]) -> Code:
         found = self.find(bundle)
-        return self._once(str(found.folder), "", found.digest, found, bundle.name)
+        return self._once((str(found.folder), "", None, trusted), found.digest, found, bundle.name)
 
-    def _file(self, places: tuple[Path, ...], whose: str) -> Code:
+    def _file(
+        self, places: tuple[Path, ...], whose: str, driver: Driver | None, trusted: tuple[Driver, ...]
+    ) -> Code:
         place = next((place for place in places if place.is_file()), None)
         if place is None:
             looked = " nor ".join(str(place) for place in places)
             raise NotFoundError(f"the file of the {whose} is not there: {looked}")
-        return self._once(os.path.realpath(place.parent), place.name, "")
+        driver = driver or drivers.of_file(place.name) or Driver.PYTHON
+        return self._once((os.path.realpath(place.parent), place.name, driver, trusted), "")
 
-    def _once(self, folder: str, entry: str, digest: str | None, found: Found | None = None, label: str = "") -> Code:
-        place = os.path.join(folder, entry) if entry else folder
+    def _once(
+        self,
+        place: Place,
+        digest: str | None,
+        found: Found | None = None,
+        label: str = "",
+    ) -> Code:
+        folder, entry = place[:2]
         known = self._loaded.get(place)
         if known is None:
             known = self._in_use.get(place)
             if known is None or known.digest != (content.known(folder) if digest is None else digest):
                 try:
-                    known = _load(folder, entry, f"{label or place}#{self._number}", digest, found)
+                    known = _load(place, f"{label or os.path.join(folder, entry)}#{self._number}", digest, found)
                 except BridgeError as error:
                     known = error
             self._loaded[place] = known
@@ -181,10 +211,13 @@ class Loader:
         return known
 
 
-def _load(folder: str, entry: str, name: str, digest: str | None, found: Found | None) -> Code:
+def _load(
+    place: Place, name: str, digest: str | None, found: Found | None
+) -> Code:
     for _ in range(len(_unused)):
         _unload(_unused.popleft())
-    code = Code(name, folder, entry, registry.load_code(folder, name, entry, digest), found)
+    folder, entry, driver, trusted = place
+    code = Code(name, place, registry.load_code(folder, name, entry, digest, driver, trusted), found)
     weakref.finalize(code, _unload, name).atexit = False
     return code
 
@@ -199,12 +232,13 @@ def _unload(name: str) -> None:
 _folder: tempfile.TemporaryDirectory[str] | None = None
 
 
-def _written(code: bytes) -> str:
-    """Write code that stands in a definition to a file, which tracebacks and inspect can read; gives its folder."""
+def _written(code: bytes, driver: Driver) -> tuple[str, str]:
+    """Write code that stands in a definition to a file, which tracebacks and inspect can read; gives folder and name."""
     global _folder
     if _folder is None:
         _folder = tempfile.TemporaryDirectory(prefix="tykbridge-")
     folder = Path(_folder.name, hashlib.sha256(code).hexdigest())
     folder.mkdir(exist_ok=True)
-    (folder / "middleware.py").write_bytes(code)
-    return str(folder)
+    name = f"middleware{drivers.engines()[driver].suffix}"
+    (folder / name).write_bytes(code)
+    return str(folder), name
