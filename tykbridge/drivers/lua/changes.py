@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from tykbridge import _bridge
-
-_MISSING = object()
-
 
 class ChangeError(ValueError):
     """A value that a message cannot hold; the words name the field."""
@@ -20,10 +18,8 @@ class _Node:
     """A message within the Object: how it is reached, and the kinds of its fields."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
-        self.path, self.kinds = path, {}
-        self.name = ".".join(path)
-        self.kinds: dict[str, str] = {}
-        self.lists: set[str] = set()  # repeated messages
+        self.path, self.name = path, ".".join(path)
+        self.of: Callable[[Any], Any] = operator.attrgetter(self.name) if path else lambda message: message
 
 
 def _nodes() -> tuple[list[_Node], str]:
@@ -42,7 +38,6 @@ def _nodes() -> tuple[list[_Node], str]:
             if kind == "message":
                 child = len(nodes)
                 nodes.append(_Node((*node.path, field.name)))
-            node.kinds[field.name] = kind
             lines.append(f"{number} {node.name or 'message'} {field.name} {kind} {child}")
     return nodes, "\n".join(lines)
 
@@ -66,10 +61,7 @@ class Target:
         self._message = message
 
     def _view(self, node: int) -> Any:
-        view = self._message
-        for name in _NODES[node].path:
-            view = getattr(view, name)
-        return view
+        return _NODES[node].of(self._message)
 
     def get(self, node: int, name: str) -> Any:
         """Give a scalar."""
@@ -100,12 +92,16 @@ class Target:
         for at in range(0, len(made), 5):
             what, node, field, key, value = made[at : at + 5]
             name = field.decode()
-            view, full = self._view(node), f"{_NODES[node].name or 'message'}.{name}".removeprefix("message.")
+            view = _NODES[node].of(self._message)
             if what == b"entry":
-                getattr(view, name)[_text(key, f"a key of {full}")] = _text(
-                    value, f'{full}["{key.decode("utf-8", "replace")}"]'
-                )
-            elif what == b"gone":
+                try:
+                    getattr(view, name)[key.decode()] = value.decode()
+                except UnicodeDecodeError:
+                    words = f'{_NODES[node].name}.{name}["{key.decode("utf-8", "replace")}"] must be UTF-8'
+                    raise ChangeError(words) from None
+                continue
+            full = f"{_NODES[node].name}.{name}".removeprefix(".")
+            if what == b"gone":
                 getattr(view, name).pop(_text(key, f"a key of {full}"))
             elif what == b"clear":
                 _clear(view, name)

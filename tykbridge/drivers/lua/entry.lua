@@ -180,14 +180,17 @@ local function told(problem)
   return { words, file, line, traceback(words, 2) }
 end
 
-local function call(seconds, milliseconds, f, ...)
-  limits.start(seconds, milliseconds)
+local function call(moment, milliseconds, f, ...)
+  limits.start(moment, milliseconds)
   local ok, result = xpcall(f, told, ...)
   local exceeded = limits.stop()
   messages.close()
   current_request = nil
   if ok then
-    return true, unpack(result)
+    if result then
+      return true, unpack(result)
+    end
+    return true
   end
   if type(result) ~= "table" then -- what is raised where no handler is called
     result = { tostring(result), "", "", tostring(result) }
@@ -196,15 +199,14 @@ local function call(seconds, milliseconds, f, ...)
 end
 
 local entry, names, known = {}, {}, {}
-local NOTHING = {}
 
 for name in next, G do
   known[name] = G[name]
 end
 
 -- Gives the functions that the code has made global: name, parameters (-1: any number), file and line of each.
-function entry.load(file, source)
-  return call(host.load_seconds, host.load_seconds * 1000, function()
+function entry.load(file, source, moment, milliseconds)
+  return call(moment, milliseconds, function()
     compiled(file, source)()
     local found = {}
     for name, f in next, G do
@@ -246,14 +248,14 @@ local function replace(mine, given)
   end
 end
 
-local function finish(f, forms, mine, ...)
+local function finish(f, forms, mine, mine_too, my_response, ...)
   if forms == 5 then
     local response = ...
     if response ~= nil then
       if type(response) ~= "table" then
         taken(f, forms, ...)
       end
-      replace(mine[3], response)
+      replace(my_response, response)
     end
     return messages.collect()
   end
@@ -261,11 +263,11 @@ local function finish(f, forms, mine, ...)
   if type(request) ~= "table" or type(session) ~= "table" or (forms == 4 and type(metadata) ~= "table") then
     taken(f, forms, ...)
   end
-  replace(mine[1], request)
-  replace(mine[2], session)
-  if forms == 4 and mine[2].metadata ~= metadata then
+  replace(mine, request)
+  replace(mine_too, session)
+  if forms == 4 and mine_too.metadata ~= metadata then
     for key, value in pairs(metadata) do
-      mine[2].metadata[key] = value
+      mine_too.metadata[key] = value
     end
   end
   return messages.collect()
@@ -280,28 +282,27 @@ local function run(id, forms)
   local request, session, spec = messages.message(1), messages.message(2), messages.map(0, "spec")
   current_request = request
   if forms == 3 then
-    return finish(f, forms, { request, session }, f(request, session, spec))
+    return finish(f, forms, request, session, nil, f(request, session, spec))
   elseif forms == 4 then
-    return finish(f, forms, { request, session }, f(request, session, session.metadata, spec))
+    return finish(f, forms, request, session, nil, f(request, session, session.metadata, spec))
   end
   local response = messages.message(3)
   local metadata = messages.map(0, "metadata")
-  return finish(f, forms, { request, session, response }, f(request, response, session, metadata, spec))
+  return finish(f, forms, request, session, response, f(request, response, session, metadata, spec))
 end
 
-function entry.call(id, forms, seconds, milliseconds)
-  return call(seconds, milliseconds, run, id, forms)
+function entry.call(id, forms, moment, milliseconds)
+  return call(moment, milliseconds, run, id, forms)
 end
 
 local function run_event(id)
   ask(host.event)
   local both = json.read()
   rawget(G, names[id])(both.event, both.spec)
-  return NOTHING
 end
 
-function entry.event(id, seconds, milliseconds)
-  return call(seconds, milliseconds, run_event, id)
+function entry.event(id, moment, milliseconds)
+  return call(moment, milliseconds, run_event, id)
 end
 
 return entry.load, entry.name, entry.call, entry.event, limits.collect

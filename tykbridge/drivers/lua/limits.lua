@@ -14,11 +14,11 @@ local LARGE = 1000 -- elements or bytes from which a C function's work counts
 
 local limits = {}
 local HUGE = math.huge
-local deadline, exceeded, words = HUGE, nil, ""
+local deadline, exceeded, allowed = HUGE, nil, 0
 
-function limits.start(seconds, milliseconds)
-  exceeded, deadline = nil, now() + seconds
-  words = "it ran longer than " .. milliseconds .. " ms"
+-- Ends what runs at a time of the host's clock, which is so many milliseconds away.
+function limits.start(moment, milliseconds)
+  deadline, allowed = moment, milliseconds
 end
 
 -- Gives what was exceeded, or false.
@@ -42,7 +42,7 @@ local function check()
     error(exceeded, 0)
   end
   if now() > deadline then
-    limits.exceed(words)
+    limits.exceed("it ran longer than " .. allowed .. " ms")
   end
 end
 

@@ -19,8 +19,8 @@ for line in string.gmatch(layout, "[^\n]+") do
 end
 
 local UNREAD, GONE = {}, {} -- what a field or an entry was before that nobody read; a value that is nil
-local current -- what belongs to the call that runs: by its table
-local all
+-- The tables of the call that runs: from 1 to count in the order in which they were made; and by each its state.
+local current, count
 
 local function state_of(t)
   local state = current and current[t]
@@ -32,26 +32,38 @@ end
 
 local MESSAGE, MAP = { __metatable = false }, { __metatable = false }
 
+local NOTHING = {} -- what was there before, where nothing was touched
+
 local function track(proxy, state)
-  state.proxy, state.before = proxy, {}
   current[proxy] = state
-  all[#all + 1] = state
+  count = count + 1
+  current[count] = proxy
   return proxy
 end
 
+-- Notes what a field or an entry was.
+local function note(state, name, value)
+  local before = state.before
+  if before == NOTHING then
+    state.before = { [name] = value }
+  else
+    before[name] = value
+  end
+end
+
 local function message(id)
-  return track(setmetatable({}, MESSAGE), { node = nodes[id] })
+  return track(setmetatable({}, MESSAGE), { node = nodes[id], before = NOTHING })
 end
 
 local function map(id, name)
-  return track(setmetatable({}, MAP), { id = id, field = name, name = nodes[id].name .. "." .. name })
+  return track(setmetatable({}, MAP), { id = id, field = name, before = NOTHING })
 end
 
 local function fetch(state, name, field)
   local id, kind = state.node.id, field.kind
   if kind == "value" then
     local value = ask(host.get, id, name)
-    state.before[name] = value
+    note(state, name, value)
     return value
   end
   local made
@@ -65,7 +77,7 @@ local function fetch(state, name, field)
     state.copies = state.copies or {}
     state.copies[name] = encode(made)
   end
-  state.before[name] = made
+  note(state, name, made)
   return made
 end
 
@@ -86,7 +98,7 @@ function MESSAGE.__newindex(proxy, name, value)
     error(state.node.name .. " has no field " .. tostring(name), 2)
   end
   if state.before[name] == nil then
-    state.before[name] = UNREAD
+    note(state, name, UNREAD)
   end
   rawset(proxy, name, value)
 end
@@ -105,7 +117,7 @@ function MAP.__index(proxy, key)
     return nil
   end
   local value = ask(host.get_entry, state.id, state.field, key)
-  state.before[key] = value == nil and GONE or value
+  note(state, key, value == nil and GONE or value)
   if value ~= nil then
     rawset(proxy, key, value)
   end
@@ -115,7 +127,7 @@ end
 function MAP.__newindex(proxy, key, value)
   local state = state_of(proxy)
   if state.before[key] == nil then
-    state.before[key] = UNREAD
+    note(state, key, UNREAD)
   end
   rawset(proxy, key, value)
 end
@@ -130,7 +142,7 @@ local function load_map(proxy, state)
       rawset(proxy, key, value)
     end
     if state.before[key] == nil or state.before[key] == UNREAD then
-      state.before[key] = value
+      note(state, key, value)
     end
   end
   state.whole = true
@@ -142,7 +154,7 @@ function MAP.__pairs(proxy)
 end
 
 function _G.next(t, key)
-  local state = current and current[t]
+  local state = type(t) == "table" and current and current[t]
   if state and key == nil then
     if state.node then
       MESSAGE.__pairs(t)
@@ -158,8 +170,9 @@ end
 local out
 
 local function put(what, id, name, key, value)
-  local count = #out
-  out[count + 1], out[count + 2], out[count + 3], out[count + 4], out[count + 5] = what, id, name, key, value
+  out = out or {}
+  local n = #out
+  out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5] = what, id, name, key, value
 end
 
 local function wrong(name, wanted, value)
@@ -176,14 +189,19 @@ local function text_of(name, key, value)
   return value
 end
 
-local function collect_map(state)
-  for key, value in next, state.proxy do
-    if state.before[key] ~= value then
-      put("entry", state.id, state.field, key, text_of(state.name, key, value))
+local function collect_map(proxy, state)
+  local before = state.before
+  if before == NOTHING and next(proxy) == nil then
+    return
+  end
+  local name = nodes[state.id].name .. "." .. state.field
+  for key, value in next, proxy do
+    if before[key] ~= value then
+      put("entry", state.id, state.field, key, text_of(name, key, value))
     end
   end
-  for key, value in next, state.before do
-    if value ~= GONE and rawget(state.proxy, key) == nil then
+  for key, value in next, before do
+    if value ~= GONE and rawget(proxy, key) == nil then
       put("gone", state.id, state.field, key, false)
     end
   end
@@ -210,32 +228,37 @@ local function collect_field(state, name, field, value)
   end
 end
 
-local function collect_message(state)
-  for name, value in next, state.proxy do
+local function collect_message(proxy, state)
+  local before = state.before
+  if before == NOTHING and next(proxy) == nil then
+    return
+  end
+  for name, value in next, proxy do
     local field = state.node.fields[name]
     if not field then
       error(state.node.name .. " has no field " .. tostring(name), 0)
     end
     local copy = state.copies and state.copies[name]
-    if state.before[name] ~= value or (copy and copy ~= encode(value)) then
+    if before[name] ~= value or (copy and copy ~= encode(value)) then
       collect_field(state, name, field, value)
     end
   end
-  for name in next, state.before do
-    if rawget(state.proxy, name) == nil then
+  for name in next, before do
+    if rawget(proxy, name) == nil then
       put("clear", state.node.id, name, false, false)
     end
   end
 end
 
 -- Whether a map is still the one of its message: another table may have been put in its place.
-local function is_in_place(state)
+local function is_in_place(proxy, state)
   if state.id == 0 then
     return state.field ~= "spec"
   end
-  for i = 1, #all do
-    local node = all[i].node
-    if node and node.id == state.id and rawget(all[i].proxy, state.field) == state.proxy then
+  for i = 1, count do
+    local owner = current[i]
+    local node = current[owner].node
+    if node and node.id == state.id and rawget(owner, state.field) == proxy then
       return true
     end
   end
@@ -256,21 +279,22 @@ function messages.assign(proxy, given)
 end
 
 function messages.open()
-  current, all, out = {}, {}, {}
+  current, out, count = {}, nil, 0
 end
 
 function messages.close()
-  current, all = nil, nil
+  current = nil
 end
 
 function messages.collect()
   local i = 1
-  while i <= #all do -- there may be more of them meanwhile
-    local state = all[i]
+  while i <= count do -- there may be more of them meanwhile
+    local proxy = current[i]
+    local state = current[proxy]
     if state.node then
-      collect_message(state)
-    elseif is_in_place(state) then
-      collect_map(state)
+      collect_message(proxy, state)
+    elseif is_in_place(proxy, state) then
+      collect_map(proxy, state)
     end
     i = i + 1
   end

@@ -84,24 +84,22 @@ class Script:
 
     def _hook(self, number: int, forms: int, timeout_ms: int, message: Any) -> None:
         state = self._taken()
+        error: Exception | None = None
         try:
             state.call(number, forms, timeout_ms, message)
         except Failed as failed:
             error = failed.error
-        else:
-            error = None
         self._put_back(state)
         if error is not None:
             raise error
 
     def _event(self, number: int, event: Any, spec: Any) -> None:
         state = self._taken()
+        error: Exception | None = None
         try:
             state.event(number, TIMEOUT_MS, {"event": event, "spec": spec})
         except Failed as failed:
             error = failed.error
-        else:
-            error = None
         self._put_back(state)
         if error is not None:
             raise error

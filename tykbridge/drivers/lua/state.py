@@ -21,11 +21,12 @@ from tykbridge.stores import StoreError
 MEMORY = 32 << 20
 """Bytes that a state may hold."""
 
-_LOAD_SECONDS = 5
+_LOAD_MS = 5_000
 _ROOM = 64 << 10  # bytes that are free whenever something is put into a state: there nobody can answer for a failure
 _CALLABLE = 1 << 20  # bytes that must be free when a call starts
 _TOKENS = 2_000  # values that are handed over at once
 _PARTS = ("limits", "json", "message", "entry")
+_NONE: Iterator[Any] = iter(())
 _NO_MEMORY = "not enough memory"
 
 
@@ -57,7 +58,7 @@ class State:
         self.functions: Mapping[str, tuple[int, str]] = {}
         self.is_usable = True
         self._target: Target | None = None
-        self._tokens: Iterator[Any] = iter(())
+        self._tokens: Iterator[Any] = _NONE
         self._held: list[Any] = []  # tokens that there was no room for
         self._event: Any = None
         self._store_error: StoreError | None = None
@@ -71,7 +72,6 @@ class State:
         )
         host = lua.table_from({name.encode(): _guarded(self, asked) for name, asked in self._asked().items()})
         host[b"more"] = self._more
-        host[b"load_seconds"] = _LOAD_SECONDS
         limits = self._part("limits", trusted, time.monotonic, MEMORY)
         json = self._part("json", limits, host)
         messages = self._part("message", limits, host, json, LAYOUT.encode())
@@ -86,7 +86,7 @@ class State:
 
     def load(self, name: str, text: bytes) -> None:
         """Run a file. Raises Failed."""
-        found = self._run(self._load, name.encode("utf-8", "surrogateescape"), text)
+        found = self._run(_LOAD_MS, self._load, name.encode("utf-8", "surrogateescape"), text)
         functions = dict(self.functions)
         for at in range(0, len(found), 4):
             function, count, file, line = found[at : at + 4]
@@ -101,7 +101,7 @@ class State:
         """Call a hook with so many parameters, and apply what it changed. Raises Failed."""
         self._target = target = Target(message)
         try:
-            made = self._run(self._call, number, forms, timeout_ms / 1000, timeout_ms)
+            made = self._run(timeout_ms, self._call, number, forms)
             if made:
                 target.apply(made)
         except ChangeError as error:
@@ -113,11 +113,11 @@ class State:
         """Call a handler of events. Raises Failed."""
         self._event = both
         try:
-            self._run(self._call_event, number, timeout_ms / 1000, timeout_ms)
+            self._run(timeout_ms, self._call_event, number)
         finally:
             self._event = None
 
-    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _run(self, timeout_ms: int, function: Callable[..., Any], *arguments: Any) -> Any:
         lua = self._lua
         if lua.get_memory_used() > MEMORY - _CALLABLE:
             self._collect()
@@ -125,19 +125,21 @@ class State:
                 self.is_usable = False
                 raise Failed(ScriptError(f"the state is full: its globals hold more than {MEMORY - _CALLABLE} bytes"))
         self._store_error = None
+        self._tokens, self._held = _NONE, []
         lua.set_max_memory(MEMORY)
         try:
-            ok, *rest = function(*arguments)
+            answer = function(*arguments, time.monotonic() + timeout_ms / 1000, timeout_ms)
         except lua54.LuaError as error:  # outside of everything that catches errors: there is little left
             self.is_usable = False
             words = str(error)
             raise Failed(ScriptError(_limit(words) if _NO_MEMORY in words else words)) from None
         finally:
             lua.set_max_memory(0)
-            self._tokens, self._held = iter(()), []
-        if ok:
-            return rest
-        raise Failed(self._error(*rest))
+        if answer is True:
+            return ()
+        if answer[0]:
+            return answer[1:]
+        raise Failed(self._error(*answer[1:]))
 
     def _error(self, exceeded: bytes | bool, words: bytes, file: bytes, line: bytes, trace: bytes) -> ScriptError:
         said = _text(exceeded or words)
