@@ -47,6 +47,8 @@ def _kind(field: Any, value: Any) -> str:
         return "deep" if field.message_type.fields_by_name["value"].message_type is not None else "map"
     if isinstance(value, _bridge.List):
         return "deep"
+    if field.name in ("body", "raw_body"):
+        return "body"
     return "message" if field.message_type is not None else "value"
 
 

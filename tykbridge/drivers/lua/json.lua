@@ -3,8 +3,8 @@ local limits, host = ...
 
 local type, error, pairs, tostring, select = type, error, pairs, tostring, select
 local format, gsub, byte, concat, math_type = string.format, string.gsub, string.byte, table.concat, math.type
-local rawset, pack = rawset, table.pack
-local next = limits.next
+local rawget, rawset, pack = rawget, rawset, table.pack
+local metatable_of, next = limits.metatable_of, limits.next
 local DEPTH = 1000
 local HUGE = math.huge
 
@@ -143,8 +143,13 @@ local function put(out, v, depth)
   elseif depth >= DEPTH then
     error("Cannot serialise, excessive depth (" .. depth .. ")", 0)
   else
-    for _ in pairs(v) do -- what is of a message is there when it was asked for
-      break
+    local meta = metatable_of(v)
+    if meta and rawget(meta, "__pairs") then -- what is of a message is there when it is asked for
+      local copy = {}
+      for key, item in pairs(v) do
+        copy[key] = item
+      end
+      v = copy
     end
     local count = length(v)
     if count then

@@ -181,7 +181,7 @@ limits.collect = function()
   collect("collect")
 end
 limits.load, limits.getinfo, limits.traceback = load, debug.getinfo, debug.traceback
-limits.pcall, limits.xpcall, limits.next = pcall, xpcall, next
+limits.metatable_of, limits.pcall, limits.xpcall, limits.next = metatable_of, pcall, xpcall, next
 
 metatable_of("").__metatable = false
 python = nil

@@ -1,7 +1,8 @@
 -- The message as tables: what is touched is fetched, and what became different is given back when the hook is over.
 --
 -- A message and a map are empty tables at first, whose metatables fetch a field or an entry, once. Lists, and fields
--- with messages in maps and lists, are fetched whole, and compared in the end.
+-- with messages in maps and lists, are fetched whole, and compared in the end. Bodies never stand in their table: which
+-- of the two was written last counts.
 local limits, host, json, layout = ...
 
 local type, error, pairs, setmetatable, rawget, rawset = type, error, pairs, setmetatable, rawget, rawset
@@ -16,6 +17,7 @@ for line in string.gmatch(layout, "[^\n]+") do
   nodes[id] = nodes[id] or { id = id, name = owner, fields = {}, order = {} }
   nodes[id].fields[name] = { kind = kind, child = math.tointeger(child) }
   nodes[id].order[#nodes[id].order + 1] = name
+  nodes[id].fields[name].place = #nodes[id].order
 end
 
 local UNREAD, GONE = {}, {} -- what a field or an entry was before that nobody read; a value that is nil
@@ -61,7 +63,11 @@ end
 
 local function fetch(state, name, field)
   local id, kind = state.node.id, field.kind
-  if kind == "value" then
+  if kind == "body" then
+    state.bodies = state.bodies or {}
+    state.bodies[name] = ask(host.get, id, name)
+    return state.bodies[name]
+  elseif kind == "value" then
     local value = ask(host.get, id, name)
     note(state, name, value)
     return value
@@ -87,6 +93,12 @@ function MESSAGE.__index(proxy, name)
   if not field or state.before[name] ~= nil then
     return nil
   end
+  if field.kind == "body" then
+    if state.wrote and state.wrote[name] then
+      return state.wrote[name].value
+    end
+    return state.bodies and state.bodies[name] or fetch(state, name, field)
+  end
   local value = fetch(state, name, field)
   rawset(proxy, name, value)
   return value
@@ -94,8 +106,14 @@ end
 
 function MESSAGE.__newindex(proxy, name, value)
   local state = state_of(proxy)
-  if not state.node.fields[name] then
+  local field = state.node.fields[name]
+  if not field then
     error(state.node.name .. " has no field " .. tostring(name), 2)
+  end
+  if field.kind == "body" then
+    state.wrote = state.wrote or {}
+    state.wrote[name], state.last = { value = value }, name
+    return
   end
   if state.before[name] == nil then
     note(state, name, UNREAD)
@@ -103,12 +121,20 @@ function MESSAGE.__newindex(proxy, name, value)
   rawset(proxy, name, value)
 end
 
-function MESSAGE.__pairs(proxy)
-  local state = state_of(proxy)
-  for _, name in pairs(state.node.order) do
-    local _ = proxy[name]
+-- The field after another one, and its value.
+local function next_field(proxy, name)
+  local node = state_of(proxy).node
+  local place = name == nil and 0 or node.fields[name].place
+  for i = place + 1, #node.order do
+    local value = proxy[node.order[i]]
+    if value ~= nil then
+      return node.order[i], value
+    end
   end
-  return next, proxy
+end
+
+function MESSAGE.__pairs(proxy)
+  return next_field, proxy
 end
 
 function MAP.__index(proxy, key)
@@ -155,12 +181,10 @@ end
 
 function _G.next(t, key)
   local state = type(t) == "table" and current and current[t]
-  if state and key == nil then
-    if state.node then
-      MESSAGE.__pairs(t)
-    else
-      load_map(t, state)
-    end
+  if state and state.node then
+    return next_field(t, key)
+  elseif state and key == nil then
+    load_map(t, state)
   end
   return next(t, key)
 end
@@ -209,7 +233,7 @@ end
 
 local function collect_field(state, name, field, value)
   local id, full, kind = state.node.id, state.node.name .. "." .. name, type(value)
-  if field.kind == "value" then
+  if field.kind == "value" or field.kind == "body" then
     if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
       wrong(full, "a string, a number or a boolean", value)
     end
@@ -228,8 +252,25 @@ local function collect_field(state, name, field, value)
   end
 end
 
+local function collect_bodies(state)
+  for i = 1, 2 do
+    for name, written in next, state.wrote do
+      if (name == state.last) == (i == 2) then
+        if written.value == nil then
+          put("clear", state.node.id, name, false, false)
+        else
+          collect_field(state, name, state.node.fields[name], written.value)
+        end
+      end
+    end
+  end
+end
+
 local function collect_message(proxy, state)
   local before = state.before
+  if state.wrote then
+    collect_bodies(state)
+  end
   if before == NOTHING and next(proxy) == nil then
     return
   end
