@@ -179,9 +179,7 @@ class Loader:
         found = self.find(bundle)
         return self._once((str(found.folder), "", None, trusted), found.digest, found, bundle.name)
 
-    def _file(
-        self, places: tuple[Path, ...], whose: str, driver: Driver | None, trusted: tuple[Driver, ...]
-    ) -> Code:
+    def _file(self, places: tuple[Path, ...], whose: str, driver: Driver | None, trusted: tuple[Driver, ...]) -> Code:
         place = next((place for place in places if place.is_file()), None)
         if place is None:
             looked = " nor ".join(str(place) for place in places)
@@ -211,9 +209,7 @@ class Loader:
         return known
 
 
-def _load(
-    place: Place, name: str, digest: str | None, found: Found | None
-) -> Code:
+def _load(place: Place, name: str, digest: str | None, found: Found | None) -> Code:
     for _ in range(len(_unused)):
         _unload(_unused.popleft())
     folder, entry, driver, trusted = place

@@ -10,6 +10,7 @@ import msgspec
 
 from tykbridge import _bridge
 
+
 class ChangeError(ValueError):
     """A value that a message cannot hold; the words name the field."""
 
@@ -153,7 +154,7 @@ def _set_deep(view: Any, name: str, text: bytes, full: str) -> None:
     """Put a list, or a map of messages, in the place of what is there."""
     try:
         given = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # msgspec's errors, too
         raise ChangeError(f"{full} must hold UTF-8 texts") from None
     place = getattr(view, name)
     try:
@@ -231,7 +232,7 @@ def decode(text: bytes) -> Any:
     """Decode JSON for Lua. Raises ChangeError."""
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors, too
         raise ChangeError(f"cjson.decode: {error}") from None
 
 

@@ -3,7 +3,8 @@ local limits, host, json, messages = ...
 
 local type, error, pairs, select, tostring, rawget = type, error, pairs, select, tostring, rawget
 local xpcall, pcall, load, getinfo, traceback = limits.xpcall, limits.pcall, limits.load, limits.getinfo, limits.traceback
-local sub, insert, unpack, concat = string.sub, table.insert, table.unpack, table.concat
+local sub, match, insert, unpack, concat = string.sub, limits.match, table.insert, limits.unpack, table.concat
+local math_type = math.type
 local ask, next, G = json.ask, limits.next, _G
 
 -- ---- What plugins call
@@ -91,7 +92,7 @@ function tyk.get_data(key)
 end
 
 function tyk.store_data(key, value, ttl)
-  if ttl ~= nil and math.type(ttl) ~= "integer" then
+  if ttl ~= nil and math_type(ttl) ~= "integer" then
     error("ttl must be a whole number of seconds", 2)
   end
   ask(host.store_data, text("key", key), text("value", value), ttl or 0)
@@ -153,7 +154,7 @@ end
 local function told(problem)
   if type(problem) == "table" and rawget(problem, "syntax") then
     local words = problem.syntax
-    local file, line, rest = string.match(words, "^(.-):(%d+): (.*)$")
+    local file, line, rest = match(words, "^(.-):(%d+): (.*)$")
     return { rest or words, file or "", line or "", words }
   end
   local words = problem

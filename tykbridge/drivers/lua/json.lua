@@ -53,6 +53,8 @@ local function token()
       if tokens[1] == nil then
         limits.exceed("not enough memory")
       end
+    elseif tokens[1] == false then
+      error(tokens[2], 0)
     end
   end
   at = at + 1

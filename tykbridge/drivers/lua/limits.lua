@@ -7,8 +7,9 @@ local trusted, now, MOST = ...
 local debug, coroutine, string, table = debug, coroutine, string, table
 local error, pcall, xpcall, type, select, rawlen = error, pcall, xpcall, type, select, rawlen
 local setmetatable, rawget, tostring = setmetatable, rawget, tostring
+local match = string.match
 local sethook, metatable_of = debug.sethook, debug.getmetatable
-local pack, unpack, resume, create = table.pack, table.unpack, coroutine.resume, coroutine.create
+local unpack, resume, create = table.unpack, coroutine.resume, coroutine.create
 local STEPS = 1000 -- instructions between two looks at the clock
 local LARGE = 1000 -- elements or bytes from which a C function's work counts
 
@@ -124,13 +125,13 @@ end
 local matches = 0
 for _, name in pairs({ "find", "match", "gsub", "gmatch" }) do
   local native = string[name]
-  string[name] = function(...)
+  string[name] = function(text, ...)
     matches = matches + 1
-    if matches >= 8 then
+    if matches >= 8 or (type(text) == "string" and #text > 64) then
       matches = 0
       check()
     end
-    return passed(native(...))
+    return passed(native(text, ...))
   end
 end
 
@@ -181,6 +182,7 @@ limits.collect = function()
   collect("collect")
 end
 limits.load, limits.getinfo, limits.traceback = load, debug.getinfo, debug.traceback
+limits.unpack, limits.match = unpack, match
 limits.metatable_of, limits.pcall, limits.xpcall, limits.next = metatable_of, pcall, xpcall, next
 
 metatable_of("").__metatable = false

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from lupa import lua54
 
-from tykbridge import _bridge, failures
+from tykbridge import failures
 from tykbridge.compat.gateway import TykGateway
 from tykbridge.drivers.lua import changes
 from tykbridge.drivers.lua.changes import LAYOUT, ChangeError, Target
@@ -24,6 +25,7 @@ MEMORY = 32 << 20
 _LOAD_MS = 5_000
 _ROOM = 64 << 10  # bytes that are free whenever something is put into a state: there nobody can answer for a failure
 _CALLABLE = 1 << 20  # bytes that must be free when a call starts
+_SLOT = 64  # bytes, at most, that a value takes on a growing stack
 _TOKENS = 2_000  # values that are handed over at once
 _PARTS = ("limits", "json", "message", "entry")
 _NONE: Iterator[Any] = iter(())
@@ -184,26 +186,27 @@ class State:
 
     def _more(self) -> tuple[Any, ...] | None:
         """Answer with the next tokens, after True; None where there is no room for them."""
-        if not self._held:
-            for token in self._tokens:
-                self._held.append(token)
-                if len(self._held) == _TOKENS:
-                    break
-        size = sum(len(token) if type(token) is bytes else 0 for token in self._held)
-        if not self.has_room(size + 16 * len(self._held)):
-            return None
-        given, self._held = self._held, []
-        return (True, *given)
+        try:
+            if not self._held:
+                self._held = list(itertools.islice(self._tokens, _TOKENS))
+            size = sum(len(token) if type(token) is bytes else 0 for token in self._held)
+            if not self.has_room(size + _SLOT * len(self._held)):
+                return None
+            given, self._held = self._held, []
+            return (True, *given)
+        except BaseException as error:
+            return self.failed(error)
 
     def has_room(self, size: int) -> bool:
         """Make room for a value of so many bytes."""
         used = int(self._lua.get_memory_used())
         if used + size + _ROOM < MEMORY:
+            self._lua.set_max_memory(MEMORY)
             return True
         self._lua.set_max_memory(max(MEMORY, used + _ROOM))  # for what says that there is none
         return False
 
-    def failed(self, error: Exception) -> tuple[bool, bytes] | None:
+    def failed(self, error: BaseException) -> tuple[bool, bytes] | None:
         """Answer with what went wrong."""
         if isinstance(error, StoreError):
             self._store_error = error
@@ -226,7 +229,7 @@ def _guarded(state: State, asked: Callable[..., Any]) -> Callable[..., Any]:
     def answer(*arguments: Any) -> Any:
         try:
             value = asked(*arguments)
-        except Exception as error:
+        except BaseException as error:  # as of a hook in Python, none of them ends its host
             return state.failed(error)
         size = len(value) if type(value) is bytes else 0
         return (True, value) if state.has_room(size) else None
