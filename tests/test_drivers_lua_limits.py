@@ -37,13 +37,21 @@ BAD = {"request": {"headers": {"Bad": "1"}}}
 TIME = {
     "a loop": "while true do end",
     "a loop that catches": "while true do pcall(function() while true do end end) end",
-    "a loop that catches with a handler": "while true do xpcall(function() while true do end end, function() while true do end end) end",
+    "a loop that catches with a handler": """
+        while true do
+          xpcall(function() while true do end end, function() while true do end end)
+        end""",
     "a handler that never ends": "xpcall(function() while true do end end, function(m) while true do end end)",
     "a handler of an error": "xpcall(error, function(m) while true do end end)",
     "a coroutine": "coroutine.wrap(function() while true do end end)()",
-    "a coroutine that is caught": "while true do local c = coroutine.create(function() while true do end end) coroutine.resume(c) end",
+    "a coroutine that is caught": """
+        while true do
+          coroutine.resume(coroutine.create(function() while true do end end))
+        end""",
     "a coroutine in a coroutine": "coroutine.wrap(function() coroutine.wrap(function() while true do end end)() end)()",
-    "a coroutine that yields": "local c = coroutine.wrap(function() while true do coroutine.yield() end end) while true do c() end",
+    "a coroutine that yields": """
+        local c = coroutine.wrap(function() while true do coroutine.yield() end end)
+        while true do c() end""",
     "a coroutine that is closed": """
         local c = coroutine.create(function()
           local x <close> = setmetatable({}, {__close = function() while true do end end})
@@ -64,7 +72,10 @@ TIME = {
     "many searches": "local s = ('a'):rep(300) while true do s:find('.-.-b') end",
     "many sorts": "local t = {} for i = 1, 20000 do t[i] = i % 7 end while true do table.sort(t) end",
     "many texts": "while true do local s = ('x'):rep(1 << 20) end",
-    "a table that names itself": "local t = setmetatable({}, {}) getmetatable(t).__index = function(s, k) return s[k .. 'x'] end while true do pcall(function() local a = t.x end) end",
+    "a table that names itself": """
+        local t = setmetatable({}, {})
+        getmetatable(t).__index = function(s, k) return s[k .. 'x'] end
+        while true do pcall(function() local a = t.x end) end""",
     "answers of the host": "while true do pcall(tyk.get_data, 'none') end",
     "a value that is returned": "request.set_headers = setmetatable({}, {__pairs = function() while true do end end})",
     "json": "cjson.encode(setmetatable({}, {__pairs = function() while true do end end}))",
@@ -78,7 +89,7 @@ MEMORY = {
     "a global": "held = {} while true do held[#held + 1] = ('x'):rep(1000) .. #held end",
     "closures": "local t = {} while true do t = {t, function() return t end} end",
     "coroutines": "held = {} while true do held[#held + 1] = coroutine.create(function() end) end",
-    "concat": "local t = {} for i = 1, 1000 do t[i] = ('x'):rep(30000) end local s = table.concat(t) .. table.concat(t)",
+    "concat": "local t = {} for i = 1, 999 do t[i] = ('x'):rep(30000) end local s = table.concat(t) .. table.concat(t)",
     "gsub": "local s = ('x'):rep(1 << 20) s:gsub('x', ('y'):rep(1 << 20))",
     "format": "local s = ('x'):rep(30 << 20) local t = string.format('%s%s', s, s)",
     "json": "local s = '\\1' while true do s = cjson.encode(s .. s) end",
@@ -122,7 +133,10 @@ RECURSION = {
     "a coroutine": "local function f() coroutine.wrap(f)() end f()",
     "a sort": "local function f() table.sort({1, 2, 3}, f) end f()",
     "a pattern": "('a'):rep(3000):find(('a?'):rep(3000))",
-    "tostring": "local t = setmetatable({}, {}) getmetatable(t).__tostring = function(s) return tostring(s) end tostring(t)",
+    "tostring": """
+        local t = setmetatable({}, {})
+        getmetatable(t).__tostring = function(s) return tostring(s) end
+        tostring(t)""",
     "an error in the handler": "local function h() error('x') end xpcall(error, h)  error('end')",
     "json": "local t = {} for i = 1, 2000 do t = {t} end cjson.encode(t)",
 }
@@ -153,7 +167,7 @@ def test_a_pattern_that_takes_long_is_told_when_it_is_over(lua):
         ("table.move({}, 1, 1 << 50, 2)", "is more than a state can hold"),
         ("table.insert(setmetatable({}, {__len = function() return 1 << 50 end}), 1, 2)", "whose metatable has __len"),
         ("table.remove(setmetatable({}, {__len = function() return 1 << 50 end}), 1)", "whose metatable has __len"),
-        ("table.concat({}, '', 1, 1 << 50)", "invalid value (at index 1) in table for 'concat'"),
+        ("table.concat({}, '', 1, 1 << 50)", "invalid value (nil) at index 1 in table for 'concat'"),
         ("table.unpack({}, 1, 1 << 30)", "too many results"),
         ("setmetatable({}, {__gc = function() while true do end end})", "__gc is not allowed"),
     ],
@@ -190,9 +204,7 @@ def test_a_limit_holds_while_other_threads_work(lua):
     wrong = []
 
     def good():
-        for _ in range(200):
-            if reported(bundle) != "good":
-                wrong.append("bad")
+        wrong.extend({reported(bundle) for _ in range(200)} - {"good"})
 
     def bad():
         for _ in range(3):
@@ -229,12 +241,16 @@ def test_what_is_left_of_the_libraries(lua):
       assert(("x"):upper() == "X" and #utf8.char(228) == 2 and math.floor(1.5) == 1 and select("#", 1, 2) == 2)
       assert(collectgarbage("count") > 0 and collectgarbage() == 0)
       local values = {}
-      for value in coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end) do values[#values + 1] = value end
+      local function numbers() for i = 1, 3 do coroutine.yield(i) end end
+      for value in coroutine.wrap(numbers) do values[#values + 1] = value end
       assert(table.concat(values) == "123" and table.unpack(values) == 1 and #table.pack(1, 2) == 2)
       table.move(values, 1, 3, 2) table.insert(values, 9) assert(table.remove(values) == 9)
       local ok, message = pcall(error, "x") assert(not ok and message == "x")
       assert(select(2, xpcall(error, function(m) return m .. "!" end, "x")) == "x!")
-      local c = coroutine.create(function() local a <close> = setmetatable({}, {__close = function() end}) coroutine.yield() end)
+      local c = coroutine.create(function()
+        local a <close> = setmetatable({}, {__close = function() end})
+        coroutine.yield()
+      end)
       assert(coroutine.resume(c)) assert(coroutine.close(c) and coroutine.status(c) == "dead")
       assert(string.format("%5.1f|%s|%q", 1.25, "a", "b") == "  1.2|a|\\"b\\"")
       assert(("k=v, x=y"):gsub("(%w+)=(%w+)", "%2=%1") == "v=k, y=x")
@@ -279,7 +295,8 @@ def test_nothing_of_python_can_be_reached(lua, monkeypatch):
       walk(_G, "_G", 0) walk(request, "request", 0) walk(spec, "spec", 0) walk(getmetatable(""), "text", 0)
       local calls = {
         function() tyk.log("x") end, function() tyk.get_data("\\xff") end, function() cjson.decode("{") end,
-        function() tyk.store_data("a", "\\0", 1) end, function() require("none") end, function() local a = session.x.y end,
+        function() tyk.store_data("a", "\\0", 1) end, function() require("none") end,
+        function() local a = session.x.y end,
       }
       for i, call in ipairs(calls) do
         local ok, message = pcall(call)
@@ -291,40 +308,26 @@ def test_nothing_of_python_can_be_reached(lua, monkeypatch):
     assert reported(bundle) == ""
 
 
-def test_what_code_replaces_is_its_own_loss(lua):
-    """Functions that the driver itself needs are its own: those of the code's globals may be anything."""
+def test_what_code_replaces_the_driver_does_not_use(lua):
     bundle = lua(
-        """
-      for _, name in pairs({"pairs", "next", "type", "tostring", "error", "select", "pcall", "rawget", "setmetatable"}) do
-        _G[name] = function() while true do end end
-      end
-      for _, library in pairs and {string, table, math, coroutine} or {} do end
-    """,
         code="""
-      local pairs = pairs
-      function Hook(request, session, spec)
-        request.set_headers.X = request.headers.A
-        table.insert(request.delete_headers, "A")
-        for name, library in pairs({string = string, table = table, math = math, coroutine = coroutine}) do
-          for key in pairs(library) do library[key] = function() while true do end end end
-        end
-        for name, value in pairs(_G) do
-          if type(value) == "function" and name ~= "Hook" and name ~= "type" then _G[name] = function() error("mine") end end
-        end
-        return request, session
-      end
-    """,
+          local G, pairs, insert = _G, pairs, table.insert
+          local function slow() while true do end end
+          for _, library in pairs({string, table, math, coroutine, cjson, tyk, tyk.req, utf8}) do
+            for key in pairs(library) do library[key] = slow end
+          end
+          local names = {}
+          for name, value in pairs(G) do insert(names, name) end
+          for _, name in pairs(names) do G[name] = slow end
+          function Hook(request, session, spec)
+            request.set_headers.X = request.headers.A
+            insert(request.delete_headers, "A")
+            return request, session
+          end
+        """
     )
-    for _ in range(3):
-        message = _bridge.message("Object")
-        message.request.headers["A"] = "1"
-        try:
-            bundle.marker("Hook").function(message)
-        except failures.ScriptError as error:
-            assert str(error) == "mine" or "ran longer" in str(error)
-        else:
-            assert message.request.set_headers["X"] == "1"
-        break
+    message = bundle.run(timeout_ms=1_000, request={"headers": {"A": "1"}})
+    assert (message.request.set_headers["X"], list(message.request.delete_headers)) == ("1", ["A"])
 
 
 def test_bundles_do_not_see_each_other(lua, tmp_path):

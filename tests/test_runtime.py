@@ -339,7 +339,8 @@ def test_words_for_a_hook_of_another_driver(host: Watched, root: Path) -> None:
     runtime.load_bundle(str(root), "b")
     assert words(lambda: host.run("H", "b")) == (
         "TYKB_E_NOT_FOUND",
-        f'"H" of bundle "b" cannot be run by this build: {root}/manifest.json: custom_middleware.post[0] has the driver "pyton"',
+        f'"H" of bundle "b" cannot be run by this build: {root}/manifest.json: custom_middleware.post[0] has the driver '
+        + '"pyton"',
     )
 
 

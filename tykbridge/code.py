@@ -229,7 +229,7 @@ _folder: tempfile.TemporaryDirectory[str] | None = None
 
 
 def _written(code: bytes, driver: Driver) -> tuple[str, str]:
-    """Write code that stands in a definition to a file, which tracebacks and inspect can read; gives folder and name."""
+    """Write code that stands in a definition to a file, for tracebacks and inspect; gives folder and name."""
     global _folder
     if _folder is None:
         _folder = tempfile.TemporaryDirectory(prefix="tykbridge-")

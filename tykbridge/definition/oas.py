@@ -18,8 +18,8 @@ from tykbridge.definition.fields import fill
 from tykbridge.definition.model import (
     Auth,
     Capabilities,
-    Driver,
     Definition,
+    Driver,
     EventHandler,
     Extractor,
     Phase,

@@ -32,20 +32,20 @@ class Source:
 
 
 class Loaded(Protocol):
-    """The code of one bundle in one language.
-
-    Attributes:
-        markers: its hooks and handlers of events, by name; several of one name are refused. A hook's function takes the
-            whole message, a view of a coprocess.Object (arity 1), changes it in place and keeps nothing of it; what it
-            raises is a failed hook. A handler's takes the event and its spec, as JSON has them.
-        others: why further names that are there are neither.
-    """
+    """The code of one bundle in one language."""
 
     @property
-    def markers(self) -> Sequence[Marker]: ...
+    def markers(self) -> Sequence[Marker]:
+        """Its hooks and handlers of events, each name once.
+
+        A hook's function takes the whole message, a view of a coprocess.Object (arity 1), changes it in place and keeps
+        nothing of it; what it raises is a failed hook. A handler's takes the event and its spec, as JSON has them.
+        Python's own hooks are called by the compiled module, in their forms of 3 to 5 arguments.
+        """
 
     @property
-    def others(self) -> Mapping[str, str]: ...
+    def others(self) -> Mapping[str, str]:
+        """Why further names that are there are neither."""
 
     def close(self) -> None:
         """Let go of what is shared with other bundles. Functions may be called to their end, by calls in flight."""

@@ -165,6 +165,7 @@ local function told(problem)
       words = "an error that is a table"
     end
   end
+  words = match(words, "^tykbridge:%d+: (.*)$") or words -- raised below a function of the driver's
   local level, info = 2, nil
   repeat
     info = getinfo(level, "Sl")

@@ -150,8 +150,8 @@ class State:
             said = _limit(said)
         place = f"{os.path.join(self._root, _text(file))}:{_text(line)}" if file else ""
         if self._store_error is not None and str(self._store_error) in said:
-            return ScriptStoreError(said, place, _text(trace))
-        return ScriptError(said, place, _text(trace))
+            return ScriptStoreError(said, place, _trace(trace))
+        return ScriptError(said, place, _trace(trace))
 
     # ---- What is asked
 
@@ -247,6 +247,12 @@ def _limit(words: str) -> str:
 
 def _text(text: bytes | str | bool) -> str:
     return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+
+
+def _trace(trace: bytes) -> str:
+    """Give a traceback without the driver's own frames."""
+    ours = ("\ttykbridge:", "\t[C]: in upvalue 'xpcall'", "\t[C]: in upvalue 'native'", "\t(...tail calls...)")
+    return "\n".join(line for line in _text(trace).split("\n") if not line.startswith(ours))
 
 
 def _strict(text: bytes, what: str) -> str:
