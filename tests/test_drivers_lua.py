@@ -6,10 +6,12 @@ import json
 import threading
 
 import pytest
+from click.testing import CliRunner
 
 from tests import trees
 from tests.scripts import bundle_of, fails, reported
 from tykbridge import Bridge, _bridge, drivers, failures, runtime
+from tykbridge.cli import main as cli
 from tykbridge.definition import Driver
 from tykbridge.errors import HookError, LoadError, NotFoundError
 from tykbridge.outcome import Continue, Request, Respond, Response
@@ -657,3 +659,35 @@ def test_response_hooks_get_the_response(bridge, tmp_path):
     assert answer.body == b"body!"
     assert answer.headers[:3] == (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Set-Cookie", "c=3"))
     assert ("X-Cookies", "2") in answer.headers
+
+
+def run_json(*arguments, status=0):
+    done = CliRunner().invoke(cli, ["run-hook", *map(str, arguments), "--json"])
+    assert done.exit_code == status, done.output
+    return json.loads(done.output)
+
+
+def test_the_tour_does_in_lua_what_it_does_in_python(root):
+    def seen(run):
+        answer, sent = run["response"], run["upstream"]
+        headers = sorted(header for header in answer["headers"] if header[0] != "Content-Length")  # spaces in JSON
+        hooks = [(hook["phase"], hook["name"], hook["token"], hook["log"], hook["events"]) for hook in run["hooks"]]
+        return sent, answer["status"], headers, json.loads(answer["body"]), hooks
+
+    tours = [root / "examples" / name for name in ("tour", "tour-lua")]
+    python, lua = ([seen(run) for run in run_json(t, "--request-file", t / "request.json")["runs"]] for t in tours)
+    assert python == lua
+    assert len(lua) == 3
+
+
+def test_a_file_of_hooks_is_run_and_checked(tmp_path):
+    code = "function R(request, response, session, metadata, spec) response.status_code = 203 return response end\n"
+    trees.write(tmp_path, {"good.lua": ADD.format("L") + code, "bad.lua": "\nfunction L(a, b"})
+    (run,) = run_json(tmp_path / "good.lua", "L")["runs"]
+    assert run["upstream"]["headers"][-1] == ["L", "lua"]
+    (run,) = run_json(tmp_path / "good.lua", "R")["runs"]
+    assert run["response"]["status"] == 203
+    done = CliRunner().invoke(cli, ["check", str(tmp_path / "good.lua")])
+    assert (done.exit_code, "good.lua: L, R" in done.output) == (0, True)
+    done = CliRunner().invoke(cli, ["check", str(tmp_path / "bad.lua")])
+    assert (done.exit_code, "bad.lua:2: ')' expected near <eof>" in done.output) == (1, True)

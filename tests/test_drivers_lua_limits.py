@@ -1,13 +1,16 @@
 """Hostile Lua: what may take for ever, needs everything, or reaches for what is outside of its state."""
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
 from tests.scripts import bundle_of, fails, reported
 from tykbridge import _bridge, failures
 from tykbridge.drivers.lua import state
+from tykbridge.errors import LoadError
 
 pytestmark = pytest.mark.once
 
@@ -186,17 +189,25 @@ def test_a_thousand_good_requests_after_each_kind_of_bad_one(lua):
         assert {reported(bundle) for _ in range(1_000)} == {"good"}
 
 
-def test_globals_that_fill_the_state_cost_no_request_for_ever(lua):
-    bundle = lua("held = held or {} held[#held + 1] = ('x'):rep(1 << 20) .. #held request.set_headers.X = 'good'")
-    answers = []
-    for _ in range(80):
-        try:
-            answers.append(reported(bundle))
-        except failures.ScriptError as error:
-            answers.append(str(error))
-    assert answers.count("good") >= 70
-    assert answers.count("good") < 80
-    assert all("MiB" in answer or "the state is full" in answer for answer in answers if answer != "good")
+def test_a_state_that_is_replaced_is_let_go(lua):
+    bundle = lua(switched("while true do end"))
+    before = weakref.ref(bundle.script._idle[0])
+    fails(bundle, "it ran longer than", timeout_ms=20, **BAD)
+    gc.collect()
+    assert before() is None
+    assert reported(bundle) == "good"
+
+
+def test_globals_that_fill_the_state_cost_no_request(lua):
+    bundle = lua("held = held or {} held[#held + 1] = ('x'):rep(1 << 18) .. #held request.set_headers.X = #held .. ''")
+    answers = [int(reported(bundle)) for _ in range(300)]
+    assert 100 < max(answers) < 130
+    assert answers.count(1) == 3
+
+
+def test_code_that_fills_its_state_at_once_does_not_load(lua):
+    with pytest.raises(LoadError, match="keeps more than a state's 32 MiB of memory"):
+        lua(code="held = {} for i = 1, 126 do held[i] = ('x'):rep(1 << 18) .. i end")
 
 
 def test_a_limit_holds_while_other_threads_work(lua):

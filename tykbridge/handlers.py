@@ -34,6 +34,7 @@ class Marker:
         place: where it is defined: "/path/file.py:12".
         decorator: what marks it: "Hook", "Pre" ... "Event"; "" in a language without marks.
         driver: the driver that runs it.
+        is_response: takes a response, where the arity does not say it.
         limited: gives the function with a time limit, in milliseconds; None where the driver keeps none.
     """
 
@@ -45,6 +46,7 @@ class Marker:
     decorator: str = "Hook"
     driver: str = "python"
     limited: Callable[[int], Callable[..., Any]] | None = None
+    is_response: bool = False
 
 
 def read(module: ModuleType) -> list[Marker]:

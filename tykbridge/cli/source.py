@@ -252,7 +252,8 @@ def _hook_of(plugin: Plugin, wanted: Wanted, place: Path) -> Hook:
     for hook in described:
         if wanted.phase in (None, hook.phase):
             return msgspec.structs.replace(hook, disabled=False)
-    phase = wanted.phase or _DECORATORS.get(marker.decorator) or (Phase.RESPONSE if marker.arity == 5 else Phase.PRE)
+    by_form = Phase.RESPONSE if marker.arity == 5 or marker.is_response else Phase.PRE
+    phase = wanted.phase or _DECORATORS.get(marker.decorator) or by_form
     return Hook(phase=phase, name=name, where="$", driver=Driver(marker.driver), bundle=plugin.name)
 
 

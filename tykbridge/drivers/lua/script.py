@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tykbridge.drivers import Source
-from tykbridge.drivers.lua.state import Failed, State
+from tykbridge.drivers.lua.state import MEMORY, Failed, State
 from tykbridge.errors import LoadError
 from tykbridge.handlers import EVENT_FORMS, HOOK_FORMS, Marker, is_text
 
@@ -50,6 +50,8 @@ class Script:
                 state.load(name, text)
         except Failed as failed:
             raise failed.error from None
+        if state.is_full:
+            raise LoadError(f"the code of {self._root} keeps more than a state's {MEMORY >> 20} MiB of memory")
         self._name(state)
         return state
 
@@ -67,7 +69,7 @@ class Script:
             self._names.append(name)
             if count in HOOK_FORMS:
                 limited = functools.partial(self._limited, number, count)
-                self.markers.append(Marker(name, limited(TIMEOUT_MS), 1, False, place, "", "lua", limited))
+                self.markers.append(Marker(name, limited(TIMEOUT_MS), 1, False, place, "", "lua", limited, count == 5))
             elif count in EVENT_FORMS:
                 handler = functools.partial(self._event, number)
                 self.markers.append(Marker(name, handler, count, True, place, "", "lua"))
@@ -111,7 +113,7 @@ class Script:
             return self._made()
 
     def _put_back(self, state: State) -> None:
-        if state.is_usable:
+        if state.is_usable and not state.is_full:
             self._idle.append(state)
 
 

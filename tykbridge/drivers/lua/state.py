@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,16 +54,18 @@ class State:
     Attributes:
         functions: the global functions of the code: how many parameters they take (-1: any number), "file:line".
         is_usable: nothing happened that leaves it in doubt.
+        root: the bundle's folder.
+        told: what a handler of events gets.
     """
 
     def __init__(self, root: str, trusted: bool) -> None:
-        self._root = root
+        self.root = root
         self.functions: Mapping[str, tuple[int, str]] = {}
         self.is_usable = True
         self._target: Target | None = None
         self._tokens: Iterator[Any] = _NONE
         self._held: list[Any] = []  # tokens that there was no room for
-        self._event: Any = None
+        self.told: Any = None
         self._store_error: StoreError | None = None
         self._lua = lua = lua54.LuaRuntime(
             encoding=None,
@@ -72,8 +75,10 @@ class State:
             attribute_filter=_nothing,
             max_memory=0,
         )
-        host = lua.table_from({name.encode(): _guarded(self, asked) for name, asked in self._asked().items()})
-        host[b"more"] = self._more
+        # Python's collector does not see what Lua holds: a state that held itself would never go.
+        me = weakref.proxy(self)
+        host = lua.table_from({name.encode(): _guarded(me, asked) for name, asked in _asked(me).items()})
+        host[b"more"] = lambda: me.more()
         limits = self._part("limits", trusted, time.monotonic, MEMORY)
         json = self._part("json", limits, host)
         messages = self._part("message", limits, host, json, LAYOUT.encode())
@@ -113,19 +118,21 @@ class State:
 
     def event(self, number: int, timeout_ms: int, both: Mapping[str, Any]) -> None:
         """Call a handler of events. Raises Failed."""
-        self._event = both
+        self.told = both
         try:
             self._run(timeout_ms, self._call_event, number)
         finally:
-            self._event = None
+            self.told = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what its globals hold leaves no room to start another call."""
+        if self._lua.get_memory_used() > MEMORY - _CALLABLE:
+            self._collect()
+        return bool(self._lua.get_memory_used() > MEMORY - _CALLABLE)
 
     def _run(self, timeout_ms: int, function: Callable[..., Any], *arguments: Any) -> Any:
         lua = self._lua
-        if lua.get_memory_used() > MEMORY - _CALLABLE:
-            self._collect()
-            if lua.get_memory_used() > MEMORY - _CALLABLE:
-                self.is_usable = False
-                raise Failed(ScriptError(f"the state is full: its globals hold more than {MEMORY - _CALLABLE} bytes"))
         self._store_error = None
         self._tokens, self._held = _NONE, []
         lua.set_max_memory(MEMORY)
@@ -148,43 +155,25 @@ class State:
         if exceeded or said.endswith(_NO_MEMORY):
             self.is_usable = False
             said = _limit(said)
-        place = f"{os.path.join(self._root, _text(file))}:{_text(line)}" if file else ""
+        place = f"{os.path.join(self.root, _text(file))}:{_text(line)}" if file else ""
         if self._store_error is not None and str(self._store_error) in said:
             return ScriptStoreError(said, place, _trace(trace))
         return ScriptError(said, place, _trace(trace))
 
     # ---- What is asked
 
-    def _asked(self) -> dict[str, Callable[..., Any]]:
-        return {
-            "get": lambda node, name: self._message.get(node, _text(name)),
-            "get_entry": lambda node, name, key: self._message.get_entry(node, _text(name), key),
-            "get_all": lambda node, name: self._give(self._message.get_all(node, _text(name))),
-            "event": lambda: self._give(self._event),
-            "decode": self._decode,
-            "find_module": self._find_module,
-            "read_module": lambda name: Path(self._root, _text(self._find_module(name) or b"")).read_bytes(),
-            "log": lambda words, level: TykGateway.log(_text(words), _text(level)),
-            "get_data": lambda key: TykGateway.get_data(_strict(key, "the key")),
-            "store_data": lambda key, value, ttl: TykGateway.store_data(_strict(key, "the key"), value, ttl),
-            "trigger_event": lambda name, payload: TykGateway.trigger_event(
-                _strict(name, "the event's name"), _strict(payload, "the payload")
-            ),
-        }
-
     @property
-    def _message(self) -> Target:
+    def message(self) -> Target:
+        """The message of the hook that runs. Raises ChangeError."""
         if self._target is None:
             raise ChangeError("there is no message: no hook runs")
         return self._target
 
-    def _decode(self, text: bytes) -> None:
-        self._give(changes.decode(text))
-
-    def _give(self, value: Any) -> None:
+    def give(self, value: Any) -> None:
+        """Get a value ready, of JSON's types, for `more`."""
         self._tokens, self._held = changes.tokens(value), []
 
-    def _more(self) -> tuple[Any, ...] | None:
+    def more(self) -> tuple[Any, ...] | None:
         """Answer with the next tokens, after True; None where there is no room for them."""
         try:
             if not self._held:
@@ -213,14 +202,33 @@ class State:
         words = failures.one_line(str(error) or type(error).__name__).encode("utf-8", "replace")
         return (False, words) if self.has_room(len(words)) else None
 
-    def _find_module(self, name: bytes) -> bytes | None:
+    def find_module(self, name: bytes) -> bytes | None:
         """Find a module's file, below the bundle's folder, links followed; None where there is none."""
         parts = _strict(name, "the module's name").replace(".", "/")
         for candidate in (f"{parts}.lua", f"{parts}/init.lua"):
-            place = os.path.realpath(os.path.join(self._root, candidate))
-            if place.startswith(self._root + os.sep) and os.path.isfile(place):
-                return os.path.relpath(place, self._root).encode("utf-8", "surrogateescape")
+            place = os.path.realpath(os.path.join(self.root, candidate))
+            if place.startswith(self.root + os.sep) and os.path.isfile(place):
+                return os.path.relpath(place, self.root).encode("utf-8", "surrogateescape")
         return None
+
+
+def _asked(state: State) -> dict[str, Callable[..., Any]]:
+    """Give what Lua may ask of a state, by name."""
+    return {
+        "get": lambda node, name: state.message.get(node, _text(name)),
+        "get_entry": lambda node, name, key: state.message.get_entry(node, _text(name), key),
+        "get_all": lambda node, name: state.give(state.message.get_all(node, _text(name))),
+        "event": lambda: state.give(state.told),
+        "decode": lambda text: state.give(changes.decode(text)),
+        "find_module": lambda name: state.find_module(name),
+        "read_module": lambda name: Path(state.root, _text(state.find_module(name) or b"")).read_bytes(),
+        "log": lambda words, level: TykGateway.log(_text(words), _text(level)),
+        "get_data": lambda key: TykGateway.get_data(_strict(key, "the key")),
+        "store_data": lambda key, value, ttl: TykGateway.store_data(_strict(key, "the key"), value, ttl),
+        "trigger_event": lambda name, payload: TykGateway.trigger_event(
+            _strict(name, "the event's name"), _strict(payload, "the payload")
+        ),
+    }
 
 
 def _guarded(state: State, asked: Callable[..., Any]) -> Callable[..., Any]:
@@ -252,7 +260,8 @@ def _text(text: bytes | str | bool) -> str:
 def _trace(trace: bytes) -> str:
     """Give a traceback without the driver's own frames."""
     ours = ("\ttykbridge:", "\t[C]: in upvalue 'xpcall'", "\t[C]: in upvalue 'native'", "\t(...tail calls...)")
-    return "\n".join(line for line in _text(trace).split("\n") if not line.startswith(ours))
+    lines = [line for line in _text(trace).split("\n") if not line.startswith(ours)]
+    return "\n".join(lines).replace("\t", "    ")
 
 
 def _strict(text: bytes, what: str) -> str:
