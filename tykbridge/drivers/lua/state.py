@@ -25,7 +25,7 @@ MEMORY = 32 << 20
 
 _LOAD_MS = 5_000
 _ROOM = 64 << 10  # bytes that are free whenever something is put into a state: there nobody can answer for a failure
-_CALLABLE = 1 << 20  # bytes that must be free when a call starts
+_CALLABLE = 2 << 20  # bytes that must be free when a call starts
 _SLOT = 64  # bytes, at most, that a value takes on a growing stack
 _TOKENS = 2_000  # values that are handed over at once
 _PARTS = ("limits", "json", "message", "entry")
