@@ -530,12 +530,31 @@ def test_a_hook_keeps_its_own_time_limit(bridge, tmp_path, said):
     assert bridge.load(tmp_path / "apis").not_loaded == ()
     outcome = bridge.request(Request("GET", "/a/x"), "a")
     assert isinstance(outcome, Respond)
-    assert outcome.response.status == 500
+    assert (outcome.response.status, json.loads(outcome.response.body)) == (504, {"error": "Middleware took too long"})
     ((level, words),) = said
     assert level == "error"
     assert 'hook "L" of bundle "' in words
     assert "it ran longer than 30 ms (l.lua:1)" in words
     assert "\0" not in words
+
+
+def test_authentication_that_takes_too_long_lets_nobody_in(bridge, tmp_path, said):
+    trees.write(tmp_path, {"apis/l.lua": "function L(request, session, metadata, spec) while true do end end"})
+    section = {"driver": "lua", "auth_check": {"name": "L", "path": "l.lua", "timeout_ms": 30}}
+    document = api(custom_middleware=section, use_keyless=False, custom_plugin_auth_enabled=True)
+    (tmp_path / "apis/a.json").write_text(json.dumps(document))
+    assert bridge.load(tmp_path / "apis").not_loaded == ()
+    assert bridge.request(Request("GET", "/a/x"), "a").response.status == 504
+
+
+def test_a_time_limit_that_a_driver_does_not_keep_is_refused(tmp_path):
+    trees.write(tmp_path, {"middleware.py": PYTHON.format("P")})
+    runtime.load_bundle(str(tmp_path), "python-limited")
+    try:
+        with pytest.raises(LoadError, match='the hook "P" has a time limit, which the python driver cannot keep'):
+            runtime.registry.limited("python-limited", "P", 5)
+    finally:
+        runtime.registry.unload("python-limited")
 
 
 def test_a_reload_takes_new_code_and_keeps_the_same(bridge, tmp_path):

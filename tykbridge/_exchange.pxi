@@ -42,6 +42,8 @@ cdef int raise_failure(int status, CoProcessMessage *out) except -1:
         from tykbridge.stores import StoreError
 
         raise errors.HookError(text) from StoreError(text)
+    if status == DEADLINE_PASSED:
+        raise errors.HookError(text) from errors.DeadlineError(text)
     raise errors.of(status, text or tykb_status_name(status).decode())
 
 

@@ -98,6 +98,7 @@ class Loader:
         try:
             code = self._code(definition, hook)
             registry.check_hook(code.bundle, hook.name)
+            code.called(hook)
         except BridgeError as error:
             raise self._error(definition, hook.where, error) from error
         return code

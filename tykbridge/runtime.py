@@ -60,7 +60,7 @@ class _Version:
         """Adds a hook once more, with a time limit, and returns the bundle's name for that."""
         name = f"{self.bundle.name}\0{timeout_ms}"  # no bundle of anybody's is called so
         marker = self.bundle.hooks[hook]
-        assert marker.limited is not None  # a definition that asks for what a driver cannot keep is refused
+        assert marker.limited is not None
         function = marker.limited(timeout_ms)
         self.handlers.append(_bridge.Handler(function, name, hook, marker.arity, self._generation))
         self.limited[hook, timeout_ms] = name
@@ -209,7 +209,14 @@ class Registry:
         )
 
     def limited(self, bundle: str, hook: str, timeout_ms: int) -> str:
-        """Returns the name by which a hook of a bundle in use is called with a time limit."""
+        """Returns the name by which a hook of a bundle in use is called with a time limit.
+
+        Raises:
+            LoadError: its driver keeps none.
+        """
+        marker = self.hooks_of(bundle)[hook]
+        if marker.limited is None:
+            raise LoadError(f'the hook "{hook}" has a time limit, which the {marker.driver} driver cannot keep')
         with self._swapping():
             version = self._state.versions[bundle]
             known = version.limited.get((hook, timeout_ms))

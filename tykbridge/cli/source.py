@@ -231,7 +231,10 @@ def open_plugin(place: Path, kind: Kind, wanted: Wanted, settings: Settings, ser
         org_id=settings.org_id,
         config_data=json.loads(settings.config_data) if settings.config_data else None,
     )
-    chain = Chain(definition, lambda hook: _called(plugin, hook), services)
+    try:
+        chain = Chain(definition, lambda hook: _called(plugin, hook), services)
+    except LoadError as error:
+        raise Refusal(f"{plugin.file}: {error}") from error
     return Opened(chain, phase, None if phase is None else chain.steps[phase][0])
 
 

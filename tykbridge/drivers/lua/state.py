@@ -17,6 +17,7 @@ from tykbridge import failures
 from tykbridge.compat.gateway import TykGateway
 from tykbridge.drivers.lua import changes
 from tykbridge.drivers.lua.changes import LAYOUT, ChangeError, Target
+from tykbridge.errors import DeadlineError
 from tykbridge.failures import ScriptError
 from tykbridge.stores import StoreError
 
@@ -43,6 +44,10 @@ class Failed(Exception):
 
 class ScriptStoreError(StoreError, ScriptError):
     """A hook ended with what a store failed to do."""
+
+
+class LateError(DeadlineError, ScriptError):
+    """A hook ended at its time limit."""
 
 
 class State:
@@ -152,10 +157,13 @@ class State:
 
     def _error(self, exceeded: bytes | bool, words: bytes, file: bytes, line: bytes, trace: bytes) -> ScriptError:
         said = _text(exceeded or words)
-        if exceeded or said.endswith(_NO_MEMORY):
+        is_full = said.endswith(_NO_MEMORY)
+        if exceeded or is_full:
             self.is_usable = False
             said = _limit(said)
         place = f"{os.path.join(self.root, _text(file))}:{_text(line)}" if file else ""
+        if exceeded and not is_full:
+            return LateError(said, place, _trace(trace))
         if self._store_error is not None and str(self._store_error) in said:
             return ScriptStoreError(said, place, _trace(trace))
         return ScriptError(said, place, _trace(trace))
