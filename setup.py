@@ -181,7 +181,7 @@ stubs = {p.name: str(p.relative_to(ROOT)) for p in sorted((ROOT / "stubs").glob(
 setup(
     packages=[*find_packages(include=["tykbridge", "tykbridge.*"]), *stubs],
     package_dir=stubs,
-    package_data={"": ["py.typed", "*.pyi"]},
+    package_data={"": ["py.typed", "*.pyi", "*.lua"]},
     include_package_data=False,
     ext_modules=[
         Extension(

@@ -37,6 +37,7 @@ CHAINS = {
         "X-Third": "by the third hook",
         "X-Fourth": "by the fourth hook",
     },
+    "chain_lua": {"X-Added": "by the hook"},
     "chain_auth": {"X-Added": "by the hook", "X-Client": "alice", "X-Second": "by the second hook"},
 }
 HEADERS = {

@@ -47,6 +47,7 @@ TITLES = {
 CHAINS = {
     "chain_one": "one pre hook",
     "chain_four": "four pre hooks",
+    "chain_lua": "one pre hook in Lua",
     "chain_auth": "pre, auth (cached), post-auth, post",
 }
 

@@ -180,7 +180,9 @@ def test_what_cannot_be_loaded_says_why_and_stops_no_other(bridge, tmp_path, log
     put(apis, "d.json", "{")
     put(apis, "e.json", api("e", custom_middleware_bundle="far", custom_middleware={}))
     put(
-        apis, "f.json", api("f", "plugin.lua", custom_middleware={"driver": "lua", "pre": [{"name": "x", "path": "x"}]})
+        apis,
+        "f.json",
+        api("f", "plugin.so", custom_middleware={"driver": "goplugin", "pre": [{"name": "x", "path": "x"}]}),
     )
     put(apis, "g.json", api("g", active=False))
     put(apis, "h.json", api("h", custom_middleware={"driver": "python", "pre": [{"name": "no", "path": "plugin.py"}]}))
@@ -193,7 +195,7 @@ def test_what_cannot_be_loaded_says_why_and_stops_no_other(bridge, tmp_path, log
             "nowhere_to_be_found",
             "expected JSON",
             'not loaded: needs a download of the bundle "far"',
-            "not loaded: needs the lua driver",
+            "not loaded: needs the goplugin driver",
             "not loaded: inactive",
             'has no hook "no" (hooks: mark)',
         ],

@@ -106,7 +106,7 @@ def test_python_hooks_without_a_python_file(load: Load) -> None:
         load({"a.txt": "", "manifest.json": manifest("a.txt", pre=[{"name": "A"}])})
 
 
-@pytest.mark.parametrize("driver", ["javascript", "otto", "lua", "grpc", "goplugin"])
+@pytest.mark.parametrize("driver", ["javascript", "otto", "grpc", "goplugin"])
 def test_a_bundle_for_another_driver_expects_no_python(load: Load, driver: str) -> None:
     bundle = load(
         {"middleware.js": "", "tool.py": "1 / 0", "manifest.json": manifest(driver=driver, pre=[{"name": "A"}])}

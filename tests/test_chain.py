@@ -10,7 +10,17 @@ from tykbridge import Bridge, _bridge
 from tykbridge.outcome import Continue, Request, Respond, Response
 from tykbridge.services import Mode, Services
 
-TABLE = cases.load()
+TABLES = {driver: cases.load(driver) for driver in cases.SUFFIXES}
+# What failures are called in other languages.
+SAID = {
+    "lua": {
+        "ValueError: boom": "boom (middleware.lua:",
+        "SystemExit": "attempt to call a nil value (field 'exit')",
+        "returned None": "returned nil; a hook with 3 parameters returns request, session (middleware.lua:",
+        "a tuple of (str, str)": "returned string, string; ",
+        "KeyError": "an error that is a table",
+    }
+}
 
 
 class Events:
@@ -36,23 +46,19 @@ def response_of(item):
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cases") / "table"
-    cases.write(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bridges(table):
-    """A bridge of the whole table for each mode, with its log and its events."""
+def bridges(tmp_path_factory):
+    """A bridge of the whole table for each driver and mode, with its log and its events."""
     made = {}
-    for mode in Mode:
-        log, events = [], Events()
-        services = Services(events=events, mode=mode, log=lambda words, level, log=log: log.append(words))
-        bridge = Bridge(services)
-        loaded = bridge.load(table / "apis")
-        assert loaded.not_loaded == ()
-        made[mode] = bridge, log, events
+    for driver in cases.SUFFIXES:
+        table = tmp_path_factory.mktemp("cases") / "table"
+        cases.write(table, driver)
+        for mode in Mode:
+            log, events = [], Events()
+            services = Services(events=events, mode=mode, log=lambda words, level, log=log: log.append(words))
+            bridge = Bridge(services)
+            loaded = bridge.load(table / "apis")
+            assert loaded.not_loaded == ()
+            made[driver, mode] = bridge, log, events
     return made
 
 
@@ -64,9 +70,16 @@ def said(monkeypatch):
     return lines
 
 
-@pytest.mark.parametrize("case", TABLE, ids=[case["name"] for case in TABLE])
-def test_case(case, bridges, said):
-    bridge, log, events = bridges[case["mode"]]
+@pytest.mark.parametrize(
+    ("driver", "case"),
+    [
+        pytest.param(driver, case, id=case["name"] if driver == "python" else f"{driver}: {case['name']}")
+        for driver, table in TABLES.items()
+        for case in table
+    ],
+)
+def test_case(driver, case, bridges, said):
+    bridge, log, events = bridges[driver, case["mode"]]
     api_id = case["definition"]["api_id"]
     for exchange in case["exchanges"]:
         del log[:], events.fired[:], said[:]
@@ -83,7 +96,7 @@ def test_case(case, bridges, said):
         if "events" in exchange:
             assert events.fired == exchange["events"]
         if "log" in exchange:
-            assert exchange["log"] in "\n".join(log + said)
+            assert SAID.get(driver, {}).get(exchange["log"], exchange["log"]) in "\n".join(log + said)
 
 
 def patched(item, changes):

@@ -126,6 +126,8 @@ def test_what_is_wrong_with_other_handlers(handler, meta, path, expected):
 @pytest.mark.parametrize(
     ("item", "handler"),
     [
+        ({"driver": "lua"}, "cp_dynamic_handler"),
+        ({"path": "f.lua"}, "cp_dynamic_handler"),
         ({"path": "f.py"}, "cp_dynamic_handler"),
         ({"driver": "python"}, "cp_dynamic_handler"),
         ({"path": "f.js"}, "eh_dynamic_handler"),
@@ -140,11 +142,11 @@ def test_whose_a_custom_handler_of_the_oas_form_is(item, handler):
     assert [need.what for need in reading.needs] == ["the javascript driver"] * (handler == "eh_dynamic_handler")
 
 
-@pytest.mark.parametrize("driver", ["lua", 7])
+@pytest.mark.parametrize("driver", ["grpc", 7])
 def test_another_driver_of_a_custom_handler(driver):
     (problem,) = oas("custom", functionName="f", driver=driver).problems
     assert problem.path == "$.x-tyk-api-gateway.server.eventHandlers[0].driver"
-    assert problem.expected == 'one of "python", "javascript"'
+    assert problem.expected == 'one of "python", "lua", "javascript"'
 
 
 def test_the_prefix_of_the_oas_form():

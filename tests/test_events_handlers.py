@@ -213,7 +213,7 @@ def test_a_handler_of_the_oas_form(bridge, queue, heard, log, tmp_path):
     [
         (python("nope"), with_hook(), 'has no event handler "nope" (handlers: heard, other)'),
         (python("fire"), with_hook(), "plugin.py:5 marks it with @Hook; a handler of events is marked with @Event"),
-        (python(), {}, 'the API has neither a bundle nor Python hooks; give it a "path"'),
+        (python(), {}, 'the API has neither a bundle nor hooks; give it a "path"'),
         (python(path="gone.py"), {}, 'the file of the event handler "heard" is not there: '),
         (python(path="broken.py"), {}, "broken.py:2: ModuleNotFoundError"),
         (python(), {"custom_middleware_bundle": "one, two"}, "is there more than once: "),

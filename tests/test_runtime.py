@@ -338,12 +338,13 @@ def test_words_for_what_is_missing(host: Watched, root: Path) -> None:
 
 
 def test_words_for_a_hook_of_another_driver(host: Watched, root: Path) -> None:
-    described = '{"custom_middleware": {"post": [{"name": "H"}], "driver": "pyton"}}'
-    trees.write(root, {"middleware.py": HOOK.format("1"), "manifest.json": described})
+    manifest = '{"custom_middleware": {"post": [{"name": "H"}], "driver": "pyton"}}'
+    trees.write(root, {"middleware.py": HOOK.format("1"), "manifest.json": manifest})
+    described = f"{root}/manifest.json: custom_middleware.post[0]"
     runtime.load_bundle(str(root), "b")
     assert words(lambda: host.run("H", "b")) == (
         "TYKB_E_NOT_FOUND",
-        f'"H" of bundle "b" is no Python hook: {root}/manifest.json: custom_middleware.post[0] has the driver "pyton"',
+        f'"H" of bundle "b" cannot be run by this build: {described} has the driver "pyton"',
     )
 
 

@@ -93,7 +93,11 @@ class Generation:
     def retire(self) -> None: ...
 
 class Handler:
-    """A function that a dispatch may call."""
+    """A function that a dispatch may call.
+
+    `arity`: 3, 4 or 5, the forms of Python's hooks; or 1: the function gets the whole message, a coprocess.Object,
+    which it changes in place. It is to keep no view of it.
+    """
 
     function: Callable[..., Any]
     bundle: str

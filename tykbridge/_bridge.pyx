@@ -160,11 +160,15 @@ cdef class Generation:
             done()
 
 
+cdef enum:
+    OBJECT_FORM = 1  # the arity of a driver's function: it gets the whole message, and changes it in place
+
+
 @cython.final
 cdef class Handler:
     def __cinit__(self, function, str bundle, str name, int arity, Generation generation not None):
-        if arity not in (3, 4, 5):
-            raise ValueError(f"a hook takes 3, 4 or 5 arguments, not {arity}")
+        if arity not in (OBJECT_FORM, 3, 4, 5):
+            raise ValueError(f"a hook takes 1, 3, 4 or 5 arguments, not {arity}")
         self.function = function
         self.bundle = bundle
         self.name = name
@@ -242,7 +246,8 @@ def publish(handlers):
     for handler in rows:
         key = handler.name.encode()
         keys.append((handler.bundle.encode(), key))
-        names[key] = None if key in names else handler
+        if "\0" not in handler.bundle:  # else a hook once more, with a time limit
+            names[key] = None if key in names else handler
     joined = [a + b for a, b in keys]
     fresh = <Row *>tykb_mem_alloc(size * sizeof(Row))
     if fresh == NULL:
@@ -443,7 +448,7 @@ cdef int dispatch(const void *data, size_t size, uint32_t flags, CoProcessMessag
         status = call(<Frame>frame, <Handler>handler, out)
         if status == TYKB_OK:
             status = reply(<Frame>frame, <Handler>handler, flags, out)
-        elif status == STORE_FAILED:
+        elif status == STORE_FAILED or status == DEADLINE_PASSED:
             status = TYKB_E_HOOK
         Py_DECREF(handler)
     end_frame(<Frame>frame)
@@ -523,6 +528,9 @@ cdef int pending_error() except -1:
 
 cdef int call_more(Frame frame, Handler handler, CoProcessMessage *out) noexcept:
     try:
+        if handler.arity == OBJECT_FORM:
+            call_object(frame, handler)
+            return TYKB_OK
         if handler.arity == 4:
             metadata = read_field(frame.session, SESSION_METADATA)
             result = handler.function(frame.request, frame.session, metadata, frame.spec)
@@ -533,18 +541,32 @@ cdef int call_more(Frame frame, Handler handler, CoProcessMessage *out) noexcept
         return hook_failed(handler, error, out)
 
 
+cdef int call_object(Frame frame, Handler handler) except -1:
+    """Calls a driver's function with the whole message, whose parts are the frame's own views."""
+    frame.request.message.get_node()
+    frame.session.get_node()
+    frame.response.get_node()
+    handler.function(new_message(frame.context, OBJECT, frame.root))
+    return 0
+
+
 cdef enum:
-    STORE_FAILED = -1000  # TYKB_E_HOOK, by a StoreError that the hook let go up: inside of this module alone
+    # TYKB_E_HOOK, inside of this module alone: by a StoreError that the hook let go up, and by a DeadlineError.
+    STORE_FAILED = -1000
+    DEADLINE_PASSED = -1001
 
 
 cdef int hook_failed(Handler handler, object error, CoProcessMessage *out) noexcept:
     cdef int status = TYKB_E_HOOK
     try:
         from tykbridge import runtime
+        from tykbridge.errors import DeadlineError
         from tykbridge.stores import StoreError
 
         if isinstance(error, StoreError):
             status = STORE_FAILED
+        elif isinstance(error, DeadlineError):
+            status = DEADLINE_PASSED
         words = runtime.hook_failed(handler.bundle, handler.name, handler.function, error)
         # The traceback's frames hold the views: let them go before the frame is looked at.
         error.__traceback__ = None

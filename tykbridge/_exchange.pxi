@@ -42,6 +42,8 @@ cdef int raise_failure(int status, CoProcessMessage *out) except -1:
         from tykbridge.stores import StoreError
 
         raise errors.HookError(text) from StoreError(text)
+    if status == DEADLINE_PASSED:
+        raise errors.HookError(text) from errors.DeadlineError(text)
     raise errors.of(status, text or tykb_status_name(status).decode())
 
 
@@ -124,7 +126,7 @@ cdef class Exchange:
                 from tykbridge import runtime
 
                 raise runtime.missing(bundle.decode(), name.decode())
-            if (<Handler>handler).arity == 5:
+            if (<Handler>handler).arity in (OBJECT_FORM, 5):
                 self.show_metadata()
             before = tykb_node_writes(frame.root)
             Py_INCREF(handler)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from tykbridge import idextractor, locks, regex
+from tykbridge import drivers, idextractor, locks, regex
 from tykbridge.bundle import manifest
 from tykbridge.bundle.depot import Depot, Finder
 from tykbridge.bundle.download import Downloader
@@ -17,7 +17,6 @@ from tykbridge.chain import Chain
 from tykbridge.code import Code, Loader
 from tykbridge.definition import (
     Bundle,
-    Capabilities,
     Catalog,
     Definition,
     DefinitionError,
@@ -39,7 +38,6 @@ from tykbridge.events.handlers import Handlers, make
 from tykbridge.outcome import Outcome, Request, Respond, Response
 from tykbridge.services import Services
 
-_CAPABILITIES = Capabilities(bundles=True)  # those that are on this machine; `_bundled` asks for a download of others
 _BUNDLES_AT = {
     "classic": "$.custom_middleware_bundle",
     "oas": "$.x-tyk-api-gateway.middleware.global.pluginConfig.bundle.path",
@@ -120,7 +118,7 @@ class _Api(Chain):
     ) -> None:
         self.place = place
         self.codes = tuple(dict.fromkeys([*codes.values(), *handlers.codes]))
-        super().__init__(definition, lambda hook: codes[hook].bundle, services, handlers)
+        super().__init__(definition, lambda hook: codes[hook].called(hook), services, handlers)
 
 
 @dataclass(frozen=True)
@@ -443,17 +441,17 @@ def _place(file: str, path: str, source: str) -> str:
 
 def _read(source: str) -> Catalog:
     if _is_text(source):
-        reading = read_text(source, capabilities=_CAPABILITIES)
+        reading = read_text(source, capabilities=drivers.capabilities())
         return Catalog((reading,), reading.problems)
     if os.path.isdir(source):
-        catalog = read_folder(source, _CAPABILITIES)
+        catalog = read_folder(source, drivers.capabilities())
         unread = next((problem for problem in catalog.problems if problem.file == source), None)
         if unread is not None:  # that is not the same as a folder without definitions
             raise NotFoundError(f"{unread}")
         return catalog
     if not os.path.exists(source):
         raise NotFoundError(f"there is no definition {source}, neither a file nor a folder")
-    reading = read_file(source, _CAPABILITIES)
+    reading = read_file(source, drivers.capabilities())
     return Catalog((reading,), reading.problems)
 
 
@@ -480,7 +478,7 @@ def _bundled(reading: Reading, loader: Loader) -> Reading:
         except LoadError as error:
             raise _refused(HookProblem(reading.file, where, str(error), error.place)) from error
         files[bundle.name] = file
-    return with_manifests(reading, manifests, _CAPABILITIES, files)
+    return with_manifests(reading, manifests, drivers.capabilities(), files)
 
 
 def _is_inactive(reading: Reading) -> bool:

@@ -1,4 +1,4 @@
-"""Loads the code of an API's Python hooks: out of its bundles, its files, or its definition.
+"""Loads the code of an API's hooks: out of its bundles, its files, or its definition.
 
 Each loading of a configuration loads what changed anew, under names of its own: nothing of it is in use before all of
 it is, and a request on its way finishes on what it started with. Code that no chain has any more is taken out of use.
@@ -15,6 +15,7 @@ import collections
 import hashlib
 import itertools
 import os
+import re
 import stat
 import tempfile
 import threading
@@ -22,6 +23,7 @@ import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
+from tykbridge import drivers
 from tykbridge.bundle import content
 from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import Depot, Finder, Found
@@ -30,7 +32,11 @@ from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
 
+Place = tuple[str, str, Driver | None, tuple[Driver, ...]]
+"""A folder, the file of it that is loaded alone ("" for all), by which driver, and the drivers without a sandbox."""
+
 _numbers = itertools.count(1)
+_NUMBER = re.compile(r'#\d+\.\d+"')  # of a loading, and of a bundle in it
 _unused: collections.deque[str] = collections.deque()  # bundles that could not be unloaded when their time came
 
 
@@ -42,12 +48,21 @@ class Code:
         folder: where it was loaded from, without links.
         entry: the file of it that was loaded alone; "" for a bundle.
         digest: what its content is known by; "" when nobody knows.
+        driver: what an entry was loaded by.
+        trusted: the drivers that were loaded without their sandbox.
     """
 
-    __slots__ = ("__weakref__", "_found", "bundle", "digest", "entry", "folder")
+    __slots__ = ("__weakref__", "_found", "bundle", "digest", "driver", "entry", "folder", "trusted")
 
-    def __init__(self, bundle: str, folder: str, entry: str, digest: str, found: Found | None = None) -> None:
-        self.bundle, self.folder, self.entry, self.digest = bundle, folder, entry, digest
+    def __init__(
+        self,
+        bundle: str,
+        place: Place,
+        digest: str,
+        found: Found | None = None,
+    ) -> None:
+        self.folder, self.entry, self.driver, self.trusted = place
+        self.bundle, self.digest = bundle, digest
         self._found = found  # so that nobody removes the folder
 
     @property
@@ -56,9 +71,13 @@ class Code:
         return bool(self.entry and self.digest)
 
     @property
-    def place(self) -> str:
-        """The folder, or the file in it."""
-        return os.path.join(self.folder, self.entry) if self.entry else self.folder
+    def place(self) -> Place:
+        """What was loaded: the folder, the file in it, and as what."""
+        return self.folder, self.entry, self.driver, self.trusted
+
+    def called(self, hook: Hook) -> str:
+        """Give the bundle's name under which a hook is called, with its time limit."""
+        return self.bundle if hook.timeout_ms is None else registry.limited(self.bundle, hook.name, hook.timeout_ms)
 
 
 class Loader:
@@ -83,7 +102,7 @@ class Loader:
         self._hosts: dict[str, Found] = {}  # bundles that the host has loaded: another thread may replace them
         self._in_use = {code.place: code for code in in_use if code.digest}
         self._number = next(_numbers)
-        self._loaded: dict[str, Code | BridgeError] = {}
+        self._loaded: dict[Place, Code | BridgeError] = {}
 
     def load(self, definition: Definition, hook: Hook) -> Code:
         """Load what has a hook's function, and make sure that it is there.
@@ -94,14 +113,15 @@ class Loader:
         try:
             code = self._code(definition, hook)
             registry.check_hook(code.bundle, hook.name)
+            code.called(hook)
         except BridgeError as error:
             raise self._error(definition, hook.where, error) from error
         return code
 
     def load_handler(self, definition: Definition, handler: EventHandler) -> Code:
-        """Load what has the function of a Python handler of events, and make sure that it is there.
+        """Load what has the function of a handler of events, and make sure that it is there.
 
-        It is looked for in the handler's own `path`, else in the API's bundles, else where its Python hooks are.
+        It is looked for in the handler's own `path`, else in the API's bundles, else where its hooks are.
 
         Raises:
             LoadError: it cannot be loaded, or there is no such handler, or there are several.
@@ -124,23 +144,21 @@ class Loader:
         """Load everything where the function of a handler may be."""
         path = handler.meta.get("path")
         if path:
-            return [self._file(definition.paths(path, self.middleware_path), f'event handler "{handler.meta["name"]}"')]
-        codes = [self._bundle(bundle) for bundle in definition.bundles] or [
+            whose, trusted = f'event handler "{handler.meta["name"]}"', definition.section.trusted
+            return [self._file(definition.paths(path, self.middleware_path), whose, None, trusted)]
+        codes = [self._bundle(bundle, definition.section.trusted) for bundle in definition.bundles] or [
             self._code(definition, hook)
             for hook in definition.section.hooks
-            if not hook.disabled and hook.driver in (None, Driver.PYTHON)
+            if not hook.disabled and (hook.path or hook.code) and hook.driver in (None, *drivers.engines())
         ]
         if not codes:
             words = f'nobody says where the event handler "{handler.meta["name"]}" is'
-            raise NotFoundError(f'{words}: the API has neither a bundle nor Python hooks; give it a "path"')
+            raise NotFoundError(f'{words}: the API has neither a bundle nor hooks; give it a "path"')
         return list(dict.fromkeys(codes))
 
     def _error(self, definition: Definition, where: str, error: BridgeError) -> LoadError:
         place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
-        for code in self._loaded.values():  # a loading's number says nothing to people
-            if isinstance(code, Code):
-                detail = detail.replace(f'{code.bundle}"', f'{code.bundle.rpartition("#")[0]}"')
-        detail = detail.replace(f'#{self._number}"', '"')
+        detail = _NUMBER.sub('"', detail)  # which says nothing to people
         return LoadError(f"{definition.file}: {where}: {error}", place=place, detail=detail)
 
     def find(self, bundle: Bundle) -> Found:
@@ -175,33 +193,45 @@ class Loader:
         self._finder.close()
 
     def _code(self, definition: Definition, hook: Hook) -> Code:
+        trusted = definition.section.trusted
         if hook.bundle:
-            return self._bundle(Bundle(name=hook.bundle))
+            return self._bundle(Bundle(name=hook.bundle), trusted)
         if hook.code:
-            return self._once(_written(hook.code), "middleware.py", hashlib.sha256(hook.code).hexdigest())
+            folder, entry = _written(hook.code, hook.driver or Driver.PYTHON)
+            return self._once((folder, entry, hook.driver, trusted), hashlib.sha256(hook.code).hexdigest())
         if not hook.path:
             raise NotFoundError(f'the hook "{hook.name}" has neither a path nor code, and the API has no bundle')
-        return self._file(definition.places(hook, self.middleware_path), f'hook "{hook.name}"')
+        places = definition.places(hook, self.middleware_path)
+        return self._file(places, f'hook "{hook.name}"', hook.driver, trusted)
 
-    def _bundle(self, bundle: Bundle) -> Code:
+    def _bundle(self, bundle: Bundle, trusted: tuple[Driver, ...]) -> Code:
         found = self.find(bundle)
-        return self._once(str(found.folder), "", found.digest, found, bundle.name)
+        return self._once((str(found.folder), "", None, trusted), found.digest, found, bundle.name)
 
-    def _file(self, places: tuple[Path, ...], whose: str) -> Code:
+    def _file(self, places: tuple[Path, ...], whose: str, driver: Driver | None, trusted: tuple[Driver, ...]) -> Code:
         place = next((place for place in places if place.is_file()), None)
         if place is None:
             looked = " nor ".join(str(place) for place in places)
             raise NotFoundError(f"the file of the {whose} is not there: {looked}")
-        return self._once(os.path.realpath(place.parent), place.name, "")
+        driver = driver or drivers.of_file(place.name) or Driver.PYTHON
+        return self._once((os.path.realpath(place.parent), place.name, driver, trusted), "")
 
-    def _once(self, folder: str, entry: str, digest: str | None, found: Found | None = None, label: str = "") -> Code:
-        place = os.path.join(folder, entry) if entry else folder
+    def _once(
+        self,
+        place: Place,
+        digest: str | None,
+        found: Found | None = None,
+        label: str = "",
+    ) -> Code:
+        folder, entry = place[:2]
         known = self._loaded.get(place)
         if known is None:
             known = self._in_use.get(place)
             if known is None or known.digest != (content.known(folder) if digest is None else digest):
                 try:
-                    known = _load(folder, entry, f"{label or place}#{self._number}", digest, found)
+                    # One bundle may be there twice, with a sandbox and without.
+                    number = f"{self._number}.{len(self._loaded)}"
+                    known = _load(place, f"{label or os.path.join(folder, entry)}#{number}", digest, found)
                 except BridgeError as error:
                     known = error
             self._loaded[place] = known
@@ -213,10 +243,11 @@ class Loader:
         return known
 
 
-def _load(folder: str, entry: str, name: str, digest: str | None, found: Found | None) -> Code:
+def _load(place: Place, name: str, digest: str | None, found: Found | None) -> Code:
     for _ in range(len(_unused)):
         _unload(_unused.popleft())
-    code = Code(name, folder, entry, registry.load_code(folder, name, entry, digest), found)
+    folder, entry, driver, trusted = place
+    code = Code(name, place, registry.load_code(folder, name, entry, digest, driver, trusted), found)
     weakref.finalize(code, _unload, name).atexit = False
     return code
 
@@ -231,13 +262,14 @@ def _unload(name: str) -> None:
 _folder = ""  # made by the first that needs it; goes with the process
 
 
-def _written(code: bytes) -> str:
-    """Write code that stands in a definition to a file, which tracebacks and inspect can read; gives its folder.
+def _written(code: bytes, driver: Driver) -> tuple[str, str]:
+    """Write code that stands in a definition to a file, for tracebacks and inspect; gives folder and name.
 
     Raises:
         LoadError: it cannot be written.
     """
     global _folder
+    name = f"middleware{drivers.engines()[driver].suffix}"
     try:
         if not _folder or not _is_ours(_folder):
             _folder = tempfile.mkdtemp(prefix="tykbridge-")
@@ -247,11 +279,11 @@ def _written(code: bytes) -> str:
         # In one step: another bridge may be reading the same.
         beside = folder / f".{threading.get_ident()}"
         beside.write_bytes(code)
-        beside.replace(folder / "middleware.py")
+        beside.replace(folder / name)
     except OSError as error:
         where = error.filename or tempfile.gettempdir()
         raise LoadError(f"the definition's code cannot be written: {where}: {error.strerror}") from error
-    return str(folder)
+    return str(folder), name
 
 
 def _is_ours(folder: str) -> bool:

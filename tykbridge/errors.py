@@ -36,7 +36,7 @@ class AmbiguousError(BridgeError):
 class HookError(BridgeError):
     """A hook or an event handler raised, or returned what it may not return.
 
-    Its `__cause__` is a `StoreError` where a hook of a chain let one go up.
+    Its `__cause__` is a `StoreError` where a hook of a chain let one go up, a `DeadlineError` where it took too long.
     """
 
     status = -8  # TYKB_E_HOOK
@@ -56,6 +56,10 @@ class LoadError(BridgeError):
         super().__init__(words)
         self.place = place
         self.detail = detail or words
+
+
+class DeadlineError(Exception):
+    """A hook took longer than it may. What a driver raises for that is one as well."""
 
 
 def of(status: int, words: str) -> BridgeError:

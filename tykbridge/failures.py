@@ -16,6 +16,19 @@ LOG_LIMIT = 32_000
 _FRAMES = 100  # of the innermost; recursion has thousands
 
 
+class ScriptError(Exception):
+    """What went wrong in code that is not Python's; its text has no place.
+
+    Attributes:
+        place: "file:line", "" where there is none.
+        trace: what a plugin's author wants to see: the text, and the engine's own traceback.
+    """
+
+    def __init__(self, words: str, place: str = "", trace: str = "") -> None:
+        super().__init__(words)
+        self.place, self.trace = place, trace or words
+
+
 def one_line(text: str, limit: int = WORDS_LIMIT) -> str:
     """Returns `text` on one line, cut in the middle where it is longer than `limit` characters."""
     return _cut(" ".join(text.split()), limit)
@@ -27,6 +40,8 @@ def what(error: BaseException) -> str:
         text = one_line(plain(error.msg if isinstance(error, SyntaxError) else str(error)))
     except BaseException as broken:  # an exception's __str__ is the plugin's code
         text = f"(its text cannot be had: {type(broken).__name__})"
+    if isinstance(error, ScriptError):
+        return text
     name = type(error).__qualname__
     return f"{name}: {text}" if text else name
 
@@ -38,6 +53,8 @@ def line(error: BaseException, root: str | None) -> str | None:
         error: what was raised.
         root: the bundle's folder; with None any frame that is not tykbridge's own will do.
     """
+    if isinstance(error, ScriptError):
+        return error.place or None
     if isinstance(error, SyntaxError) and error.filename and _is_in(error.filename, root):
         return f"{error.filename}:{error.lineno or 1}"
     frames = traceback.extract_tb(error.__traceback__, limit=-_FRAMES)
@@ -58,6 +75,8 @@ def short_path(path: str, root: str | None) -> str:
 
 def trace(error: BaseException) -> str:
     """Returns the traceback that a plugin's author wants to see: without tykbridge's own frames."""
+    if isinstance(error, ScriptError):
+        return _cut(error.trace, LOG_LIMIT)
     summary = traceback.TracebackException.from_exception(error, limit=-_FRAMES)
     pending, seen = [summary], set()
     while pending:

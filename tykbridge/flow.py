@@ -11,7 +11,7 @@ from tykbridge import _bridge, messages
 from tykbridge._bridge import Exchange, part, quota_message, with_text
 from tykbridge.context_variables import ContextVariables
 from tykbridge.definition import Bundle, Definition, Hook, OnFailure, Phase
-from tykbridge.errors import BridgeError, HookError
+from tykbridge.errors import BridgeError, DeadlineError, HookError
 from tykbridge.outcome import (
     CUSTOM_KEY_CHECK,
     MIDDLEWARE_ERROR,
@@ -406,7 +406,10 @@ class Flow:
         if hook.is_open:
             return None
         self.failed = True
-        return after_failure(hook.hook_type, by_store=isinstance(error.__cause__, StoreError))
+        cause = error.__cause__
+        return after_failure(
+            hook.hook_type, by_store=isinstance(cause, StoreError), is_late=isinstance(cause, DeadlineError)
+        )
 
     def _forbidden(self, hook: Step, left: Any) -> Respond | None:
         """Refuse a session that a hook changed without the right to."""

@@ -29,10 +29,13 @@ class Marker:
     Attributes:
         name: the name that it has in its module, by which a host calls it.
         function: the function itself, without its decorator.
-        arity: how many positional parameters it takes.
+        arity: how many positional parameters it takes: of a hook in another language than Python always 1, the message.
         is_event: marked by @Event rather than by a hook decorator.
         place: where it is defined: "/path/file.py:12".
-        decorator: what marks it: "Hook", "Pre" ... "Event".
+        decorator: what marks it: "Hook", "Pre" ... "Event"; "" in a language without marks.
+        driver: the driver that runs it.
+        is_response: takes a response, where the arity does not say it.
+        limited: gives the function with a time limit, in milliseconds; None where the driver keeps none.
     """
 
     name: str
@@ -41,6 +44,9 @@ class Marker:
     is_event: bool
     place: str
     decorator: str = "Hook"
+    driver: str = "python"
+    limited: Callable[[int], Callable[..., Any]] | None = None
+    is_response: bool = False
 
 
 def read(module: ModuleType) -> list[Marker]:

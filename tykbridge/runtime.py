@@ -23,12 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tykbridge import _bridge, failures, handlers, locks
+from tykbridge import _bridge, drivers, failures, handlers, locks
 from tykbridge.bundle import content, held, loader
 from tykbridge.bundle.alone import Unpacked, unpack_alone
 from tykbridge.bundle.held import Hold
 from tykbridge.bundle.loader import Bundle
 from tykbridge.bundle.signing import Trust
+from tykbridge.definition.model import Driver
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError
 from tykbridge.events import dispatched
 from tykbridge.stores import Store, StoreError, shown
@@ -48,11 +49,22 @@ class _Version:
             _bridge.Handler(marker.function, bundle.name, marker.name, marker.arity, self._generation)
             for marker in bundle.hooks.values()
         ]
+        self.limited: dict[tuple[str, int], str] = {}  # hook and milliseconds: the name by which it is called so
         # Reentrant: a finalizer that runs on this thread while it is held may end up here as well.
         self._lock = locks.reentrant()
         self._hooks_over = False
         self._events = 0  # event handlers at work, which the generation does not count
         self._closed = False
+
+    def limit(self, hook: str, timeout_ms: int) -> str:
+        """Adds a hook once more, with a time limit, and returns the bundle's name for that."""
+        name = f"{self.bundle.name}\0{timeout_ms}"  # no bundle of anybody's is called so
+        marker = self.bundle.hooks[hook]
+        assert marker.limited is not None
+        function = marker.limited(timeout_ms)
+        self.handlers.append(_bridge.Handler(function, name, hook, marker.arity, self._generation))
+        self.limited[hook, timeout_ms] = name
+        return name
 
     def retire(self) -> None:
         """No new hook will be called."""
@@ -177,24 +189,52 @@ class Registry:
         """Loads the folder or archive `path` as the bundle `name`, also when it holds what it held before."""
         self._bring(path, name, _Named(next(self._numbers), os.path.abspath(path)))
 
-    def load_code(self, folder: str, name: str, entry: str = "", digest: str | None = None) -> str:
+    def load_code(
+        self,
+        folder: str,
+        name: str,
+        entry: str = "",
+        digest: str | None = None,
+        driver: Driver | None = None,
+        trusted: Iterable[Driver] = (),
+    ) -> str:
         """Loads a folder, or of it the file `entry` alone, as the bundle `name`, for who will `unload` it.
 
+        `driver` and `trusted` are as in `loader.load`.
         Returns what the content is known by: `digest` where it is given; "" when nobody knows.
         """
-        return self._bring(folder, name, _Named(next(self._numbers)), entry, digest)
+        number = next(self._numbers)
+        return self._bring(
+            folder, name, _Named(number), lambda: loader.load(folder, name, entry, digest, driver, trusted)
+        )
+
+    def limited(self, bundle: str, hook: str, timeout_ms: int) -> str:
+        """Returns the name by which a hook of a bundle in use is called with a time limit.
+
+        Raises:
+            LoadError: its driver keeps none.
+        """
+        marker = self.hooks_of(bundle)[hook]
+        if marker.limited is None:
+            raise LoadError(f'the hook "{hook}" has a time limit, which the {marker.driver} driver cannot keep')
+        with self._swapping():
+            version = self._state.versions[bundle]
+            known = version.limited.get((hook, timeout_ms))
+            if known is None:
+                known = version.limit(hook, timeout_ms)
+                self._replace(self._state.versions, self._state.broken)
+            return known
 
     def _bring(
         self,
         path: str,
         name: str,
         named: _Named,
-        entry: str = "",
-        digest: str | None = None,
+        load: Callable[[], Bundle] | None = None,
         instead_of: _Named | None = None,
     ) -> str:
         try:
-            version = self._opened(path, name) if named.path else _Version(loader.load(path, name, entry, digest))
+            version = self._opened(path, name) if load is None else _Version(load())
         except BridgeError as failure:
             if named.path:  # who loads code is told by the error, and nobody else knows its name
                 with self._swapping():
@@ -407,16 +447,21 @@ class Registry:
             words = f'there is no bundle "{bundle}" (bundles: {_list(state.versions)})'
             return NotFoundError(words + _also_broken(state))
         if hook in version.bundle.events:
-            place = version.bundle.events[hook].place
-            return NotFoundError(f'"{hook}" of bundle "{bundle}" is no hook: {place} marks it with @Event, not @Hook')
+            event = version.bundle.events[hook]
+            what = f"{event.place} marks it with @Event, not @Hook"
+            if not event.decorator:
+                what = f"{event.place} has the form of a handler of events"
+            return NotFoundError(f'"{hook}" of bundle "{bundle}" is no hook: {what}')
         if hook in version.bundle.hooks:
             return NotFoundError(f'hook "{hook}" of bundle "{bundle}" was not loaded yet when it was called')
         described = version.bundle.manifest
         if described is not None:
             for entry in described.hooks:
-                if entry.name == hook and entry.driver not in ("", "python"):
+                if entry.name == hook and entry.driver and entry.driver not in drivers.engines():
                     where = f'{described.file}: {entry.path} has the driver "{entry.driver}"'
-                    return NotFoundError(f'"{hook}" of bundle "{bundle}" is no Python hook: {where}')
+                    return NotFoundError(f'"{hook}" of bundle "{bundle}" cannot be run by this build: {where}')
+        if hook in version.bundle.others:
+            return NotFoundError(f'"{hook}" of bundle "{bundle}" is no hook: {version.bundle.others[hook]}')
         there = _list(version.bundle.hooks)
         return NotFoundError(f'bundle "{bundle}" ({version.bundle.root}) has no hook "{hook}" (hooks: {there})')
 
@@ -439,7 +484,11 @@ class Registry:
         if name in version.bundle.hooks:
             hook = version.bundle.hooks[name]
             what = f"{hook.place} marks it with @{hook.decorator}; a handler of events is marked with @Event"
+            if not hook.decorator:
+                what = f"{hook.place} has the form of a hook"
             raise NotFoundError(f'"{name}" of bundle "{bundle}" is no event handler: {what}')
+        if name in version.bundle.others:
+            raise NotFoundError(f'"{name}" of bundle "{bundle}" is no event handler: {version.bundle.others[name]}')
         there = _list(version.bundle.events)
         words = f'bundle "{bundle}" ({version.bundle.root}) has no event handler "{name}" (handlers: {there})'
         raise NotFoundError(words)
@@ -602,6 +651,7 @@ def missing(bundle: str | None, hook: str) -> BridgeError:
 
 def hook_failed(bundle: str, hook: str, function: Callable[..., Any], error: BaseException) -> str:
     """Writes the log line of a hook that raised, with its traceback; returns the short words for the caller."""
+    bundle = bundle.partition("\0")[0]  # without the time limit of `Registry.limited`
     return _failed(f'hook "{hook}" of bundle "{bundle}"', registry.root_of(bundle), error)
 
 

@@ -31,7 +31,11 @@ RESPONSE = {
 }
 
 
-def load():
+SUFFIXES = {"python": ".py", "lua": ".lua"}
+"""The drivers that the table runs with, and the suffix of the file that has the hooks for it."""
+
+
+def load(driver="python"):
     """Give every case, completed: `name` is unique, `definition` is whole but for the middleware's folder."""
     cases = []
     for file in sorted(HERE.glob("*.json")):
@@ -44,18 +48,18 @@ def load():
             exchange["request"] = {**REQUEST, **exchange.get("request", {})}
             if "response" in exchange:
                 exchange["response"] = {**RESPONSE, **exchange["response"]}
-        case["definition"] = definition(case)
+        case["definition"] = definition(case, driver)
     return cases
 
 
-def definition(case):
+def definition(case, driver):
     """Make a case's API definition; paths of hooks are relative to its folder."""
 
     def hook(item):
         item = {"name": item} if isinstance(item, str) else item
-        return {"path": "../middleware.py", **item}
+        return {"path": f"../middleware{SUFFIXES[driver]}", **item}
 
-    section = {"driver": "python"}
+    section = {"driver": driver}
     for phase, value in case.get("hooks", {}).items():
         section[phase] = hook(value) if phase == "auth_check" else [hook(item) for item in value]
     keys = case.get("api", {})
@@ -141,12 +145,13 @@ CELLS = {
 }
 
 
-def write(folder):
-    """Write the table as a folder: apis/*.json, middleware.py and cases.json."""
+def write(folder, driver="python"):
+    """Write the table as a folder: apis/*.json, middleware.py (or another driver's) and cases.json."""
     folder = Path(folder)
     (folder / "apis").mkdir(parents=True)
-    shutil.copy(HERE / "middleware.py", folder / "middleware.py")
-    cases = load()
+    name = f"middleware{SUFFIXES[driver]}"
+    shutil.copy(HERE / name, folder / name)
+    cases = load(driver)
     for case in cases:
         (folder / "apis" / f"{case['api_id']}.json").write_text(json.dumps(case["definition"]))
     (folder / "cases.json").write_text(json.dumps(cases, indent=1))

@@ -357,11 +357,11 @@ def test_file_of_hooks(check, check_json, place):
 
 
 def test_bundle_that_waits_for_a_driver(check_json, place):
-    lua = {"driver": "lua", "pre": [{"name": "x", "path": "x.lua"}]}
-    write(place, {"b/manifest.json": {"custom_middleware": lua}})
+    section = {"driver": "goplugin", "pre": [{"name": "x", "path": "x.so"}]}
+    write(place, {"b/manifest.json": {"custom_middleware": section}})
     items, _ = check_json("b")
     assert items["b/manifest.json"]["status"] == "not loaded"
-    assert items["b/manifest.json"]["needs"] == [{"path": "$.custom_middleware.pre[0]", "what": "the lua driver"}]
+    assert items["b/manifest.json"]["needs"] == [{"path": "$.custom_middleware.pre[0]", "what": "the goplugin driver"}]
 
 
 # --- policies, and nothing ------------------------------------------------------------------------------------------

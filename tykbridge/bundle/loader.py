@@ -1,17 +1,18 @@
-"""Loads a bundle: chooses its entry files, runs them, collects what they mark."""
+"""Loads a bundle: chooses the files that each driver runs, and puts together what the drivers find in them."""
 
 from __future__ import annotations
 
 import os
 import pathlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tykbridge import failures, handlers
+from tykbridge import drivers, failures
 from tykbridge.bundle import content, manifest
 from tykbridge.bundle.manifest import Manifest
-from tykbridge.bundle.namespace import Namespace
+from tykbridge.definition.model import Driver
+from tykbridge.drivers import Loaded, Source
 from tykbridge.errors import LoadError, NotFoundError
 from tykbridge.handlers import Marker, is_text
 
@@ -29,6 +30,7 @@ class Bundle:
         manifest: what its manifest.json says; None when it has none.
         hooks: the hooks by name.
         events: the event handlers by name.
+        others: why further names that its code has are neither.
     """
 
     name: str
@@ -37,11 +39,13 @@ class Bundle:
     manifest: Manifest | None
     hooks: Mapping[str, Marker]
     events: Mapping[str, Marker]
-    _namespace: Namespace
+    others: Mapping[str, str]
+    _parts: Sequence[Loaded]
 
     def close(self) -> None:
-        """Takes the version's modules out of sys.modules. Its functions can be called as before."""
-        self._namespace.close()
+        """Lets go of what the version shares with others, such as sys.modules. Calls in flight go on as before."""
+        for part in self._parts:
+            part.close()
 
 
 def refuse_while_loading(what: str) -> None:
@@ -55,12 +59,20 @@ def refuse_while_loading(what: str) -> None:
         raise LoadError(f'{what} cannot be done by the bundle "{name}" while it is being loaded: do it from a hook')
 
 
-def load(path: str, name: str, entry: str = "", digest: str | None = None) -> Bundle:
+def load(
+    path: str,
+    name: str,
+    entry: str = "",
+    digest: str | None = None,
+    driver: Driver | None = None,
+    trusted: Iterable[Driver] = (),
+) -> Bundle:
     """Loads the folder `path` as the bundle `name`.
 
-    With `entry`, a file in the folder, that file is run and no manifest counts. `digest` says what the content is known
-    by; without it the folder is read for one, but for an `entry`: what such a file reads in a folder that is not its
-    own, be it all definitions, nobody knows.
+    With `entry`, a file in the folder, that file is run and no manifest counts, by `driver` or the one that its suffix
+    names. `digest` says what the content is known by; without it the folder is read for one, but for an `entry`: what
+    such a file reads in a folder that is not its own, be it all definitions, nobody knows. `trusted`: the drivers whose
+    sandbox is lifted.
     The code of the bundle runs on this thread, whatever it does; nothing else is affected by it.
 
     Raises:
@@ -78,17 +90,21 @@ def load(path: str, name: str, entry: str = "", digest: str | None = None) -> Bu
     try:
         file = root / manifest.FILE_NAME
         described = manifest.read(file) if not entry and file.exists() else None
-        entries = [root / entry] if entry else _entries(root, described)
-        namespace = Namespace(name, str(root))
+        if entry:
+            entries = {driver or drivers.of_file(entry) or Driver.PYTHON: [root / entry]}
+        else:
+            entries = _entries(root, described)
         before = content.known(root) if digest is None and not entry else ""
     except LoadError as error:
         raise LoadError(f'bundle "{name}" cannot be loaded: {error}', place=error.place, detail=error.detail) from error
     except OSError as error:
         raise LoadError(f'bundle "{name}" cannot be loaded: {root} cannot be read: {error}') from error
-    namespace.open()
+    parts: list[Loaded] = []
     _loading.name = name
     try:
-        found = _collect(namespace, entries)
+        for language, files in entries.items():
+            parts.append(_load(language, Source(name, str(root), files, language in trusted)))
+        found = _collect(parts, described)
         bundle = Bundle(
             name,
             str(root),
@@ -97,7 +113,8 @@ def load(path: str, name: str, entry: str = "", digest: str | None = None) -> Bu
             described,
             {marker.name: marker for marker in found if not marker.is_event},
             {marker.name: marker for marker in found if marker.is_event},
-            namespace,
+            {other: why for part in parts for other, why in part.others.items()},
+            parts,
         )
         if described is not None:
             _check_manifest(described, bundle, entries)
@@ -108,32 +125,60 @@ def load(path: str, name: str, entry: str = "", digest: str | None = None) -> Bu
             place = error.place if line is None and isinstance(error, LoadError) else line or ""
             detail = _words(error, line)
         finally:
-            namespace.close()
+            for part in parts:
+                part.close()
         raise LoadError(f'bundle "{name}" cannot be loaded: {detail}', place=place, detail=detail) from error
     finally:
         _loading.name = None
 
 
-def _entries(root: pathlib.Path, described: Manifest | None) -> list[pathlib.Path]:
-    """Returns the files that are run."""
-    if described is not None and not _wants_python(described):
+def _load(language: Driver, source: Source) -> Loaded:
+    engine = drivers.engines()[language]
+    if hint := engine.missing():
+        raise LoadError(f"it needs the {language} driver: {hint}")
+    return engine.load(source)
+
+
+def _entries(root: pathlib.Path, described: Manifest | None) -> dict[Driver, list[pathlib.Path]]:
+    """Returns the files that each driver runs."""
+    if described is not None:
+        return {language: _listed(root, described, language) for language in _languages(described)}
+    for language, engine in drivers.engines().items():
+        suffix = engine.suffix
+        if not suffix:
+            continue
+        standard = root / f"middleware{suffix}"
+        files = [standard] if standard.is_file() else sorted(root.glob(f"*{suffix}"))
+        files = [file for file in files if file.name != "__init__.py"]
+        if len(files) == 1:
+            return {language: [_own(root, files[0])]}
+        if files:
+            found = f"its {suffix} files are {', '.join(file.name for file in files)}"
+            raise LoadError(
+                f"{root} has neither a middleware{suffix} nor a manifest.json that says what to run, and {found}"
+            )
+    raise LoadError(
+        f"{root} has neither a middleware.py nor a manifest.json that says what to run, and it has no .py file"
+    )
+
+
+def _listed(root: pathlib.Path, described: Manifest, language: Driver) -> list[pathlib.Path]:
+    """Returns what a driver runs of a bundle with a manifest: middleware.py, else the .py files of file_list."""
+    suffix = drivers.engines()[language].suffix
+    if not suffix:
         return []
-    standard = root / "middleware.py"
+    standard = root / f"middleware{suffix}"
     if standard.is_file():
         return [_own(root, standard)]
-    if described is not None:
-        listed = [name for name in described.files if name.endswith(".py") and name != "__init__.py"]
-        files = [root / name for name in listed if pathlib.PurePosixPath(name).parts[0] != "vendor"]
-        if not files and any(hook.driver in ("", "python") for hook in described.hooks):
-            raise LoadError(
-                f"{described.file}: it names Python hooks, but there is no middleware.py, nor a .py file in file_list"
-            )
-        return files
-    files = sorted(path for path in root.glob("*.py") if path.name != "__init__.py")
-    if len(files) != 1:
-        found = f"its .py files are {', '.join(path.name for path in files)}" if files else "it has no .py file"
-        raise LoadError(f"{root} has neither a middleware.py nor a manifest.json that says what to run, and {found}")
-    return [_own(root, files[0])]
+    listed = [name for name in described.files if name.endswith(suffix) and name != "__init__.py"]
+    files = [root / name for name in listed if pathlib.PurePosixPath(name).parts[0] != "vendor"]
+    asked = (language, "") if language is Driver.PYTHON else (language,)
+    if not files and any(hook.driver in asked for hook in described.hooks):
+        raise LoadError(
+            f"{described.file}: it names {language.capitalize()} hooks, but there is no middleware{suffix}, "
+            f"nor a {suffix} file in file_list"
+        )
+    return files
 
 
 def _own(root: pathlib.Path, file: pathlib.Path) -> pathlib.Path:
@@ -142,32 +187,41 @@ def _own(root: pathlib.Path, file: pathlib.Path) -> pathlib.Path:
     return file
 
 
-def _wants_python(described: Manifest) -> bool:
-    if any(hook.driver == "python" for hook in described.hooks) or described.driver == "python":
-        return True
+def _languages(described: Manifest) -> list[Driver]:
+    """Returns the drivers of this build that a manifest asks for."""
+    named = {described.driver, *(hook.driver for hook in described.hooks)} - {""}
     # Nothing names a driver: then it is a Python bundle when it has Python files.
-    return not described.driver and all(not hook.driver for hook in described.hooks)
+    return [language for language in drivers.engines() if language in (named or {Driver.PYTHON})]
 
 
-def _collect(namespace: Namespace, entries: list[pathlib.Path]) -> list[Marker]:
-    found: dict[str, Marker] = {}
-    for entry in entries:
-        for marker in handlers.read(namespace.load_file(str(entry))):
-            other = found.setdefault(marker.name, marker)
-            if other.function is not marker.function:
+def _collect(parts: Sequence[Loaded], described: Manifest | None) -> list[Marker]:
+    """Puts together what the drivers found. The manifest says whose a hook is; else a name is one function's."""
+    owners = {hook.name: hook.driver for hook in described.hooks if hook.driver} if described is not None else {}
+    found: dict[tuple[str, bool], Marker] = {}
+    for part in parts:
+        for marker in part.markers:
+            if not marker.is_event and owners.get(marker.name, marker.driver) != marker.driver:
+                continue
+            other = found.setdefault((marker.name, marker.is_event), marker)
+            if other is not marker:
                 raise LoadError(f'"{marker.name}" is defined twice: {other.place} and {marker.place}; rename one')
     return list(found.values())
 
 
-def _check_manifest(described: Manifest, bundle: Bundle, entries: list[pathlib.Path]) -> None:
+def _check_manifest(described: Manifest, bundle: Bundle, entries: Mapping[Driver, list[pathlib.Path]]) -> None:
     for hook in described.hooks:
-        if hook.driver not in ("", "python") or hook.name in bundle.hooks or (not hook.driver and not entries):
+        language = hook.driver or Driver.PYTHON
+        if language not in entries or hook.name in bundle.hooks or (not hook.driver and not any(entries.values())):
             continue
-        if hook.name in bundle.events:
+        files = ", ".join(entry.relative_to(bundle.root).as_posix() for entry in entries[Driver(language)])
+        there = ", ".join(bundle.hooks) or "none"
+        if hook.name in bundle.others:
+            what = bundle.others[hook.name]
+        elif language != Driver.PYTHON:
+            what = f"there is no function of this name in {files} (hooks there: {there})"
+        elif hook.name in bundle.events:
             what = f"{bundle.events[hook.name].place} marks it with @Event; a hook is marked with @Hook"
         else:
-            files = ", ".join(entry.relative_to(bundle.root).as_posix() for entry in entries)
-            there = ", ".join(bundle.hooks) or "none"
             what = f"no function of this name is marked with @Hook in {files} (hooks there: {there})"
         raise LoadError(f'{described.file}: {hook.path} names the hook "{hook.name}", but {what}')
 

@@ -8,6 +8,7 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
+from tykbridge.definition.checks import SUFFIXES
 from tykbridge.errors import LoadError
 from tykbridge.handlers import is_text
 
@@ -24,7 +25,7 @@ class HookEntry:
     Attributes:
         path: where it stands: "custom_middleware.pre[0]".
         name: the function's name.
-        driver: the language that runs it; "" when nothing says so.
+        driver: the language that runs it; "" when neither driver nor path says so.
     """
 
     path: str
@@ -169,7 +170,9 @@ class _Reader:
         if not name:
             raise LoadError(f"{self.file}: {path}.name must be the hook's function, and is missing")
         self.inside(self.get(entry, "path", str, f"{path}.") or "", f"{path}.path")
-        return HookEntry(path, name, self.get(entry, "driver", str, f"{path}.") or driver)
+        own = self.get(entry, "driver", str, f"{path}.")
+        suffix = pathlib.PurePosixPath(entry.get("path") or "").suffix
+        return HookEntry(path, name, own or driver or SUFFIXES.get(suffix, ""))
 
 
 def _quoted(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 
+from tykbridge import drivers
 from tykbridge.bridge import Bridge, HookProblem, Loaded
 from tykbridge.bundle import manifest
 from tykbridge.bundle.alone import Unpacked, unpack_alone
@@ -23,7 +24,6 @@ from tykbridge.cli.gateway import Gateway, renamed
 from tykbridge.definition import (
     Auth,
     Bundle,
-    Capabilities,
     Definition,
     DefinitionError,
     Driver,
@@ -45,7 +45,6 @@ from tykbridge.outcome import Request
 from tykbridge.runtime import registry
 from tykbridge.services import Services
 
-_CAPABILITIES = Capabilities(bundles=True)
 _DECORATORS = {
     "Pre": Phase.PRE,
     "CustomKeyCheck": Phase.AUTH_CHECK,
@@ -78,14 +77,14 @@ def kind_of(place: Path) -> Kind:
             return Kind.BUNDLE
         if _has(place, ".json"):
             return Kind.APIS
-        if _has(place, ".py"):
+        if any(_has(place, engine.suffix) for engine in drivers.engines().values() if engine.suffix):
             return Kind.BUNDLE
         raise Refusal(f"{place}: no manifest.json and no middleware.py (a bundle), and no *.json (API definitions)")
     if not place.exists():
         raise Refusal(f"{place}: there is no such file or folder")
     if place.name == manifest.FILE_NAME:
         return Kind.BUNDLE
-    kind = {".py": Kind.FILE, ".json": Kind.APIS, ".zip": Kind.BUNDLE}.get(place.suffix)
+    kind = Kind.FILE if drivers.of_file(place.name) else {".json": Kind.APIS, ".zip": Kind.BUNDLE}.get(place.suffix)
     if kind is None:
         raise Refusal(f"{place}: expected a bundle's folder or .zip, a .py file, or API definitions")
     return kind
@@ -167,7 +166,7 @@ def _described(bundle: Bundle, file: str) -> Reading:
         tree = read_manifest(file)
     except DefinitionError as error:
         return Reading(file=file, problems=error.problems)
-    return with_manifests(_empty(bundle, file), [(bundle, tree)], _CAPABILITIES, {bundle.name: file})
+    return with_manifests(_empty(bundle, file), [(bundle, tree)], drivers.capabilities(), {bundle.name: file})
 
 
 def _empty(bundle: Bundle, file: str) -> Reading:
@@ -253,8 +252,18 @@ def open_plugin(
         org_id=settings.org_id,
         config_data=json.loads(settings.config_data) if settings.config_data else None,
     )
-    chain = Chain(definition, lambda _: plugin.loaded_as, services)
+    try:
+        chain = Chain(definition, lambda hook: _called(plugin, hook), services)
+    except LoadError as error:
+        raise Refusal(f"{plugin.file}: {error}") from error
     return Opened(chain, phase, None if phase is None else chain.steps[phase][0])
+
+
+def _called(plugin: Plugin, hook: Hook) -> str:
+    """Give the name under which a hook is called, with its time limit."""
+    if hook.timeout_ms is None:
+        return plugin.loaded_as
+    return registry.limited(plugin.loaded_as, hook.name, hook.timeout_ms)
 
 
 def _hook_of(plugin: Plugin, wanted: Wanted, place: Path) -> Hook:
@@ -267,8 +276,9 @@ def _hook_of(plugin: Plugin, wanted: Wanted, place: Path) -> Hook:
     for hook in described:
         if wanted.phase in (None, hook.phase):
             return msgspec.structs.replace(hook, disabled=False)
-    phase = wanted.phase or _DECORATORS.get(marker.decorator) or (Phase.RESPONSE if marker.arity == 5 else Phase.PRE)
-    return Hook(phase=phase, name=name, where="$", driver=Driver.PYTHON, bundle=plugin.name)
+    by_form = Phase.RESPONSE if marker.arity == 5 or marker.is_response else Phase.PRE
+    phase = wanted.phase or _DECORATORS.get(marker.decorator) or by_form
+    return Hook(phase=phase, name=name, where="$", driver=Driver(marker.driver), bundle=plugin.name)
 
 
 def open_api(place: Path, wanted: Wanted, services: Services, gateway: Gateway) -> Opened:

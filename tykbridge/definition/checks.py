@@ -299,7 +299,8 @@ def needs(report: Report, section: Section, used: tuple[Bundle, ...], where: str
         report.need(where, f'a download of the bundle "{bundle.name}"')
     for item in section.hooks if not used else ():
         if not item.disabled and item.driver is not None and item.driver not in capabilities.drivers:
-            report.need(item.where, f"the {item.driver} driver")
+            hint = capabilities.missing.get(item.driver)
+            report.need(item.where, f"the {item.driver} driver" + (f" ({hint})" if hint else ""))
 
 
 def javascript(

@@ -15,6 +15,7 @@ from tykbridge.definition.model import (
     Bundle,
     Capabilities,
     Definition,
+    Driver,
     EventHandler,
     Extractor,
     Hook,
@@ -33,6 +34,10 @@ class _Extractor(msgspec.Struct, frozen=True):
     extractor_config: idextractor.Config = idextractor.Config()
 
 
+class _Lua(msgspec.Struct, frozen=True):
+    trusted: bool = False
+
+
 class _Section(msgspec.Struct, frozen=True):
     pre: list[checks.HookDraft] = []
     auth_check: checks.HookDraft = checks.HookDraft()
@@ -41,6 +46,7 @@ class _Section(msgspec.Struct, frozen=True):
     response: list[checks.HookDraft] = []
     traffic_logs: checks.HookDraft = checks.HookDraft()
     driver: str = ""
+    lua: _Lua = _Lua()
     id_extractor: _Extractor = _Extractor()
 
 
@@ -251,7 +257,12 @@ def read_section(
     logs = raw.traffic_logs
     if (logs.name or logs.path) and not logs.disabled:
         report.need(key(where, "traffic_logs"), "hooks on traffic logs")
-    return Section(driver=default, hooks=tuple(hooks), extractor=_extractor(report, raw.id_extractor, where))
+    return Section(
+        driver=default,
+        trusted=(Driver.LUA,) if raw.lua.trusted else (),
+        hooks=tuple(hooks),
+        extractor=_extractor(report, raw.id_extractor, where),
+    )
 
 
 def _extractor(report: Report, raw: _Extractor, where: str) -> Extractor | None:

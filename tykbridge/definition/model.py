@@ -107,6 +107,8 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     """The hooks of a definition, or of a bundle's manifest."""
 
     driver: Driver | None = None
+    trusted: tuple[Driver, ...] = ()
+    """Drivers whose sandbox is lifted; of a definition's own section only, never of a manifest."""
     hooks: tuple[Hook, ...] = ()
     extractor: Extractor | None = None
 
@@ -245,3 +247,5 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Drivers that keep a hook's timeout_ms."""
     bundles: bool = False
     """Bundles can be fetched."""
+    missing: dict[Driver, str] = {}
+    """What is to be done for drivers that are known and cannot run: "pip install 'tykbridge[lua]'"."""

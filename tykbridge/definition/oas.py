@@ -19,6 +19,7 @@ from tykbridge.definition.model import (
     Auth,
     Capabilities,
     Definition,
+    Driver,
     EventHandler,
     Extractor,
     Phase,
@@ -139,8 +140,13 @@ class _Data(msgspec.Struct, frozen=True):
     value: dict[str, Any] = {}
 
 
+class _Lua(msgspec.Struct, frozen=True):
+    trusted: bool = False
+
+
 class _PluginConfig(msgspec.Struct, frozen=True):
     driver: str = ""
+    lua: _Lua = _Lua()
     bundle: _Bundle = _Bundle()
     data: _Data = _Data()
 
@@ -291,7 +297,9 @@ def _section(report: Report, raw: _Extension, capabilities: Capabilities, bundle
         )
         for phase, where, plugin, on in plugins
     )
-    return Section(driver=default, hooks=hooks, extractor=_extractor(report, custom.config.id_extractor))
+    trusted = (Driver.LUA,) if given.plugin_config.lua.trusted else ()
+    extractor = _extractor(report, custom.config.id_extractor)
+    return Section(driver=default, trusted=trusted, hooks=hooks, extractor=extractor)
 
 
 def _list(
@@ -414,7 +422,7 @@ def _events(report: Report, raw: list[dict[str, Any]]) -> Iterator[tuple[EventHa
         handler, disabled = _HANDLERS[kind], item.get("enabled") is not True
         if kind == "custom":
             meta["name"] = meta.get("functionName")
-            if _is_python(report, where, meta):
+            if _is_coprocess(report, where, meta):
                 handler = "cp_dynamic_handler"
         elif kind == "log":
             meta["prefix"] = meta.get("logPrefix")
@@ -432,15 +440,15 @@ def _events(report: Report, raw: list[dict[str, Any]]) -> Iterator[tuple[EventHa
         )
 
 
-def _is_python(report: Report, where: str, meta: dict[str, Any]) -> bool:
-    """Tell whether a custom handler is in Python: its driver says so or, without one, its file's name."""
+def _is_coprocess(report: Report, where: str, meta: dict[str, Any]) -> bool:
+    """Tell whether a custom handler is in Python or Lua: its driver says so or, without one, its file's name."""
     driver, path = meta.get("driver"), meta.get("path")
     if driver is None:
-        return isinstance(path, str) and path.endswith(".py")
+        return isinstance(path, str) and path.endswith((".py", ".lua"))
     if not isinstance(driver, str):
-        report.problem(key(where, "driver"), 'one of "python", "javascript"', describe(driver))
+        report.problem(key(where, "driver"), 'one of "python", "lua", "javascript"', describe(driver))
         return False
-    return report.choice(key(where, "driver"), driver, ("python", "javascript")) and driver == "python"
+    return report.choice(key(where, "driver"), driver, ("python", "lua", "javascript")) and driver != "javascript"
 
 
 def _virtual(report: Report, raw: dict[str, _Operation], document: dict[str, Any]) -> Iterator[VirtualEndpoint]:

@@ -1,0 +1,55 @@
+"""Bundles of Lua code that tests make out of a hook's body."""
+
+import pytest
+
+from tests import trees
+from tykbridge import _bridge, drivers, failures
+from tykbridge.definition import Driver
+from tykbridge.drivers import Source
+
+
+class Bundle:
+    """A bundle's Lua code by itself."""
+
+    def __init__(self, root, trusted=False):
+        files = [root / "middleware.lua"]
+        self.script = drivers.engines()[Driver.LUA].load(Source("b", str(root), files, trusted))
+
+    def marker(self, name):
+        return next(marker for marker in self.script.markers if marker.name == name)
+
+    def run(self, name="Hook", timeout_ms=None, **fields):
+        message = _bridge.message("Object")
+        for part, values in fields.items():
+            for key, value in values.items():
+                place = getattr(message, part)
+                if isinstance(place, _bridge.Map):
+                    place[key] = value
+                elif isinstance(value, dict):
+                    getattr(place, key).update(value)
+                elif isinstance(value, list):
+                    getattr(place, key).extend(value)
+                else:
+                    setattr(place, key, value)
+        marker = self.marker(name)
+        function = marker.function if timeout_ms is None else marker.limited(timeout_ms)
+        function(message)
+        return message
+
+
+def reported(bundle, **fields):
+    return bundle.run(**fields).request.set_headers["X"]
+
+
+def fails(bundle, words, **fields):
+    with pytest.raises(failures.ScriptError) as caught:
+        bundle.run(**fields)
+    assert words in str(caught.value)
+    return caught.value
+
+
+def bundle_of(folder, body="", trusted=False, code="", **files):
+    """Make a bundle of a body of `Hook(request, session, spec)`, or of whole files."""
+    code = code or f"function Hook(request, session, spec)\n{body}\nreturn request, session\nend\n"
+    trees.write(folder, {"middleware.lua": code, **{f"{name}.lua": text for name, text in files.items()}})
+    return Bundle(folder, trusted)

@@ -1,0 +1,205 @@
+-- Keeps a bundle's code within its limits and, unless it is trusted, away from everything outside of its state.
+--
+-- A limit that is exceeded stays so until the call is over: whatever catches the error raises it again. Nothing of Lua
+-- can be interrupted while it runs C code, so C functions whose work does not end with what they are given are bounded.
+local trusted, now, MOST = ...
+
+local debug, coroutine, string, table = debug, coroutine, string, table
+local error, pcall, xpcall, type, select, rawlen = error, pcall, xpcall, type, select, rawlen
+local setmetatable, rawget, tostring = setmetatable, rawget, tostring
+local match = string.match
+local sethook, metatable_of = debug.sethook, debug.getmetatable
+local unpack, resume, create = table.unpack, coroutine.resume, coroutine.create
+local STEPS = 1000 -- instructions between two looks at the clock
+local LARGE = 1000 -- elements or bytes from which a C function's work counts
+
+local limits = {}
+local HUGE = math.huge
+local deadline, exceeded, allowed = HUGE, nil, 0
+
+-- Ends what runs at a time of the host's clock, which is so many milliseconds away.
+function limits.start(moment, milliseconds)
+  deadline, allowed = moment, milliseconds
+end
+
+-- Gives what was exceeded, or false.
+function limits.stop()
+  local what = exceeded or false
+  deadline, exceeded = HUGE, nil
+  return what
+end
+
+function limits.exceed(what)
+  exceeded = what
+  error(what, 0)
+end
+
+function limits.exceeded()
+  return exceeded
+end
+
+local function check()
+  if exceeded then
+    error(exceeded, 0)
+  end
+  if now() > deadline then
+    limits.exceed("it ran longer than " .. allowed .. " ms")
+  end
+end
+
+sethook(check, "", STEPS)
+
+-- ---- What catches errors, and what runs beside
+
+local function passed(...)
+  if exceeded then
+    error(exceeded, 0)
+  end
+  return ...
+end
+
+function _G.pcall(...)
+  return passed(pcall(...))
+end
+
+function _G.xpcall(f, handler, ...)
+  -- In the hook no hook runs: a handler would have no limit there.
+  local function guarded(message)
+    if exceeded then
+      return message
+    end
+    return handler(message)
+  end
+  return passed(xpcall(f, guarded, ...))
+end
+
+function coroutine.create(f)
+  passed()
+  local made = create(f)
+  sethook(made, check, "", STEPS)
+  return made
+end
+
+function coroutine.resume(...)
+  passed()
+  return passed(resume(...))
+end
+
+local function unwrapped(ok, ...)
+  if not ok then
+    error((...), 0)
+  end
+  return ...
+end
+
+local create_limited, resume_limited = coroutine.create, coroutine.resume
+function coroutine.wrap(f)
+  local made = create_limited(f)
+  return function(...)
+    return unwrapped(resume_limited(made, ...))
+  end
+end
+
+local close = coroutine.close
+function coroutine.close(made)
+  passed()
+  return passed(close(made))
+end
+
+-- ---- C functions with more work than their arguments hold
+
+local rep = string.rep
+function string.rep(text, count, separator)
+  if type(count) == "number" and count > 1 and (type(text) == "string" or type(text) == "number") then
+    local size = (#tostring(text) + #tostring(separator or "")) * count
+    if size > MOST then
+      error("string.rep would make " .. tostring(size) .. " bytes, and " .. MOST .. " are allowed", 2)
+    end
+    if size > LARGE then
+      check()
+    end
+  end
+  return rep(text, count, separator)
+end
+
+local matches = 0
+for _, name in pairs({ "find", "match", "gsub", "gmatch" }) do
+  local native = string[name]
+  string[name] = function(text, ...)
+    matches = matches + 1
+    if matches >= 8 or (type(text) == "string" and #text > 64) then
+      matches = 0
+      check()
+    end
+    return passed(native(text, ...))
+  end
+end
+
+local function plain(t, name)
+  if type(t) == "table" then
+    local meta = metatable_of(t)
+    if meta and rawget(meta, "__len") ~= nil then
+      error("table." .. name .. ": a table whose metatable has __len may be of any length", 3)
+    end
+    if rawlen(t) > LARGE then
+      check()
+    end
+  end
+end
+
+for _, name in pairs({ "insert", "remove", "sort", "concat", "unpack" }) do
+  local native = table[name]
+  table[name] = function(t, ...)
+    plain(t, name)
+    return native(t, ...)
+  end
+end
+
+local move = table.move
+function table.move(from, first, last, to, into)
+  if type(first) == "number" and type(last) == "number" and last - first >= LARGE then
+    if last - first > MOST / 16 then
+      error("table.move of " .. tostring(last - first) .. " elements is more than a state can hold", 2)
+    end
+    check()
+  end
+  return move(from, first, last, to, into or from)
+end
+
+-- ---- What is not there
+
+local set = setmetatable
+function _G.setmetatable(t, meta)
+  -- Finalizers run without a hook.
+  if type(meta) == "table" and rawget(meta, "__gc") ~= nil then
+    error("__gc is not allowed: finalizers run without limits", 2)
+  end
+  return set(t, meta)
+end
+
+local collect = collectgarbage
+limits.collect = function()
+  collect("collect")
+end
+limits.load, limits.getinfo, limits.traceback = load, debug.getinfo, debug.traceback
+limits.unpack, limits.match = unpack, match
+limits.metatable_of, limits.pcall, limits.xpcall, limits.next = metatable_of, pcall, xpcall, next
+
+metatable_of("").__metatable = false
+python = nil
+limits.kept = "debug" -- looked up before each call, where there must be nothing to allocate
+
+if not trusted then
+  local clock, date, time, difftime = os.clock, os.date, os.time, os.difftime
+  os = { clock = clock, date = date, time = time, difftime = difftime }
+  io, package, _G.debug, load, loadfile, dofile, require, warn = nil, nil, nil, nil, nil, nil, nil, nil
+  string.dump = nil
+  function collectgarbage(what)
+    if what == nil or what == "collect" or what == "count" then
+      return collect(what)
+    end
+    error('collectgarbage can "collect" and "count", and nothing else', 2)
+  end
+end
+
+return limits
