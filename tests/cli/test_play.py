@@ -63,7 +63,7 @@ def test_every_bundle_is_played_and_nothing_fails(piped, root):
     bundles = sorted(file.parent.relative_to(examples).as_posix() for file in examples.rglob("manifest.json"))
     assert re.findall(r"^── (\S+) ─", piped, re.MULTILINE) == bundles
     assert TIME.sub(" TIME", piped).splitlines()[-1].strip() == (
-        f"{len(bundles)} bundles, 8 requests, 20 hooks in TIME. Nothing failed."
+        f"{len(bundles)} bundles, 11 requests, 29 hooks in TIME. Nothing failed."
     )
 
 

@@ -268,8 +268,8 @@ local function finish(f, forms, mine, mine_too, my_response, ...)
   replace(mine, request)
   replace(mine_too, session)
   if forms == 4 and mine_too.metadata ~= metadata then
-    for key, value in pairs(metadata) do
-      mine_too.metadata[key] = value
+    for _, key in pairs(messages.keys(metadata, "metadata")) do
+      mine_too.metadata[key] = metadata[key]
     end
   end
   return messages.collect()

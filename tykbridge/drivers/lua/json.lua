@@ -3,7 +3,7 @@ local limits, host = ...
 
 local type, error, pairs, tostring, select = type, error, pairs, tostring, select
 local format, gsub, byte, concat, math_type = string.format, string.gsub, string.byte, table.concat, math.type
-local rawget, rawset, pack = rawget, rawset, table.pack
+local rawget, rawset, pack, sort = rawget, rawset, table.pack, table.sort
 local metatable_of, next = limits.metatable_of, limits.next
 local DEPTH = 1000
 local HUGE = math.huge
@@ -162,14 +162,18 @@ local function put(out, v, depth)
       out[#out + 1] = "]"
       return
     end
-    local mark = "{"
+    local names, items, mark = {}, {}, "{"
     for key, item in next, v do
       local name = type(key) == "number" and number(key) or key
       if type(name) ~= "string" then
         error("Cannot serialise table: table key must be a number or string", 0)
       end
-      out[#out + 1] = mark .. quoted(name) .. ":"
-      put(out, item, depth + 1)
+      names[#names + 1], items[name] = name, item
+    end
+    sort(names) -- else equal tables would not be equal texts
+    for i = 1, #names do
+      out[#out + 1] = mark .. quoted(names[i]) .. ":"
+      put(out, items[names[i]], depth + 1)
       mark = ","
     end
     out[#out + 1] = mark == "{" and "{}" or "}"

@@ -6,6 +6,7 @@
 local limits, host, json, layout = ...
 
 local type, error, pairs, setmetatable, rawget, rawset = type, error, pairs, setmetatable, rawget, rawset
+local sort = table.sort
 local tostring, next = tostring, limits.next
 local ask, read, encode = json.ask, json.read, json.encode
 
@@ -43,14 +44,18 @@ local function track(proxy, state)
   return proxy
 end
 
--- Notes what a field or an entry was.
+-- Notes what a field or an entry was; of entries the order as well, in which they are given back.
 local function note(state, name, value)
-  local before = state.before
+  local before, keys = state.before, state.keys
   if before == NOTHING then
     state.before = { [name] = value }
-  else
-    before[name] = value
+    state.keys = state.id and { name }
+    return
   end
+  if keys and before[name] == nil then
+    keys[#keys + 1] = name
+  end
+  before[name] = value
 end
 
 local function message(id)
@@ -213,20 +218,34 @@ local function text_of(name, key, value)
   return value
 end
 
+-- The keys of a table that stands for a map, in their order: a table has none.
+function messages.keys(t, name)
+  local keys = {}
+  for key, value in pairs(t) do
+    text_of(name, key, value)
+    keys[#keys + 1] = key
+  end
+  sort(keys)
+  return keys
+end
+
 local function collect_map(proxy, state)
   local before = state.before
   if before == NOTHING and next(proxy) == nil then
     return
   end
   local name = nodes[state.id].name .. "." .. state.field
-  for key, value in next, proxy do
-    if before[key] ~= value then
+  for _, key in pairs(state.keys or NOTHING) do
+    local value = rawget(proxy, key)
+    if value == nil and before[key] ~= GONE then
+      put("gone", state.id, state.field, key, false)
+    elseif value ~= nil and before[key] ~= value then
       put("entry", state.id, state.field, key, text_of(name, key, value))
     end
   end
-  for key, value in next, before do
-    if value ~= GONE and rawget(proxy, key) == nil then
-      put("gone", state.id, state.field, key, false)
+  for key, value in next, proxy do
+    if before[key] == nil then -- by rawset
+      put("entry", state.id, state.field, key, text_of(name, key, value))
     end
   end
 end
@@ -242,8 +261,8 @@ local function collect_field(state, name, field, value)
     wrong(full, "a table of its own", value)
   elseif field.kind == "map" then
     put("clear", id, name, false, false)
-    for key, item in pairs(value) do
-      put("entry", id, name, key, text_of(full, key, item))
+    for _, key in pairs(messages.keys(value, full)) do
+      put("entry", id, name, key, text_of(full, key, value[key]))
     end
   elseif field.kind == "message" then
     messages.assign(message(field.child), value) -- looked at in its turn

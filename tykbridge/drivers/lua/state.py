@@ -80,7 +80,7 @@ class State:
             attribute_filter=_nothing,
             max_memory=0,
         )
-        # Python's collector does not see what Lua holds: a state that held itself would never go.
+        # What Lua holds is not to hold the state: it would go by the collector alone.
         me = weakref.proxy(self)
         host = lua.table_from({name.encode(): _guarded(me, asked) for name, asked in _asked(me).items()})
         host[b"more"] = lambda: me.more()
