@@ -134,7 +134,7 @@ if not os.fork():
     sys.exit()
 os.wait()
 [code] = bridge.chains["a"].codes
-print(os.path.exists(code.place))
+print(os.path.exists(os.path.join(code.folder, code.entry)))
 """
 
 

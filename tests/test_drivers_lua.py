@@ -14,6 +14,7 @@ from tests.scripts import bundle_of, fails, reported
 from tykbridge import Bridge, _bridge, drivers, failures, runtime
 from tykbridge.definition import Driver
 from tykbridge.errors import HookError, LoadError, NotFoundError
+from tykbridge.events.queue import EventQueue
 from tykbridge.outcome import Continue, Request, Respond, Response
 from tykbridge.services import Services
 from tykbridge.stores import StoreError
@@ -593,6 +594,35 @@ def test_the_sandbox_is_lifted_by_the_definition_alone(bridge, tmp_path):
     put_bundle(tmp_path, {"middleware.lua": code}, driver="lua", pre=[{"name": "L"}])
     bridge.load(json.dumps(api(custom_middleware_bundle="mixed", custom_middleware={"lua": {"trusted": True}})))
     assert through(bridge)["T"] == "table"
+
+
+def test_one_bundle_is_sandboxed_for_one_api_and_not_for_another(bridge, tmp_path):
+    code = "function L(request, session, spec) request.set_headers.T = type(io) return request, session end"
+    put_bundle(tmp_path, {"middleware.lua": code}, driver="lua", pre=[{"name": "L"}])
+    for name, trusted in (("a", False), ("t", True)):
+        section = {"lua": {"trusted": trusted}}
+        document = api(custom_middleware_bundle="mixed", custom_middleware=section) | {"api_id": name}
+        document["proxy"] = {"listen_path": f"/{name}/"}
+        trees.write(tmp_path, {f"apis/{name}.json": json.dumps(document)})
+    assert bridge.load(tmp_path / "apis").not_loaded == ()
+    found = [dict(bridge.request(Request("GET", "/a/x"), name).request.headers)["T"] for name in ("a", "t")]
+    assert found == ["nil", "table"]
+
+
+def test_a_definition_names_a_handler_of_events_in_lua(tmp_path, said):
+    code = "function L(request, session, spec) tyk.trigger_event('Sold', 'a boat') return request, session end\n"
+    code += "function on_sale(event, spec) tyk.log(spec.APIID .. ': ' .. event.message.Meta.Message, 'info') end\n"
+    trees.write(tmp_path, {"apis/l.lua": code})
+    handler = {"handler_name": "cp_dynamic_handler", "handler_meta": {"name": "on_sale"}}
+    section = {"driver": "lua", "pre": [{"name": "L", "path": "l.lua"}]}
+    document = api(custom_middleware=section, event_handlers={"events": {"Sold": [handler]}})
+    (tmp_path / "apis/a.json").write_text(json.dumps(document))
+    queue = EventQueue()
+    bridge = Bridge(Services(queue=queue, log=lambda words, level: None), tmp_path / "middleware")
+    assert bridge.load(tmp_path / "apis").not_loaded == ()
+    through(bridge)
+    assert queue.close(10)
+    assert ("info", "a: a boat") in said
 
 
 def test_a_missing_engine_says_what_to_install(tmp_path, monkeypatch):
