@@ -151,6 +151,19 @@ def test_what_does_not_count_loads_nothing(place):
     assert len(place.told()) == 2
 
 
+def test_regression_a_relative_folder_was_watched_in_vain(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "bundles/one.py", "1")
+    seen = []
+    watcher = watch.Watcher(lambda: ["bundles"], lambda: (seen.append(1) or "", 0), lambda words, level: None)
+    watcher.start()
+    try:
+        put(tmp_path / "bundles/one.py", "22")
+        until(lambda: seen)
+    finally:
+        watcher.stop()
+
+
 def test_what_changes_before_the_watch_is_in_place_is_seen(place, monkeypatch):
     notify = watch.require()
 

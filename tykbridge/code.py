@@ -115,7 +115,7 @@ class Loader:
             registry.check_hook(code.bundle, hook.name)
             code.called(hook)
         except BridgeError as error:
-            raise self._error(definition, hook.where, error) from error
+            raise self._error(definition, hook.where, error, hook.bundle) from error
         return code
 
     def load_handler(self, definition: Definition, handler: EventHandler) -> Code:
@@ -156,9 +156,11 @@ class Loader:
             raise NotFoundError(f'{words}: the API has neither a bundle nor hooks; give it a "path"')
         return list(dict.fromkeys(codes))
 
-    def _error(self, definition: Definition, where: str, error: BridgeError) -> LoadError:
+    def _error(self, definition: Definition, where: str, error: BridgeError, bundle: str = "") -> LoadError:
         place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
         detail = _NUMBER.sub('"', detail)  # which says nothing to people
+        if bundle and f'bundle "{bundle}"' not in detail:  # the definition has nothing else to find it by
+            detail = f'bundle "{bundle}": {detail}'
         return LoadError(f"{definition.file}: {where}: {error}", place=place, detail=detail)
 
     def find(self, bundle: Bundle) -> Found:

@@ -195,7 +195,7 @@ def _look(places: Iterable[str], managed: Iterable[str] = ()) -> _Look:
     folders: set[str] = set()
     names: set[str] = set()
     marks: dict[str, object] = {}
-    for place in places:
+    for place in map(os.path.abspath, places):  # the system names what changes by its whole path
         names |= _way(place)
         marks[place] = _mark(_status(place))
         if os.path.isdir(place):

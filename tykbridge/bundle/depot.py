@@ -165,7 +165,7 @@ class Depot:
             archive.unpack(work / "bundle.zip", files)
             self._trust.check(files)
         except LoadError as error:
-            words = archive.without_folder(str(error), files).replace(f"{work}/", "")
+            words = archive.without_folder(str(error), files).replace(f"{work}/bundle.zip: ", "")
             if isinstance(error.__cause__, OSError):  # a full disk says nothing about the archive
                 raise UnavailableError(f"{url}: {words}; make room in {self._versions}") from error
             raise LoadError(f"{url} is refused: {words}") from error

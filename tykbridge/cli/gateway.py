@@ -94,7 +94,7 @@ class Gateway:
         try:
             open_stores(self.settings.storage).store.close()
         except StoreError as error:
-            return [str(error)]
+            return [str(error).removeprefix("storage: ")]
         return []
 
     def keeps(self, folder: Path) -> bool:
