@@ -147,7 +147,7 @@ def test_what_is_wrong_with_a_download_is_told_of_its_url(run, conf, place):
     assert warning["file"] == f"{url}/manifest.json"
     archive(place / "served/one.zip", source="import nowhere\n")
     assert (
-        "error $.custom_middleware.pre[0]: bundle "one.zip": file:///"
+        'error $.custom_middleware.pre[0]: bundle "one.zip": file:///'
         in tykbridge("check", "apis", "--conf", "tyk.conf", cwd=place).words
     )
     result = tykbridge("run-hook", "apis/a.json", "--conf", "tyk.conf", cwd=place)
