@@ -52,7 +52,7 @@ $(VENV)/.python:
 $(VENV)/.installed: $(VENV)/.python pyproject.toml setup.py tykbridge/_version.py
 	@echo "tykbridge: building"
 	@$(BIN)/python -m pip install --quiet --group build
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[all]'
 	@# An editable installation leaves the stubs out, and editors look for them here.
 	@ln -sfn "$(CURDIR)"/stubs/*-stubs "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@touch $@
