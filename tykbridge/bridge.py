@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any
 
 from tykbridge import drivers, idextractor, locks, regex
 from tykbridge.bundle import manifest
@@ -32,6 +32,7 @@ from tykbridge.definition import (
     read_text,
     with_manifests,
 )
+from tykbridge.definition.tree import is_json
 from tykbridge.errors import LoadError, NotFoundError
 from tykbridge.events import own
 from tykbridge.events.handlers import Handlers, make
@@ -173,7 +174,7 @@ class Bridge:
         """
         refuse_while_loading("loading a configuration")
         with self._turn:
-            return self._load(source if _is_text(source) else os.path.abspath(os.fspath(source)))
+            return self._load(source if is_json(source) else os.path.abspath(os.fspath(source)))
 
     def reload(self) -> Loaded:
         """Load again what `load` was given last. Bundles whose content is the same stay as they are.
@@ -191,7 +192,7 @@ class Bridge:
     def _load(self, source: str) -> Loaded:
         """Needs the turn."""
         before = self._state
-        path, middleware_path = _settled("" if _is_text(source) else source, os.path.abspath(self.middleware_path))
+        path, middleware_path = _settled("" if is_json(source) else source, os.path.abspath(self.middleware_path))
         try:
             catalog = _read(path or source)
         except NotFoundError as error:
@@ -303,7 +304,7 @@ class Bridge:
     @property
     def places(self) -> tuple[str, ...]:
         """What a reload reads: the source, the middleware folder, and folders outside of both that hooks come from."""
-        source = self._source if self._source is not None and not _is_text(self._source) else ""
+        source = self._source if self._source is not None and not is_json(self._source) else ""
         known = [place for place in (source, os.path.abspath(self.middleware_path)) if place]
         inside = tuple(os.path.join(os.path.realpath(place), "") for place in known)
         folders = {code.folder for api in self._state.by_id.values() for code in api.codes if not code.is_written}
@@ -419,10 +420,6 @@ def _needed(need: Need) -> _NotLoadedError:
     return _NotLoadedError(f"not loaded: needs {need}", needs=(need,))
 
 
-def _is_text(source: str | os.PathLike[str]) -> TypeGuard[str]:
-    return isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{")
-
-
 def _settled(*paths: str) -> list[str]:
     """Give paths without links, all as they were at one moment; "" stays.
 
@@ -440,7 +437,7 @@ def _place(file: str, path: str, source: str) -> str:
 
 
 def _read(source: str) -> Catalog:
-    if _is_text(source):
+    if is_json(source):
         reading = read_text(source, capabilities=drivers.capabilities())
         return Catalog((reading,), reading.problems)
     if os.path.isdir(source):

@@ -18,13 +18,14 @@ from tykbridge._bridge import part
 from tykbridge.bridge import Bridge
 from tykbridge.bundle.loader import refuse_while_loading
 from tykbridge.chain import Chain
+from tykbridge.definition.tree import is_json
 from tykbridge.errors import BridgeError, MalformedError
 from tykbridge.flow import Flow
 from tykbridge.operating import NONE, Operation, prepare
 from tykbridge.outcome import Request, request_of, response_of
 from tykbridge.policies import Policy, read_policies
 from tykbridge.services import Mode
-from tykbridge.settings import Settings, is_text, read_settings
+from tykbridge.settings import Settings, read_settings
 
 bridge = Bridge()
 _turn = locks.Turn("a loading")  # what is read last is put in place last
@@ -100,7 +101,7 @@ def load_configuration(
 
 
 def _absolute(source: str) -> str:
-    return source if is_text(source) else os.path.abspath(source)
+    return source if is_json(source) else os.path.abspath(source)
 
 
 def _prepared(wanted: Configuration) -> Operation | None:
@@ -216,7 +217,7 @@ def _places() -> list[str]:
     files = [] if wanted is None else [wanted.policies, wanted.settings]
     if operation is not None and operation.settings.public_key_path:
         files.append(os.path.abspath(operation.settings.public_key_path))
-    return [*bridge.places, *runtime.registry.places, *(file for file in files if file and not is_text(file))]
+    return [*bridge.places, *runtime.registry.places, *(file for file in files if file and not is_json(file))]
 
 
 def run_request(data: bytes, sent: tuple[str, bytes, bool] | None) -> bytes | tuple[bytes]:

@@ -78,7 +78,7 @@ def read_settings(
     Raises:
         SettingsError: the file cannot be read, or something in it, or in a variable, is wrong. None of it counts then.
     """
-    report = Report(TEXT if is_text(source) else os.fspath(source))
+    report = Report(TEXT if tree.is_json(source) else os.fspath(source))
     settings = fill(report, Settings, _parse(source, report), "$", closed=True)
     settings = _overlaid(report, settings, environment)
     _check(report, settings)
@@ -87,14 +87,9 @@ def read_settings(
     return settings, tuple(report.notices)
 
 
-def is_text(source: str | os.PathLike[str]) -> bool:
-    """Whether this is JSON text, not a path."""
-    return isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{")
-
-
 def _parse(source: str | os.PathLike[str], report: Report) -> dict[str, Any] | None:
     text: bytes | str = os.fspath(source)
-    if not is_text(source):
+    if not tree.is_json(source):
         try:
             with open(source, "rb") as stream:
                 text = stream.read(tree.MAX_BYTES + 1)

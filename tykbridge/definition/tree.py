@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
-from typing import Any
+from typing import Any, TypeGuard
 
 from tykbridge.definition.problems import Report, key
 
@@ -95,6 +96,11 @@ def _check(tree: Any, report: Report) -> bool:
             good = False
             report.problem(path, "Unicode text", f"the lone surrogate in {value[:60]!a}")
     return good
+
+
+def is_json(source: str | os.PathLike[str]) -> TypeGuard[str]:
+    """Whether a source is JSON text, an object, and not the path of a file."""
+    return isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{")
 
 
 def _is_text(value: str) -> bool:
