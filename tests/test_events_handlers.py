@@ -392,7 +392,7 @@ KEYS = {"use_keyless": False, "use_standard_auth": True, "auth": {"auth_header_n
 
 
 def keyed(session, bridge, handlers, tmp_path, times, event):
-    """Sends requests with a key of this session."""
+    """Sends requests with a key that has these limits and rights."""
     bridge.services.sessions.set("apikey-0123456789abcdef", encode(session))
     load(bridge, api(handlers=handlers, event=event, **KEYS), folder=tmp_path)
     request = Request("GET", "/a?b=c", (("Authorization", "0123456789abcdef"),))
