@@ -26,6 +26,7 @@ from tykbridge.definition import (
     Phase,
     Problem,
     Reading,
+    Target,
     read_file,
     read_folder,
     read_manifest,
@@ -138,6 +139,7 @@ class Bridge:
         middleware_path: where bundles and files of hooks are looked for, besides the definitions' own folders.
         downloader: asked for the bundles that definitions name; None: those on disk are all there are.
         trust: what bundles must prove.
+        target: the gRPC server of hooks whose definition names none; None: there is no such.
 
     All of them are attributes as well; a change of them counts from the next `load` on.
 
@@ -152,10 +154,11 @@ class Bridge:
         middleware_path: str | os.PathLike[str] = "middleware",
         downloader: Downloader | None = None,
         trust: Trust | None = None,
+        target: Target | None = None,
     ) -> None:
         self.services = services or Services()
         self.middleware_path = os.path.abspath(os.fspath(middleware_path))
-        self.downloader, self.trust = downloader, trust or Trust()
+        self.downloader, self.trust, self.target = downloader, trust or Trust(), target
         self.bundles_path = ""
         self._state = _State()
         self.chains: Mapping[str, Chain] = {}
@@ -200,7 +203,7 @@ class Bridge:
             raise
         depot = Depot(self.bundles_path or middleware_path, self.downloader, self.trust, self.services.log)
         in_use = (code for api in before.by_id.values() for code in api.codes)
-        loader = Loader(middleware_path, in_use, Finder(depot), self.trust)
+        loader = Loader(middleware_path, in_use, Finder(depot), self.trust, self.target)
         try:
             return self._put(before, catalog, path, source, depot, loader)
         finally:

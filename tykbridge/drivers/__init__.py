@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tykbridge.definition.model import Capabilities, Driver
+from tykbridge.definition.model import Capabilities, Driver, Phase, Target
 from tykbridge.handlers import Marker
 
 
@@ -29,6 +29,23 @@ class Source:
     root: str
     files: Sequence[Path]
     trusted: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A function that lies in no bundle: a server is asked for it by its name.
+
+    Attributes:
+        target: the server, its files named by absolute paths.
+        label: what the server is called in the log.
+        name: the function's name.
+        phase: when it runs; None for a handler of events.
+    """
+
+    target: Target
+    label: str
+    name: str
+    phase: Phase | None
 
 
 class Loaded(Protocol):
@@ -63,8 +80,11 @@ class Engine(Protocol):
     def missing(self) -> str:
         """Say what is to be done where the engine is not there, "" where it is: "pip install 'tykbridge[lua]'"."""
 
-    def load(self, source: Source) -> Loaded:
-        """Load code, which runs on this thread. Raises `failures.ScriptError` and `LoadError`, or what Python does."""
+    def load(self, source: Source | Asked) -> Loaded:
+        """Load code, which runs on this thread. Raises `failures.ScriptError` and `LoadError`, or what Python does.
+
+        `source` is an `Asked` where `suffix` is "", else a `Source`.
+        """
 
 
 @functools.cache
