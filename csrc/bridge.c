@@ -188,7 +188,8 @@ int tykb_start_request(const struct CoProcessMessage *in, tykb_done done, void *
   return status;
 }
 
-int tykb_start_response(const struct CoProcessMessage *in, tykb_done done, void *context, struct CoProcessMessage *out) {
+int tykb_start_response(const struct CoProcessMessage *in, tykb_done done, void *context,
+                        struct CoProcessMessage *out) {
   const struct tykb_table *table;
   struct CoProcessMessage message;
   int lock, status = take(in, &message, out, "tykb_start_response");
