@@ -59,6 +59,12 @@ class LoadError(BridgeError):
         self.detail = detail or words
 
 
+class GoneError(BridgeError):
+    """The interpreter ends, or has ended."""
+
+    status = -12  # TYKB_E_GONE
+
+
 class DeadlineError(Exception):
     """A hook took longer than it may. What a driver raises for that is one as well."""
 
@@ -75,5 +81,7 @@ class UnavailableError(Exception):
 
 def of(status: int, words: str) -> BridgeError:
     """Returns the error that a status of api.h stands for."""
-    kinds = {kind.status: kind for kind in (MalformedError, NotFoundError, AmbiguousError, HookError, LoadError)}
+    kinds = {
+        kind.status: kind for kind in (MalformedError, NotFoundError, AmbiguousError, HookError, LoadError, GoneError)
+    }
     return kinds.get(status, BridgeError)(words)
