@@ -113,6 +113,7 @@ cdef int put_answer(
     cdef tykb_node *gone
     cdef tykb_node *node
     cdef tykb_value old_text, old_raw
+    cdef bytes whole
     cdef void *known
     cdef int status
     if old.count == 1 and new.count == 1 and old.bytes.size == new.bytes.size \
@@ -123,12 +124,13 @@ cdef int put_answer(
         status = tykb_node_get(gone, body, &old_text)
         if status == TYKB_OK:
             status = tykb_node_get(gone, raw_body, &old_raw)
+    if new.count > 1:
+        whole = joined(answer, row.number)
+        new.bytes = span_of(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
     if status == TYKB_OK:
-        status = tykb_node_replace(root, row, new.bytes if new.count == 1 else span_of(NULL, 0))
+        status = tykb_node_replace(root, row, new.bytes)
     if status == TYKB_OK:
         status = tykb_node_child(root, row, &node)
-    if status == TYKB_OK and new.count > 1:
-        status = merge_pieces(node, row.number, answer)
     if status == TYKB_OK and body != NULL:
         status = settle_answer(node, body, raw_body, old_text.text, old_raw.text)
     if status != TYKB_OK:
@@ -141,17 +143,17 @@ cdef int put_answer(
     return 0
 
 
-cdef int merge_pieces(tykb_node *node, uint32_t number, bytes answer) noexcept:
-    """One message behind the other is one message."""
+cdef bytes joined(bytes answer, uint32_t number):
+    """All fields of an Object with a number: one message behind the other is one message."""
     cdef const uint8_t *p = <const uint8_t *>PyBytes_AS_STRING(answer)
     cdef const uint8_t *end = p + PyBytes_GET_SIZE(answer)
     cdef tykb_wire_field wire
-    cdef int status = TYKB_OK
-    while p < end and status == TYKB_OK:
+    pieces = []
+    while p < end:
         p = tykb_wire_next(p, end, &wire)
         if wire.number == number and wire.type == TYKB_WIRE_LEN:
-            status = tykb_node_merge(node, wire.len)
-    return status
+            pieces.append(bytes_of(wire.len))
+    return b"".join(pieces)
 
 
 cdef int settle_answer(
