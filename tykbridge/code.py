@@ -228,7 +228,7 @@ class Loader:
         if server is None and target:
             raise NotFoundError(f'"{name}" is asked of {label}, which the definition does not have')
         if server is None:
-            words = 'name one in "grpc.targets" of the definition, or in coprocess_options.coprocess_grpc_server'
+            words = 'name it in "grpc.targets" of the definition, or in the settings: coprocess_grpc_server'
             raise NotFoundError(f'nobody says which gRPC server is asked for "{name}": {words}')
 
         def absolute(file: str) -> str:

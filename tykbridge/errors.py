@@ -36,8 +36,8 @@ class AmbiguousError(BridgeError):
 class HookError(BridgeError):
     """A hook or an event handler raised, or returned what it may not return.
 
-    Its `__cause__` is a `StoreError` where a hook of a chain let one go up, a `DeadlineError` where it took too long, an
-    `UnavailableError` where what runs it cannot be had.
+    Its `__cause__` is a `StoreError` where a hook of a chain let one go up, a `DeadlineError` where it took too long,
+    an `UnavailableError` where what runs it cannot be had.
     """
 
     status = -8  # TYKB_E_HOOK

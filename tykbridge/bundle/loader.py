@@ -138,7 +138,7 @@ def ask(language: Driver, asked: Asked, name: str, digest: str) -> Bundle:
     Raises:
         LoadError: the driver is not there, or a file that its target names cannot be read.
     """
-    part = _load(language, asked)
+    part = _load(language, Source(name, "", (), asked=asked))
     return Bundle(
         name,
         "",
@@ -151,7 +151,7 @@ def ask(language: Driver, asked: Asked, name: str, digest: str) -> Bundle:
     )
 
 
-def _load(language: Driver, source: Source | Asked) -> Loaded:
+def _load(language: Driver, source: Source) -> Loaded:
     engine = drivers.engines()[language]
     if hint := engine.missing():
         raise LoadError(f"it needs the {language} driver: {hint}")

@@ -304,9 +304,7 @@ def _section(report: Report, raw: _Extension, capabilities: Capabilities, bundle
     extractor = _extractor(report, custom.config.id_extractor)
     servers, server = targets.read(report, f"{_GLOBAL}.pluginConfig.grpc", given.plugin_config.grpc)
     targets.check_hooks(report, hooks, servers)
-    return Section(
-        driver=default, trusted=trusted, targets=servers, target=server, hooks=hooks, extractor=extractor
-    )
+    return Section(driver=default, trusted=trusted, targets=servers, target=server, hooks=hooks, extractor=extractor)
 
 
 def _list(

@@ -156,7 +156,8 @@ def with_manifests(
             report.problem(f"$.custom_middleware.{driver}.trusted", f"it in {definition.file} alone", "true")
         if section.targets or section.target:  # where sessions go to
             report.problem("$.custom_middleware.grpc", f"it in {definition.file} alone", "an object")
-        targets.check_hooks(report, section.hooks, definition.section.targets)
+        if definition.document:  # a bundle by itself has none
+            targets.check_hooks(report, section.hooks, definition.section.targets)
         has_check = any(hook.phase is Phase.AUTH_CHECK and not hook.disabled for hook in section.hooks)
         for what, there in (("auth_check", has_check), ("id_extractor", section.extractor is not None)):
             if there and owner[what]:

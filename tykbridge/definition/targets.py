@@ -68,7 +68,7 @@ def check(report: Report, where: Mapping[str, str], target: Target) -> None:
     elif not (target.is_secure or target.allow_plaintext or _is_loopback(host)):
         report.problem(
             where["address"],
-            f'TLS ("{_key(where["tls"])}": true, or a "{_key(where["ca"])}"), because messages carry sessions and keys; '
+            f'TLS ("{_key(where["tls"])}": true, or a "{_key(where["ca"])}"), because messages carry sessions; '
             f'or a loopback address or a unix socket; or "{_key(where["allow_plaintext"])}": true',
             f"{describe(target.address)} without TLS",
         )

@@ -15,23 +15,6 @@ from tykbridge.handlers import Marker
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a driver is to load: its part of one bundle.
-
-    Attributes:
-        bundle: the bundle's name.
-        root: its folder, without links.
-        files: what is to be run, in this order.
-        trusted: the API's definition lifts the driver's sandbox, where it has one.
-    """
-
-    bundle: str
-    root: str
-    files: Sequence[Path]
-    trusted: bool = False
-
-
-@dataclass(frozen=True)
 class Asked:
     """A function that lies in no bundle: a server is asked for it by its name.
 
@@ -46,6 +29,25 @@ class Asked:
     label: str
     name: str
     phase: Phase | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a driver is to load: its part of one bundle.
+
+    Attributes:
+        bundle: the bundle's name.
+        root: its folder, without links.
+        files: what is to be run, in this order.
+        trusted: the API's definition lifts the driver's sandbox, where it has one.
+        asked: in place of files, for a driver whose code lies in no bundle.
+    """
+
+    bundle: str
+    root: str
+    files: Sequence[Path]
+    trusted: bool = False
+    asked: Asked | None = None
 
 
 class Loaded(Protocol):
@@ -80,11 +82,8 @@ class Engine(Protocol):
     def missing(self) -> str:
         """Say what is to be done where the engine is not there, "" where it is: "pip install 'tykbridge[lua]'"."""
 
-    def load(self, source: Source | Asked) -> Loaded:
-        """Load code, which runs on this thread. Raises `failures.ScriptError` and `LoadError`, or what Python does.
-
-        `source` is an `Asked` where `suffix` is "", else a `Source`.
-        """
+    def load(self, source: Source) -> Loaded:
+        """Load code, which runs on this thread. Raises `failures.ScriptError` and `LoadError`, or what Python does."""
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tykbridge.definition.model import Driver
-from tykbridge.drivers import Asked, Source
+from tykbridge.drivers import Source
 
 if TYPE_CHECKING:
     from tykbridge.drivers.grpc.function import Function
@@ -24,12 +24,12 @@ class Grpc:
         """Say how to install the engine, where it is not there."""
         return "" if importlib.util.find_spec("grpc") else "pip install 'tykbridge[grpc]'"
 
-    def load(self, source: Source | Asked) -> Function:
+    def load(self, source: Source) -> Function:
         """Get ready to ask a server for a function. It is not connected to before the first call."""
         from tykbridge.drivers.grpc.function import Function  # where it is asked for: the engine is an extra
 
-        assert isinstance(source, Asked)
-        return Function(source)
+        assert source.asked is not None
+        return Function(source.asked)
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Tell of every server that is in use, by its address, how its calls went; see `server.Counts`."""

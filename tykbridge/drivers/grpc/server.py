@@ -185,8 +185,8 @@ class Server:
                     self._opened = time.monotonic()
                 elif not self._opened and 0 < self.target.breaker_failures <= self._failures:
                     self._opened, self._refused_before = time.monotonic(), self._counts["refused_open"]
-                    told, level = f"{self._failures} calls in a row failed; hooks fail at once until it answers", "error"
-                    told += f" again, and the log is silent about them. The last: {words}"
+                    told, level = f"{self._failures} calls in a row failed, the last with {words}. ", "error"
+                    told += "Hooks fail at once until it answers again, and the log is silent about them"
         if told:
             _bridge.log(f"gRPC server {self.target.address}: {told}", level)
 
@@ -194,7 +194,7 @@ class Server:
 def _words(error: Any) -> str:
     code, details = error.code(), one_line(error.details() or "")
     hint = _HINTS.get(code, "")
-    return code.name + (f": {details}" if details else "") + (f"; {hint}" if hint else "")
+    return f"{code.name}{': ' if details else ''}{details}{'; ' if hint else ''}{hint}"
 
 
 # ---- Channels

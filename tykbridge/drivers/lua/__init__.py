@@ -23,7 +23,7 @@ class Lua:
         """Say how to install the engine, where it is not there."""
         return "" if importlib.util.find_spec("lupa") else "pip install 'tykbridge[lua]'"
 
-    def load(self, source: Source | Asked) -> Script:
+    def load(self, source: Source) -> Script:
         """Run the files, and find the functions that they make global."""
         from tykbridge.drivers.lua.script import Script  # where it is asked for: the engine is an extra
 
