@@ -36,10 +36,8 @@ def serving(
         options=[("grpc.so_reuseport", 0), *((f"grpc.{name}", value) for name, value in options.items())],
     )
     server.add_generic_rpc_handlers((handler(answer, event), *_more))
-    if credentials is None:
-        port = server.add_insecure_port(address)
-    else:
-        port = server.add_secure_port(address, credentials)
+    secure = credentials is not None
+    port = server.add_secure_port(address, credentials) if secure else server.add_insecure_port(address)
     server.start()
     try:
         yield address if address.startswith("unix:") else f"tcp://{address.rpartition(':')[0]}:{port}"
