@@ -320,14 +320,44 @@ def test_a_call_in_flight_finishes_on_the_channel_that_nobody_has_any_more(plugi
     assert outcomes[0].request.headers[1:] == (("X", "1"),)
 
 
-def test_a_file_that_changed_is_another_channel(plugins, tmp_path):
+def test_one_name_may_mean_another_server_in_another_api(plugins, address, tmp_path):
+    for number, timeout in enumerate((111, 222)):
+        grpc = {"targets": {"same": {"address": address, "timeout_ms": timeout}}}
+        keys = {"api_id": f"api{number}", "proxy": {"listen_path": f"/{number}"}}
+        (tmp_path / f"{number}.json").write_text(definition("H", grpc=grpc, **keys))
+    bridge = Bridge(Services(queue=None))
+    assert bridge.load(tmp_path).not_loaded == ()
+    codes = {bridge._state.by_id[f"api{number}"].codes for number in (0, 1)}
+    assert len(codes) == 2
+    assert [bridge.request(REQUEST, f"api{number}").request for number in (0, 1)] == [REQUEST, REQUEST]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"ca": "bad.pem"}, "bad.pem has no certificates in PEM"),
+        ({"cert": "bad.pem", "key": "bad.pem"}, "bad.pem are no certificate and its key in PEM"),
+        ({"cert": "key.crt", "key": "locked.pem"}, "locked.pem are no certificate and its key in PEM"),
+        ({"cert": "key.crt", "key": "other.pem"}, "other.pem are no certificate and its key in PEM"),
+    ],
+)
+def test_files_that_are_not_what_they_should_be_are_refused_at_load(files, words, keys):
+    (keys / "bad.pem").write_text("nothing")
+    named = {name: str(keys / file) for name, file in files.items()}
+    text = definition("H", grpc={"targets": {"t": {"address": "tcp://127.0.0.1:1", **named}}})
+    [refused] = Bridge(Services(queue=None)).load(text).not_loaded
+    assert words in str(refused)
+
+
+def test_a_file_that_changed_is_another_channel(keys, tmp_path):
     text = definition("H", grpc={"targets": {"t": {"address": "tcp://127.0.0.1:1", "ca": "ca.pem"}}})
     (tmp_path / "api.json").write_text(text)
     bridge = Bridge(Services(queue=None), tmp_path)
     [refused] = bridge.load(tmp_path / "api.json").not_loaded
     assert f'gRPC target "t": {tmp_path}/ca.pem cannot be read: No such file or directory' in str(refused)
     codes = []
-    for content in ("one", "one", "two"):
+    certificate = (keys / "key.crt").read_text()
+    for content in (certificate, certificate, certificate + "\n"):
         (tmp_path / "ca.pem").write_text(content)
         assert bridge.load(tmp_path / "api.json").not_loaded == ()
         codes.append(bridge._state.by_id["api"].codes[0])
@@ -347,7 +377,8 @@ if early:
     bridge.request(REQUEST)
 child = os.fork()
 if not child:
-    os._exit(bridge.request(REQUEST).response.status // 100 if early else type(bridge.request(REQUEST)).__name__ == "Continue")
+    outcome = bridge.request(REQUEST)
+    os._exit(outcome.response.status // 100 if early else type(outcome).__name__ == "Continue")
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 print(status, type(bridge.request(REQUEST)).__name__)
 """
