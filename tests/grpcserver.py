@@ -87,8 +87,11 @@ class Program:
         self.address = f"tcp://127.0.0.1:{self.port}"
 
     def kill(self) -> None:
+        """Ends it as a crash does; it may be over already."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def __enter__(self) -> Program:
         return self

@@ -210,6 +210,30 @@ def test_events_of_an_api_go_to_dispatch_event(plugins, address):
     assert (metadata["tykbridge-hook"], metadata["tykbridge-api-id"]) == ("Heard", "api")
 
 
+def test_handlers_may_name_a_server_and_the_oas_form_has_them_too(plugins, address):
+    custom = [{"enabled": True, "type": "custom", "trigger": "KeyExpired", "functionName": "Oas"}]
+    config = {"driver": "grpc", "grpc": {"targets": {"t": {"address": address}}}}
+    tyk = {
+        "info": {"id": "oas"},
+        "server": {"listenPath": {"value": "/oas/"}, "eventHandlers": custom},
+        "middleware": {"global": {"pluginConfig": config}},
+    }
+    bridge = Bridge(Services())
+    assert bridge.load(json.dumps({"openapi": "3.0.3", "x-tyk-api-gateway": tyk})).not_loaded == ()
+    bridge.chain_of("oas").events.fire("KeyExpired", "oas", "org", {"Message": "m"})
+    until(lambda: len(plugins.events) == 1)
+
+    meta = {"name": "Classic", "driver": "grpc", "target": "other"}
+    handlers = {"KeyExpired": [{"handler_name": "cp_dynamic_handler", "handler_meta": meta}]}
+    grpc = {"targets": {"t": {"address": "unix:///nobody"}, "other": {"address": address}}, "target": "t"}
+    keys = {"grpc": grpc, "section": {"driver": "python"}, "event_handlers": {"events": handlers}}
+    bridge = loaded(services=Services(), **keys)
+    bridge.chain_of("api").events.fire("KeyExpired", "api", "org", {"Message": "m"})
+    until(lambda: len(plugins.events) == 2)
+    names = [json.loads(event.payload)["handler_name"] for event, _ in plugins.events]
+    assert names == ["Oas", "Classic"]
+
+
 def test_a_servers_own_status_reaches_the_log_and_not_the_client(plugins, address, logs):
     plugins.hook = lambda message: (grpc.StatusCode.INVALID_ARGUMENT, "no\nsuch tenant")
     outcome = loaded("H", address=address).request(REQUEST)
