@@ -208,6 +208,23 @@ int tykb_run_request(const struct CoProcessMessage *in, struct CoProcessMessage 
  * holds the response for the client, as that of TYKB_RESPOND. Negative: `out` has the words. */
 int tykb_run_response(const struct CoProcessMessage *in, struct CoProcessMessage *out);
 
+/* Gets what tykb_run_request or tykb_run_response would have given: `status`, and in `out` a message that is the callee's,
+ * as if it had made the call. TYKB_E_GONE where the interpreter ended first. */
+typedef void (*tykb_done)(void *context, int status, struct CoProcessMessage *out);
+
+/* Begin a request or a response, as the two calls above, and come back: `done` is called once, with `context`, when it is
+ * over. For hosts that have an event loop, and for many requests at once: a hook that waits for a gRPC server occupies no
+ * thread (docs/waiting.md).
+ *
+ * Memory   `in` is copied.
+ * Threads  Hooks run on a few threads of the library's own. `done` is called on one of them, without Python's lock, and may
+ *          come before this returns. It must not wait: it hands the message to its own loop. It may start further calls.
+ * Time     That of a copy; nothing of it waits for a hook.
+ *
+ * 0: it has begun. Negative: it has not, `done` will not be called, and `out`, which may be NULL, has the words. */
+int tykb_start_request(const struct CoProcessMessage *in, tykb_done done, void *context, struct CoProcessMessage *out);
+int tykb_start_response(const struct CoProcessMessage *in, tykb_done done, void *context, struct CoProcessMessage *out);
+
 /* ---- Messages without a protobuf library --------------------------------------------------------------------------- */
 
 /* A field is named by its path: up to three protobuf field numbers, the outermost first. */

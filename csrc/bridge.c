@@ -121,7 +121,7 @@ int tykb_reload(struct CoProcessMessage *out) {
 static int take(const struct CoProcessMessage *in, struct CoProcessMessage *message, struct CoProcessMessage *out,
                 const char *call) {
   *message = in ? *in : (struct CoProcessMessage){0};
-  *out = (struct CoProcessMessage){0};
+  empty(out);
   const char *fault = !in                                       ? "no message"
                       : message->length < 0                     ? "the message's length is negative"
                       : message->length > 0 && !message->p_data ? "the message has a length and no data"
@@ -170,6 +170,33 @@ int tykb_run_response(const struct CoProcessMessage *in, struct CoProcessMessage
   if (status == TYKB_OK) status = tykb_python_enter(&table, &lock, out);
   if (status == TYKB_OK) {
     status = table->run_response(message.p_data, (size_t)message.length, out);
+    tykb_python_leave(lock);
+  }
+  return status;
+}
+
+int tykb_start_request(const struct CoProcessMessage *in, tykb_done done, void *context, struct CoProcessMessage *out) {
+  const struct tykb_table *table;
+  struct CoProcessMessage message;
+  int lock, status = take(in, &message, out, "tykb_start_request");
+  if (status == TYKB_OK && !done) status = tykb_fail(out, TYKB_E_ARGUMENT, "tykb_start_request: no function to call");
+  if (status == TYKB_OK) status = tykb_python_enter(&table, &lock, out);
+  if (status == TYKB_OK) {
+    status = table->start_request(message.p_data, (size_t)message.length, done, context, out);
+    tykb_python_leave(lock);
+  }
+  return status;
+}
+
+int tykb_start_response(const struct CoProcessMessage *in, tykb_done done, void *context,
+                        struct CoProcessMessage *out) {
+  const struct tykb_table *table;
+  struct CoProcessMessage message;
+  int lock, status = take(in, &message, out, "tykb_start_response");
+  if (status == TYKB_OK && !done) status = tykb_fail(out, TYKB_E_ARGUMENT, "tykb_start_response: no function to call");
+  if (status == TYKB_OK) status = tykb_python_enter(&table, &lock, out);
+  if (status == TYKB_OK) {
+    status = table->start_response(message.p_data, (size_t)message.length, done, context, out);
     tykb_python_leave(lock);
   }
   return status;

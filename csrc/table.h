@@ -37,6 +37,9 @@ struct tykb_table {
   int (*run_request)(const void *data, size_t size, struct CoProcessMessage *out);
   int (*run_response)(const void *data, size_t size, struct CoProcessMessage *out);
   int (*reload_all)(struct CoProcessMessage *out);
+  /* Take a copy of `data`. */
+  int (*start_request)(const void *data, size_t size, tykb_done done, void *context, struct CoProcessMessage *out);
+  int (*start_response)(const void *data, size_t size, tykb_done done, void *context, struct CoProcessMessage *out);
 };
 
 /* Takes over the module's table. TYKB_E_ABI, with both versions in `out`, when the two do not fit. */

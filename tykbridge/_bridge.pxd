@@ -14,6 +14,7 @@ cdef extern from "api.h":
         TYKB_E_NOT_FOUND
         TYKB_E_HOOK
         TYKB_E_TOO_LARGE
+        TYKB_E_GONE
         TYKB_E_INTERNAL
         TYKB_REPLY_FULL
         TYKB_REPLY_DELTA
@@ -28,6 +29,8 @@ cdef extern from "api.h":
 
     struct tykb_host:
         pass
+
+    ctypedef void (*tykb_done)(void *context, int status, CoProcessMessage *out) noexcept nogil
 
     struct tykb_configuration:
         uint32_t size
@@ -71,6 +74,12 @@ cdef extern from "table.h":
         int (*run_request)(const void *data, size_t size, CoProcessMessage *out) noexcept
         int (*run_response)(const void *data, size_t size, CoProcessMessage *out) noexcept
         int (*reload_all)(CoProcessMessage *out) noexcept
+        int (*start_request)(
+            const void *data, size_t size, tykb_done done, void *context, CoProcessMessage *out
+        ) noexcept
+        int (*start_response)(
+            const void *data, size_t size, tykb_done done, void *context, CoProcessMessage *out
+        ) noexcept
 
     int tykb_register(const tykb_table *table, CoProcessMessage *out)
     void tykb_shutdown() nogil

@@ -177,6 +177,21 @@ def part(number: int, data: bytes) -> bytes:
 def quota_message(remaining: int, renews: int) -> bytes:
     """A serialised SessionState with what is left of a quota, and when it renews (unix seconds)."""
 
+def outgoing(message: Message, tail: bytes, names: tuple[bytes, ...]) -> tuple[bytes, bytes, list[tuple[bytes, bytes]]]:
+    """What a server gets of an Object: its bytes and `tail`; the id of its API; and (name, value) of some headers.
+
+    The headers are those of its request that are among `names`, whatever their case. One that is longer than what such
+    headers hold, or has bytes that gRPC's metadata cannot, is left out.
+    """
+
+def answered(message: Message, sent: bytes, answer: bytes, hook_type: int) -> bool:
+    """Makes an Object what a server made of it; False where the answer has not what the hook is about.
+
+    That is the response for a response hook (hook_type 5), otherwise the request. What is as it was `sent` is left
+    alone. A missing session says something where a hook authenticates (4) only, and metadata count there alone.
+    Raises google.protobuf's DecodeError for an answer that is no Object.
+    """
+
 def message(type_name: str, data: bytes = b"", /, **fields: Any) -> Message:
     """A view of a message of its own: `type_name` such as "SessionState", serialised bytes and fields to start from.
 

@@ -448,7 +448,7 @@ cdef int dispatch(const void *data, size_t size, uint32_t flags, CoProcessMessag
         status = call(<Frame>frame, <Handler>handler, out)
         if status == TYKB_OK:
             status = reply(<Frame>frame, <Handler>handler, flags, out)
-        elif status == STORE_FAILED or status == DEADLINE_PASSED:
+        elif status <= STORE_FAILED:
             status = TYKB_E_HOOK
         Py_DECREF(handler)
     end_frame(<Frame>frame)
@@ -551,22 +551,26 @@ cdef int call_object(Frame frame, Handler handler) except -1:
 
 
 cdef enum:
-    # TYKB_E_HOOK, inside of this module alone: by a StoreError that the hook let go up, and by a DeadlineError.
+    # TYKB_E_HOOK, inside of this module alone: by a StoreError that the hook let go up, by a DeadlineError, and by an
+    # UnavailableError.
     STORE_FAILED = -1000
     DEADLINE_PASSED = -1001
+    UNAVAILABLE = -1002
 
 
 cdef int hook_failed(Handler handler, object error, CoProcessMessage *out) noexcept:
     cdef int status = TYKB_E_HOOK
     try:
         from tykbridge import runtime
-        from tykbridge.errors import DeadlineError
+        from tykbridge.errors import DeadlineError, UnavailableError
         from tykbridge.stores import StoreError
 
         if isinstance(error, StoreError):
             status = STORE_FAILED
         elif isinstance(error, DeadlineError):
             status = DEADLINE_PASSED
+        elif isinstance(error, UnavailableError):
+            status = UNAVAILABLE
         words = runtime.hook_failed(handler.bundle, handler.name, handler.function, error)
         # The traceback's frames hold the views: let them go before the frame is looked at.
         error.__traceback__ = None
@@ -699,6 +703,9 @@ include "_incoming.pxi"
 
 
 include "_exchange.pxi"
+
+
+include "_remote.pxi"
 
 
 include "_library.pxi"

@@ -44,6 +44,8 @@ cdef int raise_failure(int status, CoProcessMessage *out) except -1:
         raise errors.HookError(text) from StoreError(text)
     if status == DEADLINE_PASSED:
         raise errors.HookError(text) from errors.DeadlineError(text)
+    if status == UNAVAILABLE:
+        raise errors.HookError(text) from errors.UnavailableError(text)
     raise errors.of(status, text or tykb_status_name(status).decode())
 
 

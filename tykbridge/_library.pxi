@@ -116,6 +116,66 @@ cdef int c_run_response(const void *data, size_t size, CoProcessMessage *out) no
         return explain(error, out)
 
 
+@cython.final
+cdef class Started:
+    """A request or a response that a host has started: runs it, and hands over what came of it, once."""
+
+    cdef bytes data
+    cdef bint is_request
+    cdef tykb_done done  # NULL: it was called; under the GIL
+    cdef void *context
+
+    def run(self):
+        cdef CoProcessMessage out
+        cdef const char *data = PyBytes_AS_STRING(self.data)
+        cdef size_t size = <size_t>PyBytes_GET_SIZE(self.data)
+        memset(&out, 0, sizeof(out))
+        self.hand_over(c_run_request(data, size, &out) if self.is_request else c_run_response(data, size, &out), &out)
+
+    def abandon(self):
+        cdef CoProcessMessage out
+        memset(&out, 0, sizeof(out))
+        set_words(&out, "the interpreter ended before the request did")
+        self.hand_over(TYKB_E_GONE, &out)
+
+    cdef void hand_over(self, int status, CoProcessMessage *out) noexcept:
+        cdef tykb_done done = self.done
+        self.done = NULL
+        if done == NULL:
+            free(out.p_data)
+            return
+        with nogil:
+            done(self.context, status, out)
+
+
+cdef int start_one(
+    bint is_request, const void *data, size_t size, tykb_done done, void *context, CoProcessMessage *out
+) noexcept:
+    cdef Started started
+    try:
+        from tykbridge import waiting
+
+        started = Started.__new__(Started)
+        started.data = PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size)
+        started.is_request, started.done, started.context = is_request, done, context
+        waiting.start(started)
+        return TYKB_OK
+    except BaseException as error:
+        return explain(error, out)
+
+
+cdef int c_start_request(
+    const void *data, size_t size, tykb_done done, void *context, CoProcessMessage *out
+) noexcept:
+    return start_one(True, data, size, done, context, out)
+
+
+cdef int c_start_response(
+    const void *data, size_t size, tykb_done done, void *context, CoProcessMessage *out
+) noexcept:
+    return start_one(False, data, size, done, context, out)
+
+
 cdef int c_dispatch_event(const char *json, CoProcessMessage *out) noexcept:
     return cold_text("dispatch_event", json, out)
 
@@ -314,6 +374,8 @@ exported.load_configuration = c_load_configuration
 exported.run_request = c_run_request
 exported.run_response = c_run_response
 exported.reload_all = c_reload_all
+exported.start_request = c_start_request
+exported.start_response = c_start_response
 _table = PyCapsule_New(&exported, TYKB_TABLE_CAPSULE, NULL)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from tykbridge import drivers, idextractor, locks, regex
+from tykbridge import drivers, idextractor, locks, regex, waiting
 from tykbridge.bundle import manifest
 from tykbridge.bundle.depot import Depot, Finder
 from tykbridge.bundle.download import Downloader
@@ -26,6 +27,7 @@ from tykbridge.definition import (
     Phase,
     Problem,
     Reading,
+    Target,
     read_file,
     read_folder,
     read_manifest,
@@ -38,6 +40,8 @@ from tykbridge.events import own
 from tykbridge.events.handlers import Handlers, make
 from tykbridge.outcome import Outcome, Request, Respond, Response
 from tykbridge.services import Services
+
+_Result = TypeVar("_Result")
 
 _BUNDLES_AT = {
     "classic": "$.custom_middleware_bundle",
@@ -138,6 +142,7 @@ class Bridge:
         middleware_path: where bundles and files of hooks are looked for, besides the definitions' own folders.
         downloader: asked for the bundles that definitions name; None: those on disk are all there are.
         trust: what bundles must prove.
+        target: the gRPC server of hooks whose definition names none; None: there is no such.
 
     All of them are attributes as well; a change of them counts from the next `load` on.
 
@@ -152,10 +157,11 @@ class Bridge:
         middleware_path: str | os.PathLike[str] = "middleware",
         downloader: Downloader | None = None,
         trust: Trust | None = None,
+        target: Target | None = None,
     ) -> None:
         self.services = services or Services()
         self.middleware_path = os.path.abspath(os.fspath(middleware_path))
-        self.downloader, self.trust = downloader, trust or Trust()
+        self.downloader, self.trust, self.target = downloader, trust or Trust(), target
         self.bundles_path = ""
         self._state = _State()
         self.chains: Mapping[str, Chain] = {}
@@ -200,7 +206,7 @@ class Bridge:
             raise
         depot = Depot(self.bundles_path or middleware_path, self.downloader, self.trust, self.services.log)
         in_use = (code for api in before.by_id.values() for code in api.codes)
-        loader = Loader(middleware_path, in_use, Finder(depot), self.trust)
+        loader = Loader(middleware_path, in_use, Finder(depot), self.trust, self.target)
         try:
             return self._put(before, catalog, path, source, depot, loader)
         finally:
@@ -369,6 +375,28 @@ class Bridge:
         """
         return self.chain(request, api_id).response(request, response, session, scheme)
 
+    async def request_async(self, request: Request, api_id: str = "", scheme: str = "http") -> Outcome:
+        """Run a request as `request` does, on a thread of the bridge's own (tykbridge.waiting), from an event loop.
+
+        Given up, by `asyncio.wait_for` say, it runs to its end all the same, and nobody hears of it.
+
+        Raises:
+            NotFoundError: there is no such API.
+            GoneError: the interpreter is ending.
+        """
+        return await _result(waiting.call(lambda: self.request(request, api_id, scheme)))
+
+    async def response_async(
+        self, request: Request, response: Response, session: bytes = b"", api_id: str = "", scheme: str = "http"
+    ) -> Respond:
+        """Run a response as `response` does, on a thread of the bridge's own, from an event loop.
+
+        Raises:
+            NotFoundError: there is no such API.
+            GoneError: the interpreter is ending.
+        """
+        return await _result(waiting.call(lambda: self.response(request, response, session, api_id, scheme)))
+
     def chain(self, request: Request, api_id: str = "") -> Chain:
         """Give the chain that a request goes through.
 
@@ -395,6 +423,12 @@ class Bridge:
 
     def _there(self) -> str:
         return f"APIs: {', '.join(self._state.by_id) or 'none'}"
+
+
+async def _result(future: Future[_Result]) -> _Result:
+    import asyncio  # where there is a loop, it is there; others need not wait for it
+
+    return await asyncio.wrap_future(future)
 
 
 class _NotLoadedError(Exception):

@@ -23,12 +23,14 @@ import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from tykbridge import drivers
 from tykbridge.bundle import content
 from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import Depot, Finder, Found
 from tykbridge.bundle.signing import Trust
-from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
+from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook, Phase, Target
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
 
@@ -36,6 +38,7 @@ Place = tuple[str, str, Driver | None, tuple[Driver, ...]]
 """A folder, the file of it that is loaded alone ("" for all), by which driver, and the drivers without a sandbox."""
 
 _numbers = itertools.count(1)
+_FILES = ("ca", "cert", "key")  # of a Target
 _NUMBER = re.compile(r'#\d+\.\d+"')  # of a loading, and of a bundle in it
 _unused: collections.deque[str] = collections.deque()  # bundles that could not be unloaded when their time came
 
@@ -45,8 +48,8 @@ class Code:
 
     Attributes:
         bundle: the name under which hooks are called.
-        folder: where it was loaded from, without links.
-        entry: the file of it that was loaded alone; "" for a bundle.
+        folder: where it was loaded from, without links; of what a server is asked for, the server's name.
+        entry: the file of it that was loaded alone, or what a server is asked for; "" for a bundle.
         digest: what its content is known by; "" when nobody knows.
         driver: what an entry was loaded by.
         trusted: the drivers that were loaded without their sandbox.
@@ -67,7 +70,7 @@ class Code:
 
     @property
     def is_written(self) -> bool:
-        """Whether it stands in a definition, so that its file is ours."""
+        """Whether it is all in a definition, as code or as the name of a server: no folder of anybody's has it."""
         return bool(self.entry and self.digest)
 
     @property
@@ -88,6 +91,7 @@ class Loader:
         in_use: the code of the configuration before, which stays where its content is the same.
         finder: finds the bundles; None: those below `middleware_path`.
         trust: what bundles must prove that the host has loaded.
+        target: the gRPC server of hooks whose definition names none; None: there is no such.
     """
 
     def __init__(
@@ -96,8 +100,10 @@ class Loader:
         in_use: Iterable[Code] = (),
         finder: Finder | None = None,
         trust: Trust | None = None,
+        target: Target | None = None,
     ) -> None:
         self.middleware_path = middleware_path
+        self._target = target
         self._finder, self._trust = finder or Finder(Depot(middleware_path)), trust or Trust()
         self._hosts: dict[str, Found] = {}  # bundles that the host has loaded: another thread may replace them
         self._in_use = {code.place: code for code in in_use if code.digest}
@@ -143,13 +149,18 @@ class Loader:
     def _codes(self, definition: Definition, handler: EventHandler) -> list[Code]:
         """Load everything where the function of a handler may be."""
         path = handler.meta.get("path")
+        if handler.meta.get("driver", "" if path else definition.section.driver) == Driver.GRPC:
+            return [self._asked(definition, handler.meta["name"], str(handler.meta.get("target") or ""), None)]
         if path:
             whose, trusted = f'event handler "{handler.meta["name"]}"', definition.section.trusted
             return [self._file(definition.paths(path, self.middleware_path), whose, None, trusted)]
         codes = [self._bundle(bundle, definition.section.trusted) for bundle in definition.bundles] or [
             self._code(definition, hook)
             for hook in definition.section.hooks
-            if not hook.disabled and (hook.path or hook.code) and hook.driver in (None, *drivers.engines())
+            if not hook.disabled
+            and (hook.path or hook.code)
+            and hook.driver in (None, *drivers.engines())
+            and hook.driver is not Driver.GRPC
         ]
         if not codes:
             words = f'nobody says where the event handler "{handler.meta["name"]}" is'
@@ -196,6 +207,8 @@ class Loader:
 
     def _code(self, definition: Definition, hook: Hook) -> Code:
         trusted = definition.section.trusted
+        if hook.driver is Driver.GRPC:
+            return self._asked(definition, hook.name, hook.target, hook.phase)
         if hook.bundle:
             return self._bundle(Bundle(name=hook.bundle), trusted)
         if hook.code:
@@ -205,6 +218,34 @@ class Loader:
             raise NotFoundError(f'the hook "{hook.name}" has neither a path nor code, and the API has no bundle')
         places = definition.places(hook, self.middleware_path)
         return self._file(places, f'hook "{hook.name}"', hook.driver, trusted)
+
+    def _asked(self, definition: Definition, name: str, target: str, phase: Phase | None) -> Code:
+        """Make code of what a server is asked for. One function of one phase is one code, whoever shares the server."""
+        target = target or definition.section.target
+        server, label = self._target, "the gateway's gRPC server"
+        if target:
+            server, label = definition.section.targets.get(target), f'gRPC target "{target}"'
+        if server is None and target:
+            raise NotFoundError(f'"{name}" is asked of {label}, which the definition does not have')
+        if server is None:
+            words = 'name it in "grpc.targets" of the definition, or in the settings: coprocess_grpc_server'
+            raise NotFoundError(f'nobody says which gRPC server is asked for "{name}": {words}')
+
+        def absolute(file: str) -> str:
+            places = definition.paths(file, self.middleware_path) if target else (Path(os.path.abspath(file)),)
+            return str(next((place for place in places if place.is_file()), places[0]))
+
+        files = {field: absolute(file) for field in _FILES if (file := getattr(server, field))}
+        server = msgspec.structs.replace(server, **files)
+        digest = hashlib.sha256(msgspec.json.encode(server))
+        for file in files.values():
+            try:
+                digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
+            except OSError as error:
+                raise LoadError(f"{label}: {file} cannot be read: {error.strerror}") from error
+        label = f"{label} ({server.address})"
+        asked = drivers.Asked(server, label, name, phase)
+        return self._once((label, f"{phase or 'event'} {name}", Driver.GRPC, ()), digest.hexdigest(), asked=asked)
 
     def _bundle(self, bundle: Bundle, trusted: tuple[Driver, ...]) -> Code:
         found = self.find(bundle)
@@ -224,6 +265,7 @@ class Loader:
         digest: str | None,
         found: Found | None = None,
         label: str = "",
+        asked: drivers.Asked | None = None,
     ) -> Code:
         folder, entry = place[:2]
         known = self._loaded.get(place)
@@ -233,7 +275,10 @@ class Loader:
                 try:
                     # One bundle may be there twice, with a sandbox and without.
                     number = f"{self._number}.{len(self._loaded)}"
-                    known = _load(place, f"{label or os.path.join(folder, entry)}#{number}", digest, found)
+                    if asked is None:
+                        known = _load(place, f"{label or os.path.join(folder, entry)}#{number}", digest, found)
+                    else:
+                        known = _ask(place, f"{asked.label}#{number}", digest or "", asked)
                 except BridgeError as error:
                     known = error
             self._loaded[place] = known
@@ -246,11 +291,19 @@ class Loader:
 
 
 def _load(place: Place, name: str, digest: str | None, found: Found | None) -> Code:
+    folder, entry, driver, trusted = place
+    return _kept(Code(name, place, registry.load_code(folder, name, entry, digest, driver, trusted), found))
+
+
+def _ask(place: Place, name: str, digest: str, asked: drivers.Asked) -> Code:
+    registry.load_asked(name, Driver.GRPC, asked, digest)
+    return _kept(Code(name, place, digest))
+
+
+def _kept(code: Code) -> Code:
     for _ in range(len(_unused)):
         _unload(_unused.popleft())
-    folder, entry, driver, trusted = place
-    code = Code(name, place, registry.load_code(folder, name, entry, digest, driver, trusted), found)
-    weakref.finalize(code, _unload, name).atexit = False
+    weakref.finalize(code, _unload, code.bundle).atexit = False
     return code
 
 

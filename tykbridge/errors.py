@@ -36,7 +36,8 @@ class AmbiguousError(BridgeError):
 class HookError(BridgeError):
     """A hook or an event handler raised, or returned what it may not return.
 
-    Its `__cause__` is a `StoreError` where a hook of a chain let one go up, a `DeadlineError` where it took too long.
+    Its `__cause__` is a `StoreError` where a hook of a chain let one go up, a `DeadlineError` where it took too long,
+    an `UnavailableError` where what runs it cannot be had.
     """
 
     status = -8  # TYKB_E_HOOK
@@ -58,11 +59,29 @@ class LoadError(BridgeError):
         self.detail = detail or words
 
 
+class GoneError(BridgeError):
+    """The interpreter ends, or has ended."""
+
+    status = -12  # TYKB_E_GONE
+
+
 class DeadlineError(Exception):
     """A hook took longer than it may. What a driver raises for that is one as well."""
 
 
+class UnavailableError(Exception):
+    """What runs a hook cannot be had now: it is down, or has too much to do.
+
+    Attributes:
+        is_told: the log has it already, once for all that fail so.
+    """
+
+    is_told = False
+
+
 def of(status: int, words: str) -> BridgeError:
     """Returns the error that a status of api.h stands for."""
-    kinds = {kind.status: kind for kind in (MalformedError, NotFoundError, AmbiguousError, HookError, LoadError)}
+    kinds = {
+        kind.status: kind for kind in (MalformedError, NotFoundError, AmbiguousError, HookError, LoadError, GoneError)
+    }
     return kinds.get(status, BridgeError)(words)

@@ -11,7 +11,7 @@ from tykbridge import _bridge, messages
 from tykbridge._bridge import Exchange, part, quota_message, with_text
 from tykbridge.context_variables import ContextVariables
 from tykbridge.definition import Bundle, Definition, Hook, OnFailure, Phase
-from tykbridge.errors import BridgeError, DeadlineError, HookError
+from tykbridge.errors import BridgeError, DeadlineError, HookError, UnavailableError
 from tykbridge.outcome import (
     CUSTOM_KEY_CHECK,
     MIDDLEWARE_ERROR,
@@ -408,7 +408,10 @@ class Flow:
         self.failed = True
         cause = error.__cause__
         return after_failure(
-            hook.hook_type, by_store=isinstance(cause, StoreError), is_late=isinstance(cause, DeadlineError)
+            hook.hook_type,
+            by_store=isinstance(cause, StoreError),
+            is_late=isinstance(cause, DeadlineError),
+            is_unavailable=isinstance(cause, UnavailableError),
         )
 
     def _forbidden(self, hook: Step, left: Any) -> Respond | None:

@@ -30,6 +30,7 @@ CUSTOM_KEY_CHECK = 4
 KEY_NOT_AUTHORISED = "Key not authorised"
 MIDDLEWARE_ERROR = "Middleware error"
 MIDDLEWARE_LATE = "Middleware took too long"
+MIDDLEWARE_UNAVAILABLE = "Middleware unavailable"
 STORE_FAILED = "Stored data cannot be read or written"
 AUTH_FAILURE = "AuthFailure"
 
@@ -141,14 +142,18 @@ def after_response(response: Response, sent: Object, reply: Object) -> Respond:
         return faulty(sent.hook_name, fault)
 
 
-def after_failure(hook_type: int, *, by_store: bool = False, is_late: bool = False) -> Respond:
+def after_failure(
+    hook_type: int, *, by_store: bool = False, is_late: bool = False, is_unavailable: bool = False
+) -> Respond:
     """Answer the client for a hook of this type that did not reply at all (section 3).
 
     `by_store`: because it could not get at stored data, so that a key that it refused may be a good one. `is_late`:
-    because it took longer than it may.
+    because it took longer than it may. `is_unavailable`: because what runs it cannot be had now.
     """
     if is_late:
         return refused(504, MIDDLEWARE_LATE)
+    if is_unavailable:
+        return refused(503, MIDDLEWARE_UNAVAILABLE, (("Retry-After", "1"),))
     if hook_type == CUSTOM_KEY_CHECK:
         if by_store:
             return refused(503, STORE_FAILED)

@@ -30,7 +30,8 @@ from tykbridge.bundle.held import Hold
 from tykbridge.bundle.loader import Bundle
 from tykbridge.bundle.signing import Trust
 from tykbridge.definition.model import Driver
-from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError
+from tykbridge.drivers import Asked
+from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError, UnavailableError
 from tykbridge.events import dispatched
 from tykbridge.stores import Store, StoreError, shown
 from tykbridge.stores.memory import MemoryStore
@@ -207,6 +208,11 @@ class Registry:
         return self._bring(
             folder, name, _Named(number), lambda: loader.load(folder, name, entry, digest, driver, trusted)
         )
+
+    def load_asked(self, name: str, driver: Driver, asked: Asked, digest: str) -> None:
+        """Makes a bundle of a function that a server is asked for, for who will `unload` it."""
+        number = next(self._numbers)
+        self._bring("", name, _Named(number), lambda: loader.ask(driver, asked, name, digest))
 
     def limited(self, bundle: str, hook: str, timeout_ms: int) -> str:
         """Returns the name by which a hook of a bundle in use is called with a time limit.
@@ -460,6 +466,9 @@ class Registry:
                 if entry.name == hook and entry.driver and entry.driver not in drivers.engines():
                     where = f'{described.file}: {entry.path} has the driver "{entry.driver}"'
                     return NotFoundError(f'"{hook}" of bundle "{bundle}" cannot be run by this build: {where}')
+                if entry.name == hook and entry.driver and not drivers.engines()[Driver(entry.driver)].suffix:
+                    words = "a server is asked for it, which the definition of an API names: load that"
+                    return NotFoundError(f'"{hook}" of bundle "{bundle}" is a {entry.driver} hook; {words}')
         if hook in version.bundle.others:
             return NotFoundError(f'"{hook}" of bundle "{bundle}" is no hook: {version.bundle.others[hook]}')
         there = _list(version.bundle.hooks)
@@ -555,7 +564,9 @@ def _failed(subject: str, root: str | None, error: BaseException, log: Callable[
     """Writes the log line of a failed call and returns the short words."""
     line = failures.line(error, root)
     words = f"{subject}: {failures.what(error)}" + (f" ({failures.short_path(line, root)})" if line else "")
-    (log or _bridge.log)(f"{words}\n{failures.trace(error)}", "error")
+    if not (isinstance(error, UnavailableError) and error.is_told):
+        trace = failures.trace(error)
+        (log or _bridge.log)(words if trace in words else f"{words}\n{trace}", "error")
     return words
 
 
@@ -652,7 +663,10 @@ def missing(bundle: str | None, hook: str) -> BridgeError:
 def hook_failed(bundle: str, hook: str, function: Callable[..., Any], error: BaseException) -> str:
     """Writes the log line of a hook that raised, with its traceback; returns the short words for the caller."""
     bundle = bundle.partition("\0")[0]  # without the time limit of `Registry.limited`
-    return _failed(f'hook "{hook}" of bundle "{bundle}"', registry.root_of(bundle), error)
+    root = registry.root_of(bundle)
+    # What a server is asked for has no folder. Its name is that of the server and a number, which says nothing.
+    place = f'bundle "{bundle}"' if root or root is None else bundle.rpartition("#")[0]
+    return _failed(f'hook "{hook}" of {place}', root, error)
 
 
 def bad_return(bundle: str, hook: str, function: Callable[..., Any], arity: int, value: object) -> BridgeError:

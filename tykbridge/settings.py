@@ -8,7 +8,7 @@ from typing import Any, get_origin
 
 import msgspec
 
-from tykbridge.definition import Notice, Problem, tree
+from tykbridge.definition import Calling, Notice, Problem, Target, targets, tree
 from tykbridge.definition.fields import fill
 from tykbridge.definition.problems import Report
 from tykbridge.errors import LoadError
@@ -20,6 +20,12 @@ TEXT = "<settings>"
 """The file name of settings that came as text."""
 
 _SECRETS = ("$.storage.password", "$.tykbridge.bundle_authorization")
+
+_UPSTREAMS = {
+    name: f"$.coprocess_options.grpc_{name}"
+    for name in ("recv_max_size", "send_max_size", "authority", "round_robin_load_balancing")
+} | {"address": "$.coprocess_options.coprocess_grpc_server"}
+"""Where a Target's fields stand that Tyk has keys for."""
 
 _TRUTHS = {
     **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
@@ -37,6 +43,23 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
     """A bundle whose signature does not cover its manifest and further files is taken, although there is a key."""
     allow_native_code: bool = False
     """Compiled code in a bundle is taken that no signature covers."""
+    grpc: Calling = Calling()
+    """How coprocess_grpc_server is called."""
+
+
+class Coprocess(msgspec.Struct, frozen=True, kw_only=True):
+    """The gRPC server of hooks whose definition names none."""
+
+    coprocess_grpc_server: str = ""
+    """tcp://host:port, dns:///name:port or unix:///path."""
+    grpc_recv_max_size: int = 0
+    """Bytes of an answer, at most; 0: 4 MiB."""
+    grpc_send_max_size: int = 0
+    """Bytes of a message, at most; 0: any number."""
+    grpc_authority: str = ""
+    """The :authority of calls; "": the address's."""
+    grpc_round_robin_load_balancing: bool = False
+    """Calls go to all addresses of the name in turn."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +78,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hash_key_function: str = ""
     """murmur32 (also ""), murmur64, murmur128 or sha256; see `keys.Keys`."""
     storage: Storage = Storage()
+    coprocess_options: Coprocess = Coprocess()
     tykbridge: Own = Own()
+
+    @property
+    def target(self) -> Target | None:
+        """The gRPC server of hooks whose definition names none; None where there is no such."""
+        given = self.coprocess_options
+        if not given.coprocess_grpc_server:
+            return None
+        return Target(
+            address=given.coprocess_grpc_server,
+            authority=given.grpc_authority,
+            recv_max_size=given.grpc_recv_max_size,
+            send_max_size=given.grpc_send_max_size,
+            round_robin_load_balancing=given.grpc_round_robin_load_balancing,
+            **msgspec.structs.asdict(self.tykbridge.grpc),
+        )
 
 
 class SettingsError(LoadError):
@@ -148,6 +187,10 @@ def _check(report: Report, settings: Settings) -> None:
         report.problem("$.bundle_base_url", "a URL, because enable_bundle_downloader is set", "none")
     if settings.hash_key_function:
         report.choice("$.hash_key_function", settings.hash_key_function, FUNCTIONS)
+    if settings.target is not None:
+        where = {name: f"$.tykbridge.grpc.{name}" for name in Target.__struct_fields__}
+        where |= _UPSTREAMS
+        targets.check(report, where, settings.target)
     storage = settings.storage
     if report.choice("$.storage.type", storage.type, TYPES) and storage.type == "sqlite" and not storage.path:
         report.problem("$.storage.path", "the path of a file, because the type is sqlite", "none")

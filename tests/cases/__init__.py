@@ -31,12 +31,15 @@ RESPONSE = {
 }
 
 
-SUFFIXES = {"python": ".py", "lua": ".lua"}
-"""The drivers that the table runs with, and the suffix of the file that has the hooks for it."""
+SUFFIXES = {"python": ".py", "lua": ".lua", "grpc": ""}
+"""The drivers that the table runs with, and the suffix of the file that has the hooks for it; "": a server has them."""
 
 
-def load(driver="python"):
-    """Give every case, completed: `name` is unique, `definition` is whole but for the middleware's folder."""
+def load(driver="python", address="tcp://127.0.0.1:1"):
+    """Give every case, completed: `name` is unique, `definition` is whole but for the middleware's folder.
+
+    `address` is that of the gRPC server.
+    """
     cases = []
     for file in sorted(HERE.glob("*.json")):
         cases += [{**case, "name": f"{file.stem}: {case['name']}"} for case in json.loads(file.read_text())]
@@ -48,18 +51,22 @@ def load(driver="python"):
             exchange["request"] = {**REQUEST, **exchange.get("request", {})}
             if "response" in exchange:
                 exchange["response"] = {**RESPONSE, **exchange["response"]}
-        case["definition"] = definition(case, driver)
+        case["definition"] = definition(case, driver, address)
     return cases
 
 
-def definition(case, driver):
+def definition(case, driver, address):
     """Make a case's API definition; paths of hooks are relative to its folder."""
 
     def hook(item):
         item = {"name": item} if isinstance(item, str) else item
+        if not SUFFIXES[driver]:
+            return item
         return {"path": f"../middleware{SUFFIXES[driver]}", **item}
 
     section = {"driver": driver}
+    if driver == "grpc":
+        section["grpc"] = {"targets": {"table": {"address": address}}}
     for phase, value in case.get("hooks", {}).items():
         section[phase] = hook(value) if phase == "auth_check" else [hook(item) for item in value]
     keys = case.get("api", {})
@@ -145,13 +152,13 @@ CELLS = {
 }
 
 
-def write(folder, driver="python"):
+def write(folder, driver="python", address="tcp://127.0.0.1:1"):
     """Write the table as a folder: apis/*.json, middleware.py (or another driver's) and cases.json."""
     folder = Path(folder)
     (folder / "apis").mkdir(parents=True)
-    name = f"middleware{SUFFIXES[driver]}"
+    name = f"middleware{SUFFIXES[driver] or '.py'}"
     shutil.copy(HERE / name, folder / name)
-    cases = load(driver)
+    cases = load(driver, address)
     for case in cases:
         (folder / "apis" / f"{case['api_id']}.json").write_text(json.dumps(case["definition"]))
     (folder / "cases.json").write_text(json.dumps(cases, indent=1))

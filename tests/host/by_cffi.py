@@ -86,6 +86,21 @@ class CffiHost(Calls):
         message, out = _message(sent), _out()
         return self._cleared(self._c.tykb_run_response(message[0], out), out)
 
+    def start_request(self, sent, done):
+        return self._start(self._c.tykb_start_request, sent, done)
+
+    def start_response(self, sent, done):
+        return self._start(self._c.tykb_start_response, sent, done)
+
+    def _start(self, call, sent, done):
+        def over(context, status, out):
+            assert int(FFI.cast("uintptr_t", context)) == 42
+            done(self._cleared(status, out))
+
+        message, out = _message(sent), _out()
+        function = self._function("tykb_done", over)
+        return self._cleared(call(message[0], function, FFI.cast("void *", 42), out), out)
+
     def dispatch_event(self, event):
         self._c.Python_DispatchEvent(_text(event))
 

@@ -14,6 +14,7 @@ LOG = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_char_p)
 EVENT = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_char_p)
 STORE = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_char_p, c_int)
 GET = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_char_p)
+DONE = ctypes.CFUNCTYPE(None, c_void_p, c_int, ctypes.POINTER(Message))
 
 
 class HostTable(ctypes.Structure):
@@ -62,6 +63,8 @@ SIGNATURES = {
     "tykb_reload": (c_int, ctypes.POINTER(Message)),
     "tykb_run_request": (c_int, ctypes.POINTER(Message), ctypes.POINTER(Message)),
     "tykb_run_response": (c_int, ctypes.POINTER(Message), ctypes.POINTER(Message)),
+    "tykb_start_request": (c_int, ctypes.POINTER(Message), DONE, c_void_p, ctypes.POINTER(Message)),
+    "tykb_start_response": (c_int, ctypes.POINTER(Message), DONE, c_void_p, ctypes.POINTER(Message)),
     "tykb_message_clear": (None, ctypes.POINTER(Message)),
 }
 
@@ -77,7 +80,7 @@ class CtypesHost(Calls):
         for name, (result, *arguments) in SIGNATURES.items():
             function = getattr(self._c, name)
             function.restype, function.argtypes = result, arguments
-        self._tables = []  # the library may call an earlier table's functions for good
+        self._tables = []  # functions that the library may call: an earlier table's for good
 
     def init(self):
         out = Message()
@@ -127,6 +130,21 @@ class CtypesHost(Calls):
     def run_response(self, sent):
         out = Message()
         return self._cleared(self._c.tykb_run_response(_message(sent), out), out)
+
+    def start_request(self, sent, done):
+        return self._start(self._c.tykb_start_request, sent, done)
+
+    def start_response(self, sent, done):
+        return self._start(self._c.tykb_start_response, sent, done)
+
+    def _start(self, call, sent, done):
+        def over(context, status, out):
+            assert context == 42
+            done(self._cleared(status, out.contents))
+
+        out, function = Message(), DONE(over)
+        self._tables.append(function)
+        return self._cleared(call(_message(sent), function, 42, out), out)
 
     def dispatch_event(self, event):
         self._c.Python_DispatchEvent(event.encode())

@@ -82,6 +82,14 @@ class Calls(ABC):
         """tykb_run_response."""
 
     @abstractmethod
+    def start_request(self, sent: bytes, done: Callable[[Reply], None]) -> Reply:
+        """tykb_start_request."""
+
+    @abstractmethod
+    def start_response(self, sent: bytes, done: Callable[[Reply], None]) -> Reply:
+        """tykb_start_response."""
+
+    @abstractmethod
     def dispatch_event(self, event: str) -> None:
         """Python_DispatchEvent."""
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import queue
 
 import pytest
 
@@ -126,8 +127,31 @@ def check_client(got, expected):
         assert body == expected["body"].encode()
 
 
+class Starting:
+    """A host that starts its calls, and waits until they are over."""
+
+    def __init__(self, host):
+        self._host = host
+
+    def __getattr__(self, name):
+        return getattr(self._host, name)
+
+    def run_request(self, sent):
+        return self._started(self._host.start_request, sent)
+
+    def run_response(self, sent):
+        return self._started(self._host.start_response, sent)
+
+    def _started(self, call, sent):
+        replies = queue.SimpleQueue()
+        assert call(sent, replies.put) == (OK, b"")
+        return replies.get(timeout=60)
+
+
+@pytest.mark.parametrize("host_of", [lambda host: host, Starting], ids=["run", "start"])
 @pytest.mark.parametrize("mode", ["compatible", "strict"])
-def test_table_of_cases(host, folder, fresh, mode):
+def test_table_of_cases(host, folder, fresh, mode, host_of):
+    host = host_of(host)
     loaded = host.load_configuration(str(folder / "apis"), strict=mode == "strict")
     assert loaded == (0, b"")
     failed = {}
@@ -187,6 +211,15 @@ def test_source_that_is_not_there_changes_nothing(host, fresh, tmp_path):
     reply = host.load_configuration(str(tmp_path / "nowhere"))
     assert (reply.status, "nowhere" in reply.words) == (E_NOT_FOUND, True)
     assert hosted.bridge.apis == ("api",)
+
+
+def test_started_calls_that_fail(host, fresh):
+    assert host.load_configuration(api()).status == OK
+    starting = Starting(host)
+    assert starting.run_request(b"\xff").status == E_MALFORMED
+    sent = _bridge.message("Object", spec={"APIID": "other"})
+    reply = starting.run_response(sent.SerializeToString())
+    assert (reply.status, reply.words) == (E_NOT_FOUND, 'there is no API "other" (APIs: api)')
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\x1a\x02\x2a\xff", b"\x1a\x03\x2a\x01\xff"], ids=["tag", "length", "utf8"])

@@ -12,7 +12,7 @@ from tykbridge import drivers, failures
 from tykbridge.bundle import content, manifest
 from tykbridge.bundle.manifest import Manifest
 from tykbridge.definition.model import Driver
-from tykbridge.drivers import Loaded, Source
+from tykbridge.drivers import Asked, Loaded, Source
 from tykbridge.errors import LoadError, NotFoundError
 from tykbridge.handlers import Marker, is_text
 
@@ -25,7 +25,7 @@ class Bundle:
 
     Attributes:
         name: what dispatches call it; its bundle hash.
-        root: its folder, without links: what a link is turned to later is another version's.
+        root: its folder, without links: what a link is turned to later is another version's; "" without one.
         digest: what its content is known by (`bundle.content`); "" when that is not known, and equals no other then.
         manifest: what its manifest.json says; None when it has none.
         hooks: the hooks by name.
@@ -132,6 +132,25 @@ def load(
         _loading.name = None
 
 
+def ask(language: Driver, asked: Asked, name: str, digest: str) -> Bundle:
+    """Makes a bundle, of the name `name`, of one function that a server is asked for. The server need not be there yet.
+
+    Raises:
+        LoadError: the driver is not there, or a file that its target names cannot be read.
+    """
+    part = _load(language, Source(name, "", (), asked=asked))
+    return Bundle(
+        name,
+        "",
+        digest,
+        None,
+        {marker.name: marker for marker in part.markers if not marker.is_event},
+        {marker.name: marker for marker in part.markers if marker.is_event},
+        part.others,
+        [part],
+    )
+
+
 def _load(language: Driver, source: Source) -> Loaded:
     engine = drivers.engines()[language]
     if hint := engine.missing():
@@ -165,8 +184,6 @@ def _entries(root: pathlib.Path, described: Manifest | None) -> dict[Driver, lis
 def _listed(root: pathlib.Path, described: Manifest, language: Driver) -> list[pathlib.Path]:
     """Returns what a driver runs of a bundle with a manifest: middleware.py, else the .py files of file_list."""
     suffix = drivers.engines()[language].suffix
-    if not suffix:
-        return []
     standard = root / f"middleware{suffix}"
     if standard.is_file():
         return [_own(root, standard)]
@@ -188,10 +205,11 @@ def _own(root: pathlib.Path, file: pathlib.Path) -> pathlib.Path:
 
 
 def _languages(described: Manifest) -> list[Driver]:
-    """Returns the drivers of this build that a manifest asks for."""
+    """Returns the drivers of this build that a manifest asks for, without those whose code lies in no bundle."""
     named = {described.driver, *(hook.driver for hook in described.hooks)} - {""}
     # Nothing names a driver: then it is a Python bundle when it has Python files.
-    return [language for language in drivers.engines() if language in (named or {Driver.PYTHON})]
+    engines = drivers.engines()
+    return [name for name in engines if name in (named or {Driver.PYTHON}) and engines[name].suffix]
 
 
 def _collect(parts: Sequence[Loaded], described: Manifest | None) -> list[Marker]:

@@ -83,7 +83,7 @@ class Gateway:
 
     def bridge(self, services: Services) -> Bridge:
         """Make what loads and runs API definitions with these settings."""
-        bridge = Bridge(services, self._middleware_path, self._downloader, self.trust)
+        bridge = Bridge(services, self._middleware_path, self._downloader, self.trust, self.settings.target)
         bridge.bundles_path = self._aside
         return bridge
 

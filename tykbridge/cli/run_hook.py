@@ -129,7 +129,7 @@ def command(
             opened = open_api(source, wanted, runner.services, gateway)
         else:
             settings = _settings(scenario, config_data)
-            opened = open_plugin(source, kind, wanted, settings, runner.services, gateway.trust)
+            opened = open_plugin(source, kind, wanted, settings, runner.services, gateway)
     url = url or opened.chain.definition.listen_path
     made, scheme = calls.make(method, url, headers, data, status, response_header, response_body)
     todo = [made] if scenario is None else list(scenario.calls)

@@ -21,6 +21,7 @@ from tykbridge.bundle.alone import Unpacked, unpack_alone
 from tykbridge.bundle.signing import Trust
 from tykbridge.chain import Chain
 from tykbridge.cli.gateway import Gateway, renamed
+from tykbridge.code import Code, Loader
 from tykbridge.definition import (
     Auth,
     Bundle,
@@ -211,21 +212,22 @@ class Settings:
 
 @dataclass(frozen=True)
 class Opened:
-    """A chain, and the hook of it that is run alone; None: all of them."""
+    """A chain, and the hook of it that is run alone; None: all of them. `codes` is what would go otherwise."""
 
     chain: Chain
     phase: Phase | None = None
     step: Step | None = None
+    codes: tuple[Code, ...] = ()
 
 
 def open_plugin(
-    place: Path, kind: Kind, wanted: Wanted, settings: Settings, services: Services, trust: Trust
+    place: Path, kind: Kind, wanted: Wanted, settings: Settings, services: Services, gateway: Gateway
 ) -> Opened:
     """Make a chain of a bundle's or a file's hooks.
 
     Raises Refusal: it does not load, or has no such hook.
     """
-    plugin = load_plugin(place, kind, trust)
+    plugin = load_plugin(place, kind, gateway.trust)
     if plugin.problems:
         raise _not_loaded(str(place), plugin.problems, plugin.names)
     section, auth, phase = plugin.section, Auth(keyless=True), None
@@ -252,11 +254,21 @@ def open_plugin(
         org_id=settings.org_id,
         config_data=json.loads(settings.config_data) if settings.config_data else None,
     )
+    loader, codes = Loader("", target=gateway.settings.target), []
+
+    def called(hook: Hook) -> str:
+        if hook.driver is not Driver.GRPC:
+            return _called(plugin, hook)
+        codes.append(loader.load(definition, hook))
+        return codes[-1].called(hook)
+
     try:
-        chain = Chain(definition, lambda hook: _called(plugin, hook), services)
+        chain = Chain(definition, called, services)
     except LoadError as error:
-        raise Refusal(f"{plugin.file}: {error}") from error
-    return Opened(chain, phase, None if phase is None else chain.steps[phase][0])
+        raise Refusal(f"{plugin.file}: {error.detail}") from error
+    finally:
+        loader.close()
+    return Opened(chain, phase, None if phase is None else chain.steps[phase][0], tuple(codes))
 
 
 def _called(plugin: Plugin, hook: Hook) -> str:
@@ -269,13 +281,16 @@ def _called(plugin: Plugin, hook: Hook) -> str:
 def _hook_of(plugin: Plugin, wanted: Wanted, place: Path) -> Hook:
     """Find a hook, and its phase: as asked for, as the manifest has it, as its decorator is named, as its form is."""
     name = wanted.hook
-    if name not in plugin.hooks:
-        raise _unknown(place, name, plugin.hooks)
-    marker = plugin.hooks[name]
     described = [hook for hook in plugin.section.hooks if hook.name == name]
+    asked = [hook for hook in described if hook.driver is Driver.GRPC]
+    if name not in plugin.hooks and not asked:
+        raise _unknown(place, name, plugin.hooks)
     for hook in described:
         if wanted.phase in (None, hook.phase):
             return msgspec.structs.replace(hook, disabled=False)
+    if asked:
+        return msgspec.structs.replace(asked[0], disabled=False, phase=wanted.phase)
+    marker = plugin.hooks[name]
     by_form = Phase.RESPONSE if marker.arity == 5 or marker.is_response else Phase.PRE
     phase = wanted.phase or _DECORATORS.get(marker.decorator) or by_form
     return Hook(phase=phase, name=name, where="$", driver=Driver(marker.driver), bundle=plugin.name)

@@ -3,6 +3,7 @@
 from tykbridge.definition.model import (
     Auth,
     Bundle,
+    Calling,
     Capabilities,
     Definition,
     Driver,
@@ -14,6 +15,7 @@ from tykbridge.definition.model import (
     Phase,
     Section,
     Source,
+    Target,
     TokenSource,
     VirtualEndpoint,
     Webhook,
@@ -33,6 +35,7 @@ from tykbridge.definition.reading import (
 __all__ = [
     "Auth",
     "Bundle",
+    "Calling",
     "Capabilities",
     "Catalog",
     "Definition",
@@ -50,6 +53,7 @@ __all__ = [
     "Reading",
     "Section",
     "Source",
+    "Target",
     "TokenSource",
     "VirtualEndpoint",
     "Webhook",

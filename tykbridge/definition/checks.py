@@ -64,6 +64,7 @@ class HookDraft(msgspec.Struct, frozen=True):
     raw_body_only: bool = False
     timeout_ms: int | None = None
     on_failure: str | None = None
+    target: str = ""
 
 
 def driver(report: Report, where: str, name: str) -> Driver | None:
@@ -108,6 +109,8 @@ def hook(
                 key(where, keys.on_failure), '"closed": authentication that fails lets nobody through', '"open"'
             )
     _deadline(report, key(where, keys.timeout_ms), draft.timeout_ms, language, capabilities)
+    if draft.target and language is not Driver.GRPC and not (language is None and in_bundle):
+        report.notice(key(where, "target"), "it has no effect: the hook is not asked of a gRPC server")
     code = decode(report, key(where, "code"), draft.code)
     if code and draft.path:
         report.notice(where, f'the hook has code and a path: the code runs, "{draft.path}" only names it')
@@ -123,6 +126,7 @@ def hook(
         raw_body_only=draft.raw_body_only,
         timeout_ms=draft.timeout_ms,
         on_failure=failure,
+        target=draft.target,
     )
 
 

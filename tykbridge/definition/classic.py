@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tykbridge import idextractor
-from tykbridge.definition import checks, webhooks
+from tykbridge.definition import checks, targets, webhooks
 from tykbridge.definition.fields import fill
 from tykbridge.definition.model import (
     Auth,
@@ -47,6 +47,7 @@ class _Section(msgspec.Struct, frozen=True):
     traffic_logs: checks.HookDraft = checks.HookDraft()
     driver: str = ""
     lua: _Lua = _Lua()
+    grpc: targets.Grpc = targets.Grpc()
     id_extractor: _Extractor = _Extractor()
 
 
@@ -191,6 +192,7 @@ def read(report: Report, document: dict[str, Any], capabilities: Capabilities) -
         bundles = checks.bundles(report, "$.custom_middleware_bundle", raw.custom_middleware_bundle)
     where = "$.custom_middleware"
     section = read_section(report, raw.custom_middleware, where, capabilities, in_bundle=bool(bundles))
+    targets.check_hooks(report, section.hooks, section.targets)
     if bundles and section.hooks:
         report.notice(where, "the hooks of the bundle's manifest replace these")
     auth = _auth(report, raw, section, bool(bundles))
@@ -257,9 +259,12 @@ def read_section(
     logs = raw.traffic_logs
     if (logs.name or logs.path) and not logs.disabled:
         report.need(key(where, "traffic_logs"), "hooks on traffic logs")
+    servers, server = targets.read(report, key(where, "grpc"), raw.grpc)
     return Section(
         driver=default,
         trusted=(Driver.LUA,) if raw.lua.trusted else (),
+        targets=servers,
+        target=server,
         hooks=tuple(hooks),
         extractor=_extractor(report, raw.id_extractor, where),
     )

@@ -68,6 +68,57 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.md5(self.name.encode(), usedforsecurity=False).hexdigest()
 
 
+class Calling(msgspec.Struct, frozen=True, kw_only=True):
+    """How a gRPC server is called, as far as Tyk has no settings for it. Files are PEM."""
+
+    allow_plaintext: bool = False
+    """Messages, which carry sessions, may travel to another machine as they are."""
+    tls: bool = False
+    """TLS; any of the next four turns it on as well."""
+    ca: str = ""
+    """File with the certificates of those who may have signed the server's; "": the ones that gRPC brings along."""
+    cert: str = ""
+    """File with our own certificate, for servers that ask for one."""
+    key: str = ""
+    """File with its private key."""
+    server_name: str = ""
+    """The name that the server's certificate must have, in place of the address's."""
+    wait_for_ready: bool = False
+    """Calls wait, for as long as they may take, while nothing listens; otherwise they fail at once."""
+    timeout_ms: int = 5_000
+    """Milliseconds that a call may take where the hook has no timeout_ms; as of upstream's JavaScript."""
+    max_in_flight: int = 4_096
+    """Calls at one time; what comes beyond is refused at once."""
+    breaker_failures: int = 5
+    """So many failures in a row open the breaker; 0: there is none."""
+    breaker_ms: int = 1_000
+    """Milliseconds for which it stays open before a call tries again."""
+    keepalive_ms: int = 0
+    """Milliseconds without traffic after which the connection is probed; 0: never."""
+    health_check: str | None = None
+    """The service whose grpc.health.v1 status is watched, "" is the server's; None: none is."""
+
+
+class Target(Calling, frozen=True, kw_only=True):
+    """A gRPC server that hooks are asked of."""
+
+    address: str = ""
+    """tcp://host:port, dns:///name:port, dns://server/name:port or unix:///path."""
+    authority: str = ""
+    """The :authority of calls; "": the address's."""
+    recv_max_size: int = 0
+    """Bytes of an answer, at most; 0: 4 MiB, as gRPC has it."""
+    send_max_size: int = 0
+    """Bytes of a message, at most; 0: any number."""
+    round_robin_load_balancing: bool = False
+    """Calls go to all addresses of a name in turn, not to the first that is up."""
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the connection is TLS."""
+        return bool(self.tls or self.ca or self.cert or self.key or self.server_name)
+
+
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
     """One plugin function in one phase of one API."""
 
@@ -87,6 +138,8 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     raw_body_only: bool = False
     timeout_ms: int | None = None
     on_failure: OnFailure = OnFailure.CLOSED
+    target: str = ""
+    """The name of the gRPC server that is asked for it; "": the section's."""
 
 
 class Extractor(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +162,10 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     driver: Driver | None = None
     trusted: tuple[Driver, ...] = ()
     """Drivers whose sandbox is lifted; of a definition's own section only, never of a manifest."""
+    targets: dict[str, Target] = {}
+    """gRPC servers by name; of a definition's own section only, never of a manifest."""
+    target: str = ""
+    """The one of them for hooks that name none; "": the gateway's."""
     hooks: tuple[Hook, ...] = ()
     extractor: Extractor | None = None
 

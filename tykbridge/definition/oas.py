@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tykbridge import idextractor
-from tykbridge.definition import checks, webhooks
+from tykbridge.definition import checks, targets, webhooks
 from tykbridge.definition.fields import fill
 from tykbridge.definition.model import (
     Auth,
@@ -27,7 +27,7 @@ from tykbridge.definition.model import (
     TokenSource,
     VirtualEndpoint,
 )
-from tykbridge.definition.problems import Report, describe, key
+from tykbridge.definition.problems import Report, describe, key, one_of
 
 EXTENSION = "x-tyk-api-gateway"
 _ROOT = f"$.{EXTENSION}"
@@ -90,6 +90,7 @@ class _Plugin(msgspec.Struct, frozen=True, rename="camel"):
     driver: str = ""
     timeout_ms: int | None = None
     on_failure: str | None = None
+    target: str = ""
     id_extractor: _Extractor = _Extractor()
 
 
@@ -147,6 +148,7 @@ class _Lua(msgspec.Struct, frozen=True):
 class _PluginConfig(msgspec.Struct, frozen=True):
     driver: str = ""
     lua: _Lua = _Lua()
+    grpc: targets.OasGrpc = targets.OasGrpc()
     bundle: _Bundle = _Bundle()
     data: _Data = _Data()
 
@@ -230,7 +232,7 @@ def read(report: Report, document: dict[str, Any], capabilities: Capabilities) -
     if bundles and section.hooks:
         report.notice(_GLOBAL, "the hooks of the bundle's manifest replace these")
     auth = _auth(report, raw, section, bool(bundles), document)
-    events = checks.event_handlers(report, list(_events(report, raw.server.event_handlers)))
+    events = checks.event_handlers(report, list(_events(report, raw.server.event_handlers, section.driver)))
     virtual = tuple(_virtual(report, raw.middleware.operations, document))
     checks.needs(report, section, bundles, where, capabilities)
     checks.javascript(report, events, virtual, capabilities)
@@ -289,6 +291,7 @@ def _section(report: Report, raw: _Extension, capabilities: Capabilities, bundle
                 raw_body_only=plugin.raw_body_only,
                 timeout_ms=plugin.timeout_ms,
                 on_failure=plugin.on_failure,
+                target=plugin.target,
             ),
             checks.OAS_KEYS,
             default,
@@ -299,7 +302,9 @@ def _section(report: Report, raw: _Extension, capabilities: Capabilities, bundle
     )
     trusted = (Driver.LUA,) if given.plugin_config.lua.trusted else ()
     extractor = _extractor(report, custom.config.id_extractor)
-    return Section(driver=default, trusted=trusted, hooks=hooks, extractor=extractor)
+    servers, server = targets.read(report, f"{_GLOBAL}.pluginConfig.grpc", given.plugin_config.grpc)
+    targets.check_hooks(report, hooks, servers)
+    return Section(driver=default, trusted=trusted, targets=servers, target=server, hooks=hooks, extractor=extractor)
 
 
 def _list(
@@ -406,7 +411,9 @@ def _scheme(report: Report, name: str, scheme: _Scheme, document: dict[str, Any]
     )
 
 
-def _events(report: Report, raw: list[dict[str, Any]]) -> Iterator[tuple[EventHandler, str, str]]:
+def _events(
+    report: Report, raw: list[dict[str, Any]], default: Driver | None
+) -> Iterator[tuple[EventHandler, str, str]]:
     for index, item in enumerate(raw):
         where = f"{_ROOT}.server.eventHandlers[{index}]"
         kind, trigger = item.get("type"), item.get("trigger")
@@ -422,7 +429,7 @@ def _events(report: Report, raw: list[dict[str, Any]]) -> Iterator[tuple[EventHa
         handler, disabled = _HANDLERS[kind], item.get("enabled") is not True
         if kind == "custom":
             meta["name"] = meta.get("functionName")
-            if _is_coprocess(report, where, meta):
+            if _is_coprocess(report, where, meta, default):
                 handler = "cp_dynamic_handler"
         elif kind == "log":
             meta["prefix"] = meta.get("logPrefix")
@@ -440,15 +447,19 @@ def _events(report: Report, raw: list[dict[str, Any]]) -> Iterator[tuple[EventHa
         )
 
 
-def _is_coprocess(report: Report, where: str, meta: dict[str, Any]) -> bool:
-    """Tell whether a custom handler is in Python or Lua: its driver says so or, without one, its file's name."""
+def _is_coprocess(report: Report, where: str, meta: dict[str, Any], default: Driver | None) -> bool:
+    """Tell whether a custom handler is in Python or Lua, or asked of a gRPC server.
+
+    Its driver says so or, without one, its file's name or, without that, an API whose plugins are gRPC's.
+    """
     driver, path = meta.get("driver"), meta.get("path")
     if driver is None:
-        return isinstance(path, str) and path.endswith((".py", ".lua"))
+        return path.endswith((".py", ".lua")) if isinstance(path, str) and path else default is Driver.GRPC
+    choices = ("python", "lua", "grpc", "javascript")
     if not isinstance(driver, str):
-        report.problem(key(where, "driver"), 'one of "python", "lua", "javascript"', describe(driver))
+        report.problem(key(where, "driver"), one_of(choices), describe(driver))
         return False
-    return report.choice(key(where, "driver"), driver, ("python", "lua", "javascript")) and driver != "javascript"
+    return report.choice(key(where, "driver"), driver, choices) and driver != "javascript"
 
 
 def _virtual(report: Report, raw: dict[str, _Operation], document: dict[str, Any]) -> Iterator[VirtualEndpoint]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from tykbridge.definition import checks, classic, oas, tree
-from tykbridge.definition.model import Bundle, Capabilities, Definition, Extractor, Hook, Phase, Section
+from tykbridge.definition import checks, classic, oas, targets, tree
+from tykbridge.definition.model import Bundle, Capabilities, Definition, Driver, Extractor, Hook, Phase
 from tykbridge.definition.problems import Need, Notice, Problem, Report
 from tykbridge.errors import LoadError
 
@@ -147,12 +147,17 @@ def with_manifests(
     extractor: Extractor | None = None
     owner = {"auth_check": "", "id_extractor": ""}
     reports: list[Report] = []
+    named: set[Driver | None] = set()
     for bundle, manifest in manifests:
         report = Report((files or {}).get(bundle.name) or f"{bundle.name}/manifest.json")
         section = classic.read_section(report, manifest.get("custom_middleware"), "$.custom_middleware", capabilities)
         checks.needs(report, section, (), "", capabilities)
         for driver in section.trusted:  # who writes a bundle is whom the sandbox is for
             report.problem(f"$.custom_middleware.{driver}.trusted", f"it in {definition.file} alone", "true")
+        if section.targets or section.target:  # where sessions go to
+            report.problem("$.custom_middleware.grpc", f"it in {definition.file} alone", "an object")
+        if definition.document:  # a bundle by itself has none
+            targets.check_hooks(report, section.hooks, definition.section.targets)
         has_check = any(hook.phase is Phase.AUTH_CHECK and not hook.disabled for hook in section.hooks)
         for what, there in (("auth_check", has_check), ("id_extractor", section.extractor is not None)):
             if there and owner[what]:
@@ -161,12 +166,18 @@ def with_manifests(
                 owner[what] = bundle.name
         hooks += [msgspec.structs.replace(hook, bundle=bundle.name) for hook in section.hooks]
         extractor = section.extractor or extractor
+        named.add(section.driver)
         reports.append(report)
     if definition.auth.custom and not owner["auth_check"] and reports:
         expected = f"a hook, because {definition.file} turns custom authentication on"
         reports[0].problem("$.custom_middleware.auth_check", expected, "none in any of the API's bundles")
     problems = tuple(problem for report in reports for problem in report.problems)
-    merged = Section(hooks=tuple(hooks), extractor=extractor, trusted=definition.section.trusted)
+    merged = msgspec.structs.replace(
+        definition.section,
+        driver=named.pop() if len(named) == 1 else None,
+        hooks=tuple(hooks),
+        extractor=extractor,
+    )
     return Reading(
         file=reading.file,
         definition=None if problems else msgspec.structs.replace(definition, section=merged),

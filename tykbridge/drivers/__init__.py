@@ -10,8 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tykbridge.definition.model import Capabilities, Driver
+from tykbridge.definition.model import Capabilities, Driver, Phase, Target
 from tykbridge.handlers import Marker
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A function that lies in no bundle: a server is asked for it by its name.
+
+    Attributes:
+        target: the server, its files named by absolute paths.
+        label: what the server is called in the log.
+        name: the function's name.
+        phase: when it runs; None for a handler of events.
+    """
+
+    target: Target
+    label: str
+    name: str
+    phase: Phase | None
 
 
 @dataclass(frozen=True)
@@ -23,12 +40,14 @@ class Source:
         root: its folder, without links.
         files: what is to be run, in this order.
         trusted: the API's definition lifts the driver's sandbox, where it has one.
+        asked: in place of files, for a driver whose code lies in no bundle.
     """
 
     bundle: str
     root: str
     files: Sequence[Path]
     trusted: bool = False
+    asked: Asked | None = None
 
 
 class Loaded(Protocol):

@@ -44,7 +44,7 @@ def masked(key: str) -> str:
 
 
 class PythonHandler:
-    """cp_dynamic_handler: a Python function marked with @Event.
+    """cp_dynamic_handler: a function of a driver, such as one that is marked with @Event in Python.
 
     What it fires itself goes to the sink alone, never to handlers: no event goes round for ever.
 

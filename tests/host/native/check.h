@@ -36,6 +36,8 @@
   X(tykb_reload)                                                                                                       \
   X(tykb_run_request)                                                                                                  \
   X(tykb_run_response)                                                                                                 \
+  X(tykb_start_request)                                                                                                \
+  X(tykb_start_response)                                                                                               \
   X(tykb_dispatch)                                                                                                     \
   X(tykb_message_clear)                                                                                                \
   X(tykb_builder_new)                                                                                                  \

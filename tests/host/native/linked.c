@@ -39,6 +39,10 @@ static void spawn(pthread_t *thread, void *(*function)(void *), void *argument) 
 
 /* ---- Start ---- */
 
+static void never(void *context, int status, struct CoProcessMessage *out) {
+  CHECK(!"called, though nothing began" && !context && !status && !out);
+}
+
 static void before_start(void) {
   struct CoProcessMessage in = request(&lib, "Run", ""), out = {(void *)"x", 1};
   CHECK(tykb_dispatch(&in, TYKB_REPLY_FULL, &out) == TYKB_E_NOT_STARTED);
@@ -70,6 +74,9 @@ static void before_start(void) {
   tykb_message_clear(&out);
   CHECK(tykb_run_response(&in, &out) == TYKB_E_NOT_STARTED && strstr(out.p_data, "Python_Init"));
   tykb_message_clear(&out);
+  CHECK(tykb_start_request(&in, never, NULL, &out) == TYKB_E_NOT_STARTED && strstr(out.p_data, "Python_Init"));
+  tykb_message_clear(&out);
+  CHECK(tykb_start_response(&in, never, NULL, NULL) == TYKB_E_NOT_STARTED);
   CHECK(tykb_reload(&out) == TYKB_E_NOT_STARTED && strstr(out.p_data, "Python_Init"));
   tykb_message_clear(&out);
   CHECK(tykb_reload(NULL) == TYKB_E_NOT_STARTED);
@@ -123,6 +130,11 @@ static void refuse_arguments(void) {
   CHECK(tykb_run_response(NULL, &out) == TYKB_E_ARGUMENT && out.length > 0);
   tykb_message_clear(&out);
   CHECK(tykb_run_request(&none, NULL) == TYKB_E_ARGUMENT && tykb_run_response(&none, NULL) == TYKB_E_ARGUMENT);
+  CHECK(tykb_start_request(&none, NULL, NULL, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "no function"));
+  tykb_message_clear(&out);
+  CHECK(tykb_start_request(&negative, never, NULL, &out) == TYKB_E_ARGUMENT && strstr(out.p_data, "negative"));
+  tykb_message_clear(&out);
+  CHECK(tykb_start_response(NULL, never, NULL, NULL) == TYKB_E_ARGUMENT);
   tykb_message_clear(NULL);
   int before = errors;
   CHECK(Python_DispatchHook(&negative, &out) == TYKB_E_ARGUMENT && out.p_data == NULL && out.length == 0);
