@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.grpc_servers import LANGUAGES, Client, Server, building, page
+from tests import library
+from tests.grpc_servers import LANGUAGES, SECONDS, Client, Server, building, page
 from tests.oracle import PB
 
 pytestmark = pytest.mark.once
@@ -211,3 +212,10 @@ def test_pages_end_with_the_command_that_starts_the_server() -> None:
     assert {language: len(page(language)) for language in LANGUAGES} == {
         "python": 1, "go": 2, "node": 2, "java": 2, "ruby": 2
     }  # fmt: skip
+
+
+def test_through_the_chain(server: Server, tmp_path: Path) -> None:
+    with library.opened(tmp_path, server.address) as door:
+        library.check(door, "grpc")
+        for _ in range(2):  # of strangers in that table
+            assert server.lines.get(timeout=SECONDS) == "a stranger: AuthFailure in grpc\n"
