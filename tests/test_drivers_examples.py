@@ -12,7 +12,6 @@ from tests import library
 from tests.grpc_servers import SECONDS, Server
 from tests.servers import until
 from tykbridge import _bridge
-from tykbridge.definition import Driver
 
 pytestmark = pytest.mark.once
 

@@ -71,7 +71,8 @@ class Library < Coprocess::Dispatcher::Service
   end
 end
 
-server = GRPC::RpcServer.new
+# A call that finds no free thread is refused: have as many as the gateway has calls at a time (its max_in_flight).
+server = GRPC::RpcServer.new(pool_size: 256)
 port = server.add_http2_port("127.0.0.1:#{ARGV.fetch(0, 5555)}", :this_port_is_insecure)
 server.handle(Library.new)
 puts "serving tcp://127.0.0.1:#{port}"
