@@ -15,9 +15,10 @@ from tests import grpcserver
 from tests.oracle import PB
 from tests.servers import until
 from tykbridge import Bridge, _bridge, drivers
-from tykbridge.definition import Driver
+from tykbridge.definition import Bundle, Driver, Target
+from tykbridge.drivers.grpc import server
 from tykbridge.outcome import Continue, Request, Response
-from tykbridge.services import Services
+from tykbridge.services import Mode, Services
 
 REQUEST = Request("GET", "/", (("Host", "h"),))
 
@@ -28,7 +29,6 @@ class Plugins:
     def __init__(self):
         self.calls = []  # (hook, Object, metadata)
         self.events = []
-        self.threads = set()
         self.hook = lambda message: None
 
     def answer(self, data, context):
@@ -150,8 +150,6 @@ def test_each_hook_may_name_its_server(plugins, address):
 
 
 def test_without_a_target_it_is_the_gateways_server(plugins, address):
-    from tykbridge.definition import Target
-
     text = definition("H", grpc={"targets": {}})
     bridge = Bridge(Services(queue=None))
     [refused] = bridge.load(text).not_loaded
@@ -173,8 +171,6 @@ def test_a_bundle_without_files_names_hooks_beside_those_of_python(plugins, addr
         ("remote", {"driver": "grpc", "pre": [{"name": "Remote"}]}),
         ("mixed", {"driver": "python", "post": [{"name": "Local"}, {"name": "Too", "driver": "grpc"}]}),
     ):
-        from tykbridge.definition import Bundle
-
         folder = tmp_path / "bundles" / Bundle(name=name).hash
         folder.mkdir(parents=True)
         files = []
@@ -277,15 +273,12 @@ def test_a_message_that_is_too_large_says_which_limit(plugins, address, logs):
     assert bridge.request(Request("GET", "/", (), b"x" * 200)).response.status == 500  # body and raw_body come back
     assert plugins.names == ["H"]
     assert isinstance(bridge.request(REQUEST), Continue)
-    large = loaded("H", grpc={"targets": {"t": {"address": address, "recv_max_size": 50 << 20}}})
     with grpcserver.serving(plugins.answer, max_receive_message_length=50 << 20) as roomy:
         large = loaded("H", grpc={"targets": {"t": {"address": roomy, "recv_max_size": 50 << 20}}})
         assert isinstance(large.request(Request("POST", "/", (), b"x" * (5 << 20))), Continue)
 
 
 def test_a_session_is_changed_in_authentication_alone_as_the_mode_says(plugins, address):
-    from tykbridge.services import Mode
-
     def hook(message):
         if message.hook_type == 4:
             message.session.rate, message.session.metadata["token"] = 5, "t"
@@ -304,8 +297,6 @@ def test_a_session_is_changed_in_authentication_alone_as_the_mode_says(plugins, 
 
 
 def test_a_channel_outlives_a_reload_and_goes_with_the_last_who_has_it(plugins, address):
-    from tykbridge.drivers.grpc import server
-
     bridge = loaded("H", address=address)
     bridge.request(REQUEST)
     [made] = [one for one in server._servers.values() if one.target.address == address]
@@ -393,8 +384,8 @@ def test_a_file_that_changed_is_another_channel(keys, tmp_path):
 
 
 FORK = """
-import json, os, sys
-from tests.test_drivers_grpc import REQUEST, loaded
+import gc, json, os, sys
+from tests.test_drivers_grpc import REQUEST, definition, loaded
 address, early = sys.argv[1], sys.argv[2] == "early"
 bridge = loaded("H", address=address)
 if early:
@@ -402,6 +393,8 @@ if early:
 child = os.fork()
 if not child:
     outcome = bridge.request(REQUEST)
+    bridge.load(definition(grpc={"targets": {}}))
+    gc.collect()
     os._exit(outcome.response.status // 100 if early else type(outcome).__name__ == "Continue")
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 print(status, type(bridge.request(REQUEST)).__name__)

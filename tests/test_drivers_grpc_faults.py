@@ -16,6 +16,7 @@ from tests.openssl import openssl
 from tests.servers import free_port, until
 from tests.test_drivers_grpc import REQUEST, Plugins, counts, loaded, logs  # noqa: F401
 from tykbridge import waiting
+from tykbridge.drivers.grpc import server
 from tykbridge.outcome import Continue
 
 LONG = 60_000  # milliseconds: what waits for it hangs
@@ -121,8 +122,6 @@ def test_the_limit_holds_for_authentication_too(plugins, logs):  # noqa: F811
 
 
 def test_the_breaker_opens_lets_one_call_try_and_closes(plugins, logs, monkeypatch):  # noqa: F811
-    from tykbridge.drivers.grpc import server
-
     now = [1000.0]
     monkeypatch.setattr(server.time, "monotonic", lambda: now[0])
     status = [grpc.StatusCode.UNAVAILABLE]
@@ -152,8 +151,6 @@ def test_the_breaker_opens_lets_one_call_try_and_closes(plugins, logs, monkeypat
 
 
 def test_one_call_at_a_time_tries_an_open_breaker(plugins, logs, monkeypatch):  # noqa: F811
-    from tykbridge.drivers.grpc import server
-
     now = [1000.0]
     monkeypatch.setattr(server.time, "monotonic", lambda: now[0])
     plugins.hook = lambda message: (grpc.StatusCode.UNAVAILABLE, "")
@@ -182,12 +179,12 @@ def test_without_a_breaker_every_call_is_made(plugins, logs):  # noqa: F811
 
 
 def test_a_server_that_is_killed_and_started_again_is_found_again(logs):  # noqa: F811
-    with grpcserver.Program() as server:
-        bridge = loaded("H", grpc=target(server.address))
+    with grpcserver.Program() as program:
+        bridge = loaded("H", grpc=target(program.address))
         assert statuses(bridge) == [200]
     assert set(statuses(bridge, 20)) == {503}
     assert any("UNAVAILABLE" in line and "start it, or mend its address" in line for line in logs)
-    with grpcserver.Program(port=server.port):
+    with grpcserver.Program(port=program.port):
         until(lambda: statuses(bridge) == [200])
         assert statuses(bridge, 20) == [200] * 20
 
@@ -243,17 +240,17 @@ def test_waiting_for_a_server_is_what_a_target_may_ask_for(logs):  # noqa: F811
 
 @pytest.mark.plain
 def test_a_thousand_hooks_wait_on_a_few_threads(logs):  # noqa: F811
-    with grpcserver.Program(delay_ms=200) as server:
-        bridge = loaded("H", grpc=target(server.address, timeout_ms=LONG))
+    with grpcserver.Program(delay_ms=200) as program:
+        bridge = loaded("H", grpc=target(program.address, timeout_ms=LONG))
         assert statuses(bridge) == [200]
         before = len(os.listdir("/proc/self/task"))
         started = [waiting.call(lambda: bridge.request(REQUEST)) for _ in range(1000)]
-        until(lambda: counts(server.address)["in_flight"] > 100)
+        until(lambda: counts(program.address)["in_flight"] > 100)
         most = len(os.listdir("/proc/self/task"))
         outcomes = [future.result(60) for future in started]
     assert all(isinstance(outcome, Continue) for outcome in outcomes)
     assert most - before <= waiting.THREADS + 2
-    assert counts(server.address)["in_flight"] == 0
+    assert counts(program.address)["in_flight"] == 0
 
 
 # ---- TLS

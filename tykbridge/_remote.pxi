@@ -159,7 +159,7 @@ cdef bytes joined(bytes answer, uint32_t number):
 cdef int settle_answer(
     tykb_node *node, const tykb_field *body, const tykb_field *raw_body, tykb_span old_text, tykb_span old_raw
 ) noexcept:
-    """Lets the body that the server changed win, raw_body where it changed both: its answer says nothing of an order."""
+    """Lets the body that the server changed win, raw_body where it changed both: an answer says nothing of an order."""
     cdef tykb_value text, raw
     cdef int status = tykb_node_get(node, body, &text)
     if status == TYKB_OK:

@@ -136,12 +136,14 @@ class Server:
             if self._channel is None:
                 self._channel = channel = _channel(self.target, self._files)
                 self._methods = {name: channel.unary_unary(name) for name in (_DISPATCH, _DISPATCH_EVENT)}
-                weakref.finalize(self, channel.close).atexit = False
+                weakref.finalize(self, _close, channel, os.getpid()).atexit = False
             return self._methods[name]
 
     def forked(self) -> None:
         """Give the channel up, in a forked child: gRPC's threads are not there, and a call would wait for ever."""
-        self._is_forked, self._methods = self._channel is not None or self._is_forked, {}
+        if self._channel is not None:
+            self._is_forked, self._methods = True, {}
+            _lost.append(self._channel)
 
     # ---- Who is let through
 
@@ -242,6 +244,12 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+_lost: list[grpc.Channel] = []  # the parent's channels: to end them here might wait for threads that are not there
+
+
+def _close(channel: grpc.Channel, process: int) -> None:
+    if os.getpid() == process:
+        channel.close()
 
 
 def _read(file: str) -> bytes | None:
