@@ -130,6 +130,7 @@ def test_what_is_wrong_with_other_handlers(handler, meta, path, expected):
         ({"path": "f.lua"}, "cp_dynamic_handler"),
         ({"path": "f.py"}, "cp_dynamic_handler"),
         ({"driver": "python"}, "cp_dynamic_handler"),
+        ({"driver": "grpc"}, "cp_dynamic_handler"),
         ({"path": "f.js"}, "eh_dynamic_handler"),
         ({}, "eh_dynamic_handler"),
         ({"driver": "javascript", "path": "f.py"}, "eh_dynamic_handler"),
@@ -142,11 +143,11 @@ def test_whose_a_custom_handler_of_the_oas_form_is(item, handler):
     assert [need.what for need in reading.needs] == ["the javascript driver"] * (handler == "eh_dynamic_handler")
 
 
-@pytest.mark.parametrize("driver", ["grpc", 7])
+@pytest.mark.parametrize("driver", ["ruby", 7])
 def test_another_driver_of_a_custom_handler(driver):
     (problem,) = oas("custom", functionName="f", driver=driver).problems
     assert problem.path == "$.x-tyk-api-gateway.server.eventHandlers[0].driver"
-    assert problem.expected == 'one of "python", "lua", "javascript"'
+    assert problem.expected == 'one of "python", "lua", "grpc", "javascript"'
 
 
 def test_the_prefix_of_the_oas_form():
