@@ -63,7 +63,7 @@ class Bench:
     """The native program, built for one interpreter."""
 
     def __init__(self, python: Path) -> None:
-        need(python, "protobuf=google.protobuf", "lupa=lupa")
+        need(python, "protobuf=google.protobuf", "lupa=lupa", "grpcio=grpc")
         script = "import sys; print('%d.%d %d.%d.%d' % (*sys.version_info[:2], *sys.version_info[:3]))"
         self.version, self.release = output(python, "-c", script).split()
         self.folder = BUILD / self.version

@@ -13,6 +13,7 @@ and the other in .venv-3.x, which is built if need be. Writes bench/results.svg,
     dispatch.read_body.vs_copy             full reply over one malloc, copy and free of the message (100 KB scenarios)
     dispatch.unread_body.delta.vs_small    a delta beside a 100 KB body nobody reads over the same delta without one
     chain.<scenario>.vs_floor              how many floors a request through a whole API takes (tykb_run_request)
+    driver.grpc.vs_bare                    CPU of a hook on a gRPC server over that of a bare grpcio call with its bytes
     chain.four.vs_one                      a request through four hooks that each add a header over one through one hook
     py311.dispatch.<scenario>....          the same for one Python; there also .full_ns, .delta_ns, .floor_ns ...
 
@@ -50,6 +51,7 @@ CHAINS = {
     "chain_lua": "one pre hook in Lua",
     "chain_auth": "pre, auth (cached), post-auth, post",
 }
+REMOTE = "grpc"
 
 
 def measure(bench: Bench, scenarios: list[str], rounds: int) -> Times:
@@ -68,6 +70,13 @@ def measure(bench: Bench, scenarios: list[str], rounds: int) -> Times:
     return times
 
 
+def measure_remote(bench: Bench, rounds: int) -> dict[str, float]:
+    """Contender: nanoseconds of CPU per call (bench/remote.py)."""
+    print(f"bench: {bench.version}: {REMOTE}", file=sys.stderr)
+    lines = output(bench.python, HERE / "remote.py", "--rounds", str(rounds), env=bench.env).splitlines()
+    return {contender: float(nanoseconds) for _, contender, nanoseconds in map(str.split, lines)}
+
+
 def ratios(times: Times) -> dict[str, float]:
     """The flat keys of one Python, without its prefix."""
     flat = {}
@@ -76,6 +85,9 @@ def ratios(times: Times) -> dict[str, float]:
             flat[f"{key_of(scenario)}.vs_floor"] = each["request"] / each["floor"]
             continue
         key = key_of(scenario)
+        if scenario == REMOTE:
+            flat[f"{key}.vs_bare"] = each["driver"] / each["bare"]
+            continue
         for part, contender in (("", "full"), (".delta", "delta")):
             flat[f"{key}{part}.vs_classic"] = each["classic"] / each[contender]
             flat[f"{key}{part}.vs_floor"] = each[contender] / each["floor"]
@@ -90,6 +102,8 @@ def ratios(times: Times) -> dict[str, float]:
 
 def key_of(scenario: str) -> str:
     """Where a scenario's figures stand in the flat object."""
+    if scenario == REMOTE:
+        return f"driver.{scenario}"
     return f"chain.{scenario.removeprefix('chain_')}" if scenario in CHAINS else f"dispatch.{scenario}"
 
 
@@ -117,7 +131,7 @@ def table(version: str, times: Times) -> str:
         head + f"   {'delta: classic/':>15}{'/floor':>7}{'full/copy':>11}",
     ]
     for scenario, each in times.items():
-        if scenario in CHAINS:
+        if scenario in CHAINS or scenario == REMOTE:
             continue
         flat = ratios({scenario: each})
         key = f"dispatch.{scenario}"
@@ -135,6 +149,10 @@ def table(version: str, times: Times) -> str:
         lines.append(f"{CHAINS[scenario]:36}{each['floor']:8,.0f}{each['request']:9,.0f}{flat[f'{key}.vs_floor']:9.1f}")
     if "chain.four.vs_one" in flat:
         lines.append(f"four hooks take {flat['chain.four.vs_one']:.2f} times as long as one")
+    if REMOTE in times:
+        each, ratio = times[REMOTE], flat["driver.grpc.vs_bare"]
+        lines += ["", f"{'a hook on a gRPC server, CPU':36}{'bare':>8}{'driver':>9}{'/bare':>9}"]
+        lines.append(f"{'':36}{each['bare']:8,.0f}{each['driver']:9,.0f}{ratio:9.2f}")
     return "\n".join(lines)
 
 
@@ -198,7 +216,11 @@ def main() -> int:
     parser.add_argument("python", nargs="*", type=Path, help="interpreters; by default 3.11 and 3.13")
     parser.add_argument("--rounds", type=int, default=200, help="rounds of 2 ms for each contender (default: 200)")
     parser.add_argument(
-        "--only", nargs="+", choices=[*TITLES, *CHAINS], metavar="SCENARIO", help="these scenarios, no files written"
+        "--only",
+        nargs="+",
+        choices=[*TITLES, *CHAINS, REMOTE],
+        metavar="SCENARIO",
+        help="these scenarios, no files written",
     )
     options = parser.parse_args()
     generate_pb2(Path(sys.executable))
@@ -208,7 +230,11 @@ def main() -> int:
         if bench.version in results:
             continue
         bench.check()
-        results[bench.version] = measure(bench, options.only or bench.scenarios, options.rounds)
+        wanted = options.only or [*bench.scenarios, REMOTE]
+        native = [scenario for scenario in wanted if scenario != REMOTE]
+        results[bench.version] = measure(bench, native, options.rounds) if native else {}
+        if REMOTE in wanted:
+            results[bench.version][REMOTE] = measure_remote(bench, max(1, options.rounds // 4))
         print(table(bench.release, results[bench.version]), end="\n\n", flush=True)
     if not options.only:
         need(Path(sys.executable), "matplotlib=matplotlib")

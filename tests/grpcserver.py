@@ -36,10 +36,8 @@ def serving(
         options=[("grpc.so_reuseport", 0), *((f"grpc.{name}", value) for name, value in options.items())],
     )
     server.add_generic_rpc_handlers((handler(answer, event), *_more))
-    if credentials is None:
-        port = server.add_insecure_port(address)
-    else:
-        port = server.add_secure_port(address, credentials)
+    secure = credentials is not None
+    port = server.add_secure_port(address, credentials) if secure else server.add_insecure_port(address)
     server.start()
     try:
         yield address if address.startswith("unix:") else f"tcp://{address.rpartition(':')[0]}:{port}"
@@ -89,8 +87,11 @@ class Program:
         self.address = f"tcp://127.0.0.1:{self.port}"
 
     def kill(self) -> None:
+        """Ends it as a crash does; it may be over already."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def __enter__(self) -> Program:
         return self

@@ -56,3 +56,12 @@ def test_chains_are_compared_with_the_floor_and_with_one_hook(run):
     text = run.table("3.11.7", {"add_header": FAST, "chain_one": one, "chain_four": four})
     assert "one pre hook" in text
     assert "1.80 times as long" in text
+
+
+@pytest.mark.once
+def test_a_hook_on_a_server_is_compared_with_a_bare_call(run):
+    times = {"3.11": {"grpc": {"bare": 100.0, "driver": 110.0}}, "3.13": {"grpc": {"bare": 100.0, "driver": 120.0}}}
+    flat = run.flatten(times)
+    assert flat["driver.grpc.vs_bare"] == 1.2
+    assert flat["py311.driver.grpc.bare_ns"] == 100
+    assert "1.10" in run.table("3.11.7", times["3.11"])

@@ -122,7 +122,7 @@ def test_a_target_that_is_not_there():
     notices = classic(
         grpc | {"target": ""}, {"name": "H", "driver": "python", "path": "x.py", "target": "plugins"}
     ).notices
-    assert ["$.custom_middleware.pre[0].target"] == [notice.path for notice in notices]
+    assert [notice.path for notice in notices] == ["$.custom_middleware.pre[0].target"]
 
 
 def test_a_manifest_names_targets_of_the_definition_and_brings_none():

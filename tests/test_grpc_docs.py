@@ -1,73 +1,46 @@
-"""docs/grpc-servers.md: its servers are started, and answer."""
-
-from __future__ import annotations
+"""What docs/grpc.md says: its definition is read, its table has every key, its Python runs."""
 
 import json
-import shutil
-import sys
+import re
 from pathlib import Path
 
-import grpc
+import msgspec
 import pytest
 
-from tests.grpc_servers import Client, Server
-from tests.oracle import PB
-from tests.test_grpc import certificates, credentials  # noqa: F401
 from tests.test_readme import blocks
-from tykbridge import Bridge
-from tykbridge.outcome import Continue, Request
+from tykbridge.definition import Capabilities, Driver, Target, read_text
 
 pytestmark = pytest.mark.once
 
-PORT = "127.0.0.1:5555"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "grpc.md"
+TEXT = PAGE.read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def page(root: Path) -> dict[str, list[str]]:
-    return blocks(root / "docs/grpc-servers.md")
+def test_its_definition_is_right():
+    [text] = blocks(PAGE)["json"]
+    able = Capabilities(drivers=frozenset({Driver.GRPC}), deadlines=frozenset({Driver.GRPC}))
+    reading = read_text(text, capabilities=able)
+    assert (reading.problems, reading.notices, reading.needs) == ((), (), ())
+    section = reading.require().section
+    assert [hook.target for hook in section.hooks] == ["", "partners"]
+    assert set(section.targets) == {"plugins", "partners"}
 
 
-def start(folder: Path, text: str) -> Server:
-    assert text.count(":5555") == 1
-    (folder / "server.py").write_text(text.replace(":5555", ":0"))
-    return Server(sys.executable, "server.py", folder=folder)
+def test_its_table_has_each_key_with_its_default():
+    rows = re.findall(r"^\| (`[a-z_`, ]+) \|([^|]*)\| [^|]+ \|$", TEXT, flags=re.MULTILINE)
+    said = {}
+    for keys, values in rows:
+        names = re.findall(r"`(\w+)`", keys)
+        given = values.split(", ") if "," in values else [values] * len(names)
+        said |= dict(zip(names, given, strict=True))
+    fields = {field.name: field.default for field in msgspec.structs.fields(Target)}
+    assert said.keys() == fields.keys()
+    for name, value in said.items():
+        shown = value.strip().strip("`")
+        if shown and fields[name] not in ("", 0) and name not in ("server_name", "authority"):
+            assert json.loads(shown) == fields[name], name
 
 
-def test_these_are_all_of_them(page: dict[str, list[str]]) -> None:
-    assert {language: len(found) for language, found in page.items()} == {"python": 3, "json": 1}
-
-
-def test_ten_lines_and_the_definition_that_uses_them(page: dict[str, list[str]], tmp_path: Path) -> None:
-    assert len(page["python"][0].split("\n\n")) == 3
-    assert len([line for line in page["python"][0].splitlines() if line]) < 10
-    [section] = page["json"]
-    with start(tmp_path, page["python"][0]) as server:
-        definition = json.loads(section.replace(PORT, f"127.0.0.1:{server.port}"))
-        bridge = Bridge()
-        api = {"api_id": "a", "use_keyless": True, "proxy": {"listen_path": "/a/"}, **definition}
-        assert bridge.load(json.dumps(api)).not_loaded == ()
-        for headers, greeting in (((("X-Name", "Ada"),), "Hello, Ada"), ((), "Hello, stranger")):
-            outcome = bridge.request(Request("GET", "/a/", headers))
-            assert isinstance(outcome, Continue)
-            assert dict(outcome.request.headers)["X-Greeting"] == greeting
-
-
-def test_many_wait_at_a_time(page: dict[str, list[str]], tmp_path: Path) -> None:
-    with start(tmp_path, page["python"][1]) as server, Client(server.target) as client:
-        sent = PB["Object"](hook_name="lookup").SerializeToString()
-        for reply in client.dispatch_all([sent] * 500):
-            assert PB["Object"].FromString(reply).request.set_headers == {"X-Found": "yes"}
-
-
-def test_with_certificates(page: dict[str, list[str]], tmp_path: Path, certificates: Path) -> None:  # noqa: F811
-    for name, file in (("server.pem", "server.pem"), ("server.key", "server.key"), ("gateways.pem", "client.pem")):
-        shutil.copy(certificates / file, tmp_path / name)
-    sent = PB["Object"](hook_name="hello").SerializeToString()
-    with start(tmp_path, page["python"][2]) as server:
-        target = f"localhost:{server.port}"
-        with Client(target, credentials(certificates, "server", "client")) as client:
-            assert PB["Object"].FromString(client.dispatch(sent)).request.set_headers == {"X-Greeting": "Hello"}
-        with Client(target, credentials(certificates, "server")) as client, pytest.raises(grpc.RpcError):
-            client.dispatch(sent, wait=False)
-        assert server.end() == 0
-        assert "give it a certificate" not in "".join(server.errors)
+def test_its_python_runs(capsys):
+    [python] = blocks(PAGE)["python"]
+    exec(python, {})

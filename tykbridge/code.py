@@ -48,7 +48,7 @@ class Code:
 
     Attributes:
         bundle: the name under which hooks are called.
-        folder: where it was loaded from, without links; of what a server is asked for, the server's name.
+        folder: where it was loaded from, without links; of what a server is asked for, what the server is known by.
         entry: the file of it that was loaded alone, or what a server is asked for; "" for a bundle.
         digest: what its content is known by; "" when nobody knows.
         driver: what an entry was loaded by.
@@ -243,9 +243,9 @@ class Loader:
                 digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
             except OSError as error:
                 raise LoadError(f"{label}: {file} cannot be read: {error.strerror}") from error
-        label = f"{label} ({server.address})"
-        asked = drivers.Asked(server, label, name, phase)
-        return self._once((label, f"{phase or 'event'} {name}", Driver.GRPC, ()), digest.hexdigest(), asked=asked)
+        asked = drivers.Asked(server, f"{label} ({server.address})", name, phase)
+        known = digest.hexdigest()  # in the place, too: two APIs may mean two servers by one name
+        return self._once((known, f"{phase or 'event'} {name}", Driver.GRPC, ()), known, asked=asked)
 
     def _bundle(self, bundle: Bundle, trusted: tuple[Driver, ...]) -> Code:
         found = self.find(bundle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -207,12 +208,13 @@ def obtain(target: Target) -> Server:
     """Give the server of a target: the one that is in use, where everything about it is the same.
 
     Raises:
-        LoadError: one of its files cannot be read.
+        LoadError: one of its files cannot be read, or is not what it should be.
     """
     key = target, tuple(_read(file) for file in (target.ca, target.key, target.cert))
     with _lock:
         server = _servers.get(key)
         if server is None:
+            _check(target)
             _servers[key] = server = Server(*key)
         return server
 
@@ -249,6 +251,21 @@ def _read(file: str) -> bytes | None:
         return Path(file).read_bytes()
     except OSError as error:
         raise LoadError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _check(target: Target) -> None:
+    """Refuse files of which gRPC would say nothing but that no connection comes about."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if target.ca:
+            context.load_verify_locations(target.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise LoadError(f"{target.ca} has no certificates in PEM: {error}") from error
+    try:
+        if target.cert:
+            context.load_cert_chain(target.cert, target.key, password=b"")  # nobody is there to be asked for one
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise LoadError(f"{target.cert} and {target.key} are no certificate and its key in PEM: {error}") from error
 
 
 def _channel(target: Target, files: tuple[bytes | None, ...]) -> grpc.Channel:
