@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests import library
-from tests.grpc_servers import SECONDS, Server
+from tests.grpc_servers import SECONDS, Server, active
 from tests.servers import until
+from tests.test_readme import blocks
 from tykbridge import _bridge
 
 pytestmark = pytest.mark.once
@@ -47,3 +49,14 @@ def test_the_handler_hears_of_strangers(
         assert server.lines.get(timeout=SECONDS) == f"{line}\n"
     else:
         until(lambda: line in said, SECONDS)
+
+
+def test_the_pages_commands() -> None:
+    [shell] = blocks(library.APIS / "README.md")["sh"]
+    said = [
+        subprocess.run(["sh", "-ec", command], cwd=library.APIS, env=active(), capture_output=True, text=True)
+        for command in shell.splitlines()
+    ]
+    assert [(done.returncode, done.stderr) for done in said] == [(0, "")] * 2
+    assert f"{len(NAMES)} loaded: 0 problems, 0 warnings" in said[0].stdout
+    assert "+ X-Reader: Ada" in said[1].stdout

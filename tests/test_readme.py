@@ -15,7 +15,7 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("bench/*.md"),
-        *ROOT.glob("examples/**/*.md"),
+        *(page for page in ROOT.glob("examples/**/*.md") if "node_modules" not in page.parts),
         *ROOT.glob("hosts/**/*.md"),
     ]
 )
