@@ -181,8 +181,17 @@ def test_a_bundle_without_files_names_hooks_beside_those_of_python(plugins, addr
                 "    request.add_header('X-Local', '1')\n    return request, session\n"
             )
         (folder / "manifest.json").write_text(json.dumps({"file_list": files, "custom_middleware": section}))
-    bridge = Bridge(Services(queue=None), tmp_path)
+    fired = []
+
+    class Events:
+        def fire(self, event, api_id, org_id, meta):
+            fired.append(event)
+
+    bridge = Bridge(Services(queue=None, events=Events()), tmp_path)
     assert bridge.load(definition(address=address, custom_middleware_bundle="remote,mixed")).not_loaded == ()
+    assert fired == ["BundleLoaded", "BundleLoaded"]
+    assert bridge.reload().not_loaded == ()
+    assert fired == ["BundleLoaded", "BundleLoaded", "ConfigurationReloaded"]
     outcome = bridge.request(REQUEST)
     assert outcome.request.headers[1:] == (("X-Local", "1"),)
     assert plugins.names == ["Remote", "Too"]

@@ -2,9 +2,10 @@
 
 import contextlib
 import json
-import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -15,7 +16,6 @@ from tests import grpcserver
 from tests.openssl import openssl
 from tests.servers import free_port, until
 from tests.test_drivers_grpc import REQUEST, Plugins, counts, loaded, logs  # noqa: F401
-from tykbridge import waiting
 from tykbridge.drivers.grpc import server
 from tykbridge.outcome import Continue
 
@@ -238,19 +238,35 @@ def test_waiting_for_a_server_is_what_a_target_may_ask_for(logs):  # noqa: F811
 # ---- Many at a time
 
 
+THOUSAND = """
+import os, sys
+from tests.servers import until
+from tests.test_drivers_grpc import REQUEST, counts, loaded
+from tykbridge import waiting
+
+def threads():
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/comm") as name:
+            yield name.read().strip()
+
+bridge = loaded("H", address=sys.argv[1])
+started = [waiting.call(lambda: bridge.request(REQUEST)) for _ in range(1000)]
+until(lambda: counts(sys.argv[1])["in_flight"] > 100)
+most = list(threads())
+outcomes = {type(future.result(60)).__name__ for future in started}
+# gRPC has more of its own where there are more cores.
+print(*outcomes, len(most) - max(0, most.count("event_engine") - 4), counts(sys.argv[1])["in_flight"])
+"""
+
+
 @pytest.mark.plain
-def test_a_thousand_hooks_wait_on_a_few_threads(logs):  # noqa: F811
+def test_a_thousand_hooks_wait_on_a_few_threads(root):
     with grpcserver.Program(delay_ms=200) as program:
-        bridge = loaded("H", grpc=target(program.address, timeout_ms=LONG))
-        assert statuses(bridge) == [200]
-        before = len(os.listdir("/proc/self/task"))
-        started = [waiting.call(lambda: bridge.request(REQUEST)) for _ in range(1000)]
-        until(lambda: counts(program.address)["in_flight"] > 100)
-        most = len(os.listdir("/proc/self/task"))
-        outcomes = [future.result(60) for future in started]
-    assert all(isinstance(outcome, Continue) for outcome in outcomes)
-    assert most - before <= waiting.THREADS + 2
-    assert counts(program.address)["in_flight"] == 0
+        command = [sys.executable, "-c", THOUSAND, program.address]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    kind, threads, left = done.stdout.split()
+    assert (kind, left) == ("Continue", "0"), done.stderr
+    assert int(threads) <= 16
 
 
 # ---- TLS

@@ -48,7 +48,7 @@ class Code:
 
     Attributes:
         bundle: the name under which hooks are called.
-        folder: where it was loaded from, without links; of what a server is asked for, what the server is known by.
+        folder: where it was loaded from, without links; "" for what a server is asked for that no bundle names.
         entry: the file of it that was loaded alone, or what a server is asked for; "" for a bundle.
         digest: what its content is known by; "" when nobody knows.
         driver: what an entry was loaded by.
@@ -208,7 +208,7 @@ class Loader:
     def _code(self, definition: Definition, hook: Hook) -> Code:
         trusted = definition.section.trusted
         if hook.driver is Driver.GRPC:
-            return self._asked(definition, hook.name, hook.target, hook.phase)
+            return self._asked(definition, hook.name, hook.target, hook.phase, hook.bundle)
         if hook.bundle:
             return self._bundle(Bundle(name=hook.bundle), trusted)
         if hook.code:
@@ -219,8 +219,11 @@ class Loader:
         places = definition.places(hook, self.middleware_path)
         return self._file(places, f'hook "{hook.name}"', hook.driver, trusted)
 
-    def _asked(self, definition: Definition, name: str, target: str, phase: Phase | None) -> Code:
-        """Make code of what a server is asked for. One function of one phase is one code, whoever shares the server."""
+    def _asked(self, definition: Definition, name: str, target: str, phase: Phase | None, bundle: str = "") -> Code:
+        """Make code of what a server is asked for. One function of one phase is one code, whoever shares the server.
+
+        A bundle whose manifest asks for it has a version for each of its own.
+        """
         target = target or definition.section.target
         server, label = self._target, "the gateway's gRPC server"
         if target:
@@ -244,8 +247,10 @@ class Loader:
             except OSError as error:
                 raise LoadError(f"{label}: {file} cannot be read: {error.strerror}") from error
         asked = drivers.Asked(server, f"{label} ({server.address})", name, phase)
-        known = digest.hexdigest()  # in the place, too: two APIs may mean two servers by one name
-        return self._once((known, f"{phase or 'event'} {name}", Driver.GRPC, ()), known, asked=asked)
+        known, found = digest.hexdigest(), self.find(Bundle(name=bundle)) if bundle else None
+        # The place has it, too: two APIs may mean two servers by one name.
+        place = str(found.folder) if found else "", f"{phase or 'event'} {name} {known}", Driver.GRPC, ()
+        return self._once(place, known, found, asked=asked)
 
     def _bundle(self, bundle: Bundle, trusted: tuple[Driver, ...]) -> Code:
         found = self.find(bundle)
@@ -278,7 +283,7 @@ class Loader:
                     if asked is None:
                         known = _load(place, f"{label or os.path.join(folder, entry)}#{number}", digest, found)
                     else:
-                        known = _ask(place, f"{asked.label}#{number}", digest or "", asked)
+                        known = _ask(place, f"{asked.label}#{number}", digest or "", asked, found)
                 except BridgeError as error:
                     known = error
             self._loaded[place] = known
@@ -295,9 +300,9 @@ def _load(place: Place, name: str, digest: str | None, found: Found | None) -> C
     return _kept(Code(name, place, registry.load_code(folder, name, entry, digest, driver, trusted), found))
 
 
-def _ask(place: Place, name: str, digest: str, asked: drivers.Asked) -> Code:
+def _ask(place: Place, name: str, digest: str, asked: drivers.Asked, found: Found | None) -> Code:
     registry.load_asked(name, Driver.GRPC, asked, digest)
-    return _kept(Code(name, place, digest))
+    return _kept(Code(name, place, digest, found))
 
 
 def _kept(code: Code) -> Code:

@@ -65,7 +65,7 @@ class Server:
         self.target, self._files = target, files
         self._lock = locks.lock()  # of all that follows; held for no call and no wait
         self._channel: grpc.Channel | None = None
-        self._methods: Mapping[str, Any] = {}
+        self._methods: Mapping[str, Any] = {}  # replaced as a whole, and read without the lock
         self._is_forked = False
         self._in_flight = 0
         self._failures = 0  # in a row
