@@ -18,6 +18,7 @@ from tykbridge import Bridge, _bridge, drivers
 from tykbridge.definition import Bundle, Driver, Target
 from tykbridge.drivers.grpc import server
 from tykbridge.outcome import Continue, Request, Response
+from tykbridge.runtime import registry
 from tykbridge.services import Mode, Services
 
 REQUEST = Request("GET", "/", (("Host", "h"),))
@@ -198,6 +199,23 @@ def test_a_bundle_without_files_names_hooks_beside_those_of_python(plugins, addr
     [(_, first, _), (_, second, _)] = plugins.calls
     assert first.spec["bundle_hash"] == Bundle(name="remote").hash
     assert second.request.headers["X-Local"] == "1"
+
+
+def test_a_bundle_by_itself_says_that_an_api_has_to_be_loaded(tmp_path):
+    section = {"driver": "grpc", "pre": [{"name": "Remote"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps({"file_list": [], "custom_middleware": section}))
+    registry.load_code(str(tmp_path), "remote alone")
+    try:
+        words = str(registry.missing("remote alone", "Remote"))
+    finally:
+        registry.unload("remote alone")
+    assert "a grpc hook; a server is asked for it, which the definition of an API names: load that" in words
+
+
+def test_a_library_that_cannot_be_used_is_a_definition_that_does_not_load(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tykbridge.drivers.grpc.function", None)
+    [refused] = Bridge(Services(queue=None)).load(definition("H", address="unix:///x")).not_loaded
+    assert "the grpc driver cannot be used: ModuleNotFoundError" in str(refused)
 
 
 def test_events_of_an_api_go_to_dispatch_event(plugins, address):

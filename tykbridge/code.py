@@ -240,7 +240,7 @@ class Loader:
 
         files = {field: absolute(file) for field in _FILES if (file := getattr(server, field))}
         server = msgspec.structs.replace(server, **files)
-        digest = hashlib.sha256(msgspec.json.encode(server))
+        digest = hashlib.sha256(msgspec.json.encode([label, server]))
         for file in files.values():
             try:
                 digest.update(hashlib.sha256(Path(file).read_bytes()).digest())

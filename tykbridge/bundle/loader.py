@@ -136,9 +136,14 @@ def ask(language: Driver, asked: Asked, name: str, digest: str) -> Bundle:
     """Makes a bundle, of the name `name`, of one function that a server is asked for. The server need not be there yet.
 
     Raises:
-        LoadError: the driver is not there, or a file that its target names cannot be read.
+        LoadError: the driver is not there, or a file that its target names cannot be used.
     """
-    part = _load(language, Source(name, "", (), asked=asked))
+    try:
+        part = _load(language, Source(name, "", (), asked=asked))
+    except LoadError:
+        raise
+    except Exception as error:  # such as that of a library that does not fit this system
+        raise LoadError(f"the {language} driver cannot be used: {failures.what(error)}") from error
     return Bundle(
         name,
         "",
