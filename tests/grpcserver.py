@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -85,6 +86,10 @@ class Program:
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
         self.address = f"tcp://127.0.0.1:{self.port}"
+
+    def freeze(self) -> None:
+        """Lets it do nothing any more, without its connections being closed."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """Ends it as a crash does; it may be over already."""

@@ -189,6 +189,14 @@ def test_a_server_that_is_killed_and_started_again_is_found_again(logs):  # noqa
         assert statuses(bridge, 20) == [200] * 20
 
 
+def test_a_connection_that_leads_nowhere_is_given_up_where_it_is_probed(logs):  # noqa: F811
+    with grpcserver.Program() as program:
+        bridge = loaded("H", grpc=target(program.address, keepalive_ms=200, timeout_ms=LONG))
+        assert statuses(bridge) == [200]
+        program.freeze()
+        assert statuses(bridge) == [503]  # not the 504 of a minute later
+
+
 def test_a_hook_never_runs_twice(logs):  # noqa: F811
     """The connection breaks while the hook runs: whether it did its work, nobody knows."""
     messages = []

@@ -29,6 +29,7 @@ _FAILURES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 _BACKOFF_MS = 1_000  # at most between two attempts to connect, so that a server that is back is soon found
 _CONNECT_MS = 5_000  # that one of them may take
+_PROBE_MS = 20_000  # at most, that the answer to a probe of a connection may take
 
 _HINTS = {
     grpc.StatusCode.UNAVAILABLE: "start it, or mend its address",
@@ -311,6 +312,8 @@ def _options(target: Target) -> list[tuple[str, Any]]:
     if target.keepalive_ms:
         options += [
             ("grpc.keepalive_time_ms", target.keepalive_ms),
+            ("grpc.keepalive_timeout_ms", min(target.keepalive_ms, _PROBE_MS)),
+            ("grpc.http2.ping_timeout_ms", min(target.keepalive_ms, _PROBE_MS)),  # else a minute counts
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
         ]
