@@ -292,6 +292,7 @@ def test_a_syntax_error_is_told_with_its_line(lua):
     with pytest.raises(failures.ScriptError, match="syntax error near 'is'") as caught:
         lua(code="function A(a, b, c)\nend\nthis is no Lua")
     assert caught.value.place.endswith("/b/middleware.lua:3")
+        ("error({syntax = '/etc/passwd:1: x'})", "an error that is a table"),
 
 
 def test_an_error_while_loading_is_told_with_its_line(lua):
@@ -431,8 +432,43 @@ def test_modules_come_from_the_bundle_alone(lua, tmp_path, name):
 def test_a_module_that_fails_or_requires_itself(lua):
     fails(lua("require('broken')", broken="\nerror('no')"), "no")
     fails(lua("require('round')", round="require('round')"), 'module "round" requires itself')
-    error = fails(lua("require('syntax')", syntax="\nx x"), "syntax error near 'x'")
-    assert error.place.endswith("/b/syntax.lua:2")
+    bundle = lua("require('syntax')", syntax="\nx x")
+    for _ in range(2):  # in one state
+        error = fails(bundle, "syntax error near 'x'")
+        assert error.place.endswith("/b/syntax.lua:2")
+    name = "a_name_that_is_longer_than_what_lua_shows_of_it_in_a_message" * 2
+    error = fails(lua(f"require('{name}')", **{name: "\nx x"}), "syntax error near 'x'")
+    assert error.place.endswith(f"/b/{name}.lua:2")
+
+
+def test_code_may_catch_the_error_of_a_module(lua):
+    bundle = lua("local _, words = pcall(require, 'syntax') request.set_headers.X = words", syntax="\nx x")
+    assert reported(bundle) == "syntax.lua:2: syntax error near 'x'"
+
+
+def test_every_state_has_the_same_modules(lua, tmp_path, monkeypatch):
+    """Files may change while a version is in use, and states are made whenever there are more calls at once."""
+    bundle = lua("if request.headers.N then tyk.log('') end request.set_headers.X = require('rules')", rules="return 'old'")
+    assert reported(bundle) == "old"
+    answers = []
+    monkeypatch.setattr(_bridge, "log", lambda words, level: answers.append(reported(bundle)))
+    for change in (lambda file: file.write_text("return 'new'"), lambda file: file.unlink()):
+        change(tmp_path / "b/rules.lua")
+        bundle.script.close()  # the states, not what they were made of
+        assert reported(bundle, request={"headers": {"N": "1"}}) == "old"
+    assert answers == ["old", "old"]
+
+
+def test_modules_behind_links_that_leave_the_bundle_are_not_found(lua, tmp_path):
+    trees.write(tmp_path, {"outside/secret.lua": "return 1", "b/inside/real.lua": "return 'inside'"})
+    (tmp_path / "b/link.lua").symlink_to(tmp_path / "outside/secret.lua")
+    (tmp_path / "b/folder").symlink_to(tmp_path / "outside")
+    (tmp_path / "b/good.lua").symlink_to(tmp_path / "b/inside/real.lua")
+    (tmp_path / "b/a_folder.lua").mkdir()
+    for name in ("link", "folder.secret", "folder/secret", "a_folder", "b/../../outside/secret", "Inside.real"):
+        fails(lua(f"require('{name}')"), f'the bundle has no module "{name}"')
+    fails(lua("require('inside/real\\0')"), "")
+    assert reported(lua("request.set_headers.X = require('good')")) == "inside"
 
 
 # ---- Through APIs

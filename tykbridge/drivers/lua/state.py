@@ -33,6 +33,10 @@ _PARTS = ("limits", "json", "message", "entry")
 _NONE: Iterator[Any] = iter(())
 _NO_MEMORY = "not enough memory"
 
+Modules = dict[bytes, bytes]
+"""Code by the file of a module. The states of one version share it, so that they all run the same."""
+
+
 
 class Failed(Exception):
     """A call failed; `error` says it to others, without this call's frames, which hold the message."""
@@ -63,7 +67,8 @@ class State:
         told: what a handler of events gets.
     """
 
-    def __init__(self, root: str, trusted: bool) -> None:
+    def __init__(self, root: str, trusted: bool, modules: Modules) -> None:
+        self._modules = modules
         self.root = root
         self.functions: Mapping[str, tuple[int, str]] = {}
         self.is_usable = True
@@ -209,27 +214,41 @@ class State:
             self._store_error = error
         words = failures.one_line(str(error) or type(error).__name__).encode("utf-8", "replace")
         return (False, words) if self.has_room(len(words)) else None
+        if isinstance(error, MemoryError):
+            return None
 
     def find_module(self, name: bytes) -> bytes | None:
         """Find a module's file, below the bundle's folder, links followed; None where there is none."""
         parts = _strict(name, "the module's name").replace(".", "/")
         for candidate in (f"{parts}.lua", f"{parts}/init.lua"):
             place = os.path.realpath(os.path.join(self.root, candidate))
-            if place.startswith(self.root + os.sep) and os.path.isfile(place):
-                return os.path.relpath(place, self.root).encode("utf-8", "surrogateescape")
+            if not place.startswith(self.root + os.sep):
+                continue
+            file = os.path.relpath(place, self.root).encode("utf-8", "surrogateescape")
+            if file not in self._modules:
+                if not os.path.isfile(place):
+                    continue
+                if os.path.getsize(place) > MEMORY:
+                    raise MemoryError
+                self._modules.setdefault(file, Path(place).read_bytes())
+            return file
         return None
 
 
 def _asked(state: State) -> dict[str, Callable[..., Any]]:
     """Give what Lua may ask of a state, by name."""
     return {
+    def read_module(self, file: bytes) -> bytes:
+        """Give the code of a module's file, which `find_module` has found."""
+        return self._modules[file]
+
         "get": lambda node, name: state.message.get(node, _text(name)),
         "get_entry": lambda node, name, key: state.message.get_entry(node, _text(name), key),
         "get_all": lambda node, name: state.give(state.message.get_all(node, _text(name))),
         "event": lambda: state.give(state.told),
         "decode": lambda text: state.give(changes.decode(text)),
         "find_module": lambda name: state.find_module(name),
-        "read_module": lambda name: Path(state.root, _text(state.find_module(name) or b"")).read_bytes(),
+        "read_module": lambda file: state.read_module(file),
         "log": lambda words, level: TykGateway.log(_text(words), _text(level)),
         "get_data": lambda key: TykGateway.get_data(_strict(key, "the key")),
         "store_data": lambda key, value, ttl: TykGateway.store_data(_strict(key, "the key"), value, ttl),
