@@ -184,6 +184,21 @@ def test_bytes_that_are_no_text_are_an_error_where_they_are_read(lua):
     exchange.close()
 
 
+@pytest.mark.parametrize("value", ['"/new"', "nil"])
+def test_bytes_that_are_no_text_may_be_written_over(lua, value):
+    """As in Python: what was there need not be read for that."""
+    exchange = _bridge.Exchange(b"\x1a\x03\x2a\x01\xff")
+    lua(f"request.url = {value}").marker("Hook").function(exchange.object)
+    assert exchange.object.request.url == ("" if value == "nil" else "/new")
+    exchange.close()
+
+
+@pytest.mark.parametrize("key", ["1", "true", "{}", "print"])
+def test_a_key_that_no_map_has_may_be_set_to_nil(lua, key):
+    message = lua(f"request.headers[{key}] = nil request.headers.None = nil").run(request={"headers": {"A": "1"}})
+    assert dict(message.request.headers) == {"A": "1"}
+
+
 def test_a_message_is_gone_when_its_hook_is_over(lua):
     bundle = lua("if kept then return kept, session end kept = request kept_map = request.headers")
     bundle.run()
@@ -277,6 +292,7 @@ def test_an_error_has_its_words_its_place_and_a_traceback(lua):
     ("body", "words"),
     [
         ("error({code = 1})", "an error that is a table"),
+        ("error({syntax = '/etc/passwd:1: x'})", "an error that is a table"),
         ("error(setmetatable({}, {__tostring = function() return 'made' end}))", "made"),
         ("error(setmetatable({}, {__tostring = function() error('again') end}))", "an error whose text cannot be had"),
         ("error()", "nil"),
@@ -292,7 +308,6 @@ def test_a_syntax_error_is_told_with_its_line(lua):
     with pytest.raises(failures.ScriptError, match="syntax error near 'is'") as caught:
         lua(code="function A(a, b, c)\nend\nthis is no Lua")
     assert caught.value.place.endswith("/b/middleware.lua:3")
-        ("error({syntax = '/etc/passwd:1: x'})", "an error that is a table"),
 
 
 def test_an_error_while_loading_is_told_with_its_line(lua):
@@ -398,6 +413,10 @@ def test_cjson_takes_what_is_large(lua):
     [
         ("cjson.decode('{')", "cjson.decode: "),
         ("cjson.decode(('['):rep(100000))", "cjson.decode: "),
+        ("cjson.decode('1' .. ('0'):rep(400))", "cjson.decode: Number out of range"),
+        ("cjson.decode('1e999')", "cjson.decode: Number out of range"),
+        ("cjson.decode('\"\\\\ud800\"')", "cjson.decode: "),
+        ("cjson.decode('{\"a\": \"\\xff\"}')", "cjson.decode: "),
         ("cjson.encode({print})", "Cannot serialise function: type not supported"),
         ("cjson.encode({0/0})", "Cannot serialise number: must not be NaN or Infinity"),
         ("local t = {} t.t = t cjson.encode(t)", "Cannot serialise, excessive depth"),

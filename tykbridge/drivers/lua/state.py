@@ -246,7 +246,7 @@ def _asked(state: State) -> dict[str, Callable[..., Any]]:
         "get_entry": lambda node, name, key: state.message.get_entry(node, _text(name), key),
         "get_all": lambda node, name: state.give(state.message.get_all(node, _text(name))),
         "event": lambda: state.give(state.told),
-        "decode": lambda text: state.give(changes.decode(text)),
+        "decode": lambda text: state.give(changes.decode(text, MEMORY)),
         "find_module": lambda name: state.find_module(name),
         "read_module": lambda file: state.read_module(file),
         "log": lambda words, level: TykGateway.log(_text(words), _text(level)),
