@@ -314,4 +314,6 @@ function entry.event(id, moment, milliseconds)
   return call(moment, milliseconds, run_event, id)
 end
 
+limits.hide()
+
 return entry.load, entry.name, entry.call, entry.event, limits.collect

@@ -203,3 +203,18 @@ if not trusted then
 end
 
 return limits
+-- Before each call the host's library looks for the global "debug", where an error, of a metamethod or for memory, ends
+-- the process. It is to look into a table that no code can reach.
+local registry, GLOBALS = debug.getregistry(), 2
+function limits.hide()
+  local hidden = {}
+  if trusted then -- what its `load` and `require` give finds the globals through it
+    hidden.debug = {}
+    for name, f in pairs(debug) do
+      hidden.debug[name] = f
+    end
+    set(hidden, { __index = _G, __newindex = _G })
+  end
+  registry[GLOBALS] = hidden
+end
+
