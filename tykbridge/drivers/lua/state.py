@@ -29,13 +29,12 @@ _ROOM = 64 << 10  # bytes that are free whenever something is put into a state: 
 _CALLABLE = 2 << 20  # bytes that must be free when a call starts
 _SLOT = 64  # bytes, at most, that a value takes on a growing stack
 _TOKENS = 2_000  # values that are handed over at once
-_PARTS = ("limits", "json", "message", "entry")
 _NONE: Iterator[Any] = iter(())
 _NO_MEMORY = "not enough memory"
 
+
 Modules = dict[bytes, bytes]
 """Code by the file of a module. The states of one version share it, so that they all run the same."""
-
 
 
 class Failed(Exception):
@@ -68,8 +67,8 @@ class State:
     """
 
     def __init__(self, root: str, trusted: bool, modules: Modules) -> None:
-        self._modules = modules
         self.root = root
+        self._modules = modules
         self.functions: Mapping[str, tuple[int, str]] = {}
         self.is_usable = True
         self._target: Target | None = None
@@ -103,6 +102,8 @@ class State:
 
     def load(self, name: str, text: bytes) -> None:
         """Run a file. Raises Failed."""
+        if len(text) + len(name) + _CALLABLE > MEMORY:  # it would be handed over where nobody can answer for a failure
+            raise Failed(ScriptError(_limit(_NO_MEMORY), f"{os.path.join(self.root, name)}:1"))
         found = self._run(_LOAD_MS, self._load, name.encode("utf-8", "surrogateescape"), text)
         functions = dict(self.functions)
         for at in range(0, len(found), 4):
@@ -144,16 +145,19 @@ class State:
     def _run(self, timeout_ms: int, function: Callable[..., Any], *arguments: Any) -> Any:
         lua = self._lua
         self._store_error = None
-        self._tokens, self._held = _NONE, []
+        deadline = time.monotonic() + timeout_ms / 1000
         lua.set_max_memory(MEMORY)
         try:
-            answer = function(*arguments, time.monotonic() + timeout_ms / 1000, timeout_ms)
+            answer = function(*arguments, deadline, timeout_ms)
         except lua54.LuaError as error:  # outside of everything that catches errors: there is little left
             self.is_usable = False
-            words = str(error)
-            raise Failed(ScriptError(_limit(words) if _NO_MEMORY in words else words)) from None
+            if time.monotonic() > deadline:
+                raise Failed(LateError(f"it ran longer than {timeout_ms} ms")) from None
+            is_full = isinstance(error, MemoryError) or _NO_MEMORY in str(error)
+            raise Failed(ScriptError(_limit(_NO_MEMORY) if is_full else str(error))) from None
         finally:
             lua.set_max_memory(0)
+            self._tokens, self._held = _NONE, []  # which may hold much
         if answer is True:
             return ()
         if answer[0]:
@@ -210,12 +214,12 @@ class State:
 
     def failed(self, error: BaseException) -> tuple[bool, bytes] | None:
         """Answer with what went wrong."""
+        if isinstance(error, MemoryError):
+            return None
         if isinstance(error, StoreError):
             self._store_error = error
         words = failures.one_line(str(error) or type(error).__name__).encode("utf-8", "replace")
         return (False, words) if self.has_room(len(words)) else None
-        if isinstance(error, MemoryError):
-            return None
 
     def find_module(self, name: bytes) -> bytes | None:
         """Find a module's file, below the bundle's folder, links followed; None where there is none."""
@@ -234,14 +238,14 @@ class State:
             return file
         return None
 
-
-def _asked(state: State) -> dict[str, Callable[..., Any]]:
-    """Give what Lua may ask of a state, by name."""
-    return {
     def read_module(self, file: bytes) -> bytes:
         """Give the code of a module's file, which `find_module` has found."""
         return self._modules[file]
 
+
+def _asked(state: State) -> dict[str, Callable[..., Any]]:
+    """Give what Lua may ask of a state, by name."""
+    return {
         "get": lambda node, name: state.message.get(node, _text(name)),
         "get_entry": lambda node, name, key: state.message.get_entry(node, _text(name), key),
         "get_all": lambda node, name: state.give(state.message.get_all(node, _text(name))),
