@@ -62,6 +62,9 @@ _NODES, LAYOUT = _nodes()
 """LAYOUT: a line for each field: number and name of its message, its name, its kind, the number of its message."""
 
 
+_KINDS = {bytes: "a string", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+
+
 class Target:
     """A message that a hook works on."""
 
@@ -167,16 +170,9 @@ def _set_deep(view: Any, name: str, text: bytes, full: str) -> None:
             for key in given:
                 place[key].CopyFrom(fresh[key])
             return
-        items = [] if given == {} else given
-        if not isinstance(items, list):
-            raise TypeError("it must be a list")
         holder = view.FromString(b"")
         fresh = getattr(holder, name)
-        for item in items:
-            if isinstance(item, (dict, list)):
-                _fill(fresh.add(), item)
-            else:
-                fresh.append(item)
+        _extend(fresh, given, _has_messages(view, name), "it")
         del place[:]
         place.extend(list(fresh))
     except (TypeError, ValueError, AttributeError) as error:
@@ -195,13 +191,36 @@ def _fill(message: Any, fields: Any) -> None:
         except AttributeError:
             raise TypeError(f'there is no field "{name}"') from None
         if isinstance(place, _bridge.List):
-            for item in [] if value == {} else value:
-                if isinstance(item, dict):
-                    _fill(place.add(), item)
-                else:
-                    place.append(item)
-        else:
+            _extend(place, value, _has_messages(message, name), f'"{name}"')
+            continue
+        try:
             setattr(message, name, value)
+        except (TypeError, AttributeError):
+            raise TypeError(f'"{name}" cannot be {_kind_of(value)}') from None
+
+
+def _has_messages(view: Any, name: str) -> bool:
+    return view.DESCRIPTOR.fields_by_name[name].message_type is not None
+
+
+def _extend(place: Any, items: Any, has_messages: bool, what: str) -> None:
+    """Add what a list in JSON holds; an empty object is an empty list as well."""
+    if not isinstance(items, list) and items != {}:
+        raise TypeError(f"{what} must be a list, not {_kind_of(items)}")
+    for item in items:
+        if has_messages:
+            _fill(place.add(), item)
+            continue
+        try:
+            place.append(item)
+        except TypeError:
+            raise TypeError(f"{what} cannot hold {_kind_of(item)}") from None
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "cjson.null, or nil between others"
+    return _KINDS.get(type(value), "a table")
 
 
 def _plain(value: Any) -> Any:
@@ -222,8 +241,7 @@ def _text(value: Any, what: str) -> str:
 
 
 def _wrong(name: str, wanted: str, value: Any) -> ChangeError:
-    kinds = {bytes: "a string", bool: "a boolean", int: "a number", float: "a number"}
-    return ChangeError(f"{name} must be {wanted}, not {kinds[type(value)]}")
+    return ChangeError(f"{name} must be {wanted}, not {_kind_of(value)}")
 
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
