@@ -156,6 +156,39 @@ def test_deep_recursion_is_an_error(lua, body):
     assert [reported(bundle) for _ in range(20)] == ["good"] * 20
 
 
+SMALL = """
+import pathlib, sys, tempfile, threading
+from tests.scripts import bundle_of, reported
+from tykbridge import failures
+
+def work():
+    for i in range(int(sys.argv[1])):
+        try:
+            bundle.run(request={"headers": {"Bad": str(i)}})
+        except failures.ScriptError:
+            print(i)
+
+with tempfile.TemporaryDirectory() as folder:
+    bundle = bundle_of(pathlib.Path(folder, "b"), code=sys.stdin.read())
+    threading.stack_size(1 << 20)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    print(reported(bundle))
+"""
+
+
+def test_deep_recursion_fits_into_the_stack_of_a_thread(root):
+    """1 MiB, the smallest that hosts have; 512 KiB are enough, and less are not."""
+    code = "".join(f"if request.headers.Bad == '{i}' then {body} end " for i, body in enumerate(RECURSION.values()))
+    words = [sys.executable, "-c", SMALL, str(len(RECURSION))]
+    done = subprocess.run(
+        words, input=hook_with(body=code), capture_output=True, text=True, timeout=60, check=False, cwd=root
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [*map(str, range(len(RECURSION))), "good"]
+
+
 def test_a_pattern_that_takes_long_is_told_when_it_is_over(lua):
     """C code cannot be interrupted: what it takes counts when it comes back."""
     bundle = lua(
