@@ -474,7 +474,9 @@ def test_a_file_that_is_larger_than_a_state_does_not_end_the_process(root):
 
 
 def test_a_module_that_is_larger_than_a_state_is_an_error(lua):
-    fails(lua(switched("require('large')"), large="--" + "x" * (40 << 20)), "it needs more than 32 MiB of memory", **BAD)
+    fails(
+        lua(switched("require('large')"), large="--" + "x" * (40 << 20)), "it needs more than 32 MiB of memory", **BAD
+    )
 
 
 UNSTOPPED = {
