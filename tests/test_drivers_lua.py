@@ -315,6 +315,17 @@ def test_errors_that_are_no_text(lua, body, words):
     fails(lua(body), words)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["string.find", "string.match", "string.gsub", "string.gmatch", "string.upper", "string.rep", "string.format",
+     "table.insert", "table.concat", "table.sort", "utf8.len"],
+)  # fmt: skip
+def test_a_wrong_argument_is_told_with_the_function_s_name(lua, name):
+    error = fails(lua(f"{name}(nil)"), f"to '{name.partition('.')[2]}' (")
+    assert str(error).startswith("bad argument #")
+    assert error.place.endswith("/b/middleware.lua:2")
+
+
 def test_a_syntax_error_is_told_with_its_line(lua):
     with pytest.raises(failures.ScriptError, match="syntax error near 'is'") as caught:
         lua(code="function A(a, b, c)\nend\nthis is no Lua")

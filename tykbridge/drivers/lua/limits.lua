@@ -135,6 +135,14 @@ end
 
 -- ---- C functions with more work than their arguments hold
 
+-- Puts something before a function, and after it. An error of C's names the field that was called: it is to be this one.
+local function guard(library, name, before, after)
+  local call = "own." .. name .. "(first, ...)"
+  local code = "local own, before, after = ... return function(first, ...) before(first) return "
+  code = code .. (after and "after(" .. call .. ")" or call) .. " end"
+  library[name] = load(code, "=tykbridge")({ [name] = library[name] }, before, after)
+end
+
 local rep = string.rep
 function string.rep(text, count, separator)
   local times = (type(count) == "number" or type(count) == "string") and tonumber(count)
@@ -180,31 +188,28 @@ function string.find(text, wanted, from, is_plain)
 end
 
 local matches = 0
-for _, name in pairs({ "find", "match", "gsub", "gmatch" }) do
-  local native = string[name]
-  string[name] = function(text, ...)
-    matches = matches + 1
-    if matches >= 8 or (type(text) == "string" and #text > 64) then
-      matches = 0
-      check()
-    end
-    return passed(native(text, ...))
+local function before_match(text)
+  matches = matches + 1
+  if matches >= 8 or (type(text) == "string" and #text > 64) then
+    matches = 0
+    check()
   end
+end
+for _, name in pairs({ "find", "match", "gsub", "gmatch" }) do
+  guard(string, name, before_match, passed)
 end
 
 -- Their work is as long as a text, or as what they make of it.
-for _, library in pairs({ { string, "lower", "upper", "reverse", "unpack" }, { utf8, "len", "codepoint" } }) do
-  for i = 2, #library do
-    local functions, name = library[1], library[i]
-    local native = functions[name]
-    functions[name] = function(text, ...)
-      if type(text) == "string" and #text > LARGE then
-        check()
-      end
-      return native(text, ...)
-    end
+local function before_text(text)
+  if type(text) == "string" and #text > LARGE then
+    check()
   end
 end
+for _, name in pairs({ "lower", "upper", "reverse", "unpack" }) do
+  guard(string, name, before_text)
+end
+guard(utf8, "len", before_text)
+guard(utf8, "codepoint", before_text)
 
 local format = string.format
 function string.format(...)
@@ -228,11 +233,9 @@ local function plain(t, name)
 end
 
 for _, name in pairs({ "insert", "remove", "sort", "concat", "unpack" }) do
-  local native = table[name]
-  table[name] = function(t, ...)
-    plain(t, name)
-    return native(t, ...)
-  end
+  guard(table, name, function(t)
+    return plain(t, name)
+  end)
 end
 
 local move = table.move
