@@ -145,7 +145,18 @@ def test_fields_set_to_nil_are_cleared(lua):
         ('request.set_headers["A"] = 5', 'request.set_headers["A"] must be a string, not a number'),
         ("request.set_headers = 'x'", "request.set_headers must be a table of its own, not a string"),
         ("request.set_headers[1] = 'x'", "a key of request.set_headers must be a string, not a number"),
-        ("request.delete_headers = {1}", "request.delete_headers: "),
+        ("request.delete_headers = {1}", "request.delete_headers: it cannot hold a number"),
+        ("session.tags = {[1] = 'a', [3] = 'c'}", "session.tags: it cannot hold cjson.null, or nil between others"),
+        ("session.tags = {{'a'}}", "session.tags: it cannot hold a table"),
+        ("session.monitor.trigger_limits = {0/0}", "Cannot serialise number: must not be NaN or Infinity"),
+        ("session.quota_max = 2^63", "session.quota_max: Value out of range"),
+        ("local t = {} t.t = t session.metadata = t", 'session.metadata["t"] must be a string, not a table'),
+        ("session.access_rights.a = {versions = 'abc'}", '"versions" must be a list, not a string'),
+        ("session.access_rights.a = {versions = cjson.null}", '"versions" must be a list, not cjson.null'),
+        ("session.access_rights.a = {api_name = true}", 'session.access_rights: "api_name" cannot be a boolean'),
+        ("session.access_rights.a = {allowed_urls = {x = {}}}", '"allowed_urls" must be a list, not a table'),
+        ("session.access_rights.a = {allowed_urls = {'x'}}", "session.access_rights: a message must be a table"),
+        ("local t = {} t.allowed_urls = {t} session.access_rights = {a = t}", "Cannot serialise, excessive depth"),
         ("request.delete_headers = {x = '1'}", "request.delete_headers: it must be a list"),
         ("request.return_overrides.response_code = 'x'", "request.return_overrides.response_code must be a number"),
         ("request.return_overrides.response_code = 1.5", "must be a whole number, not 1.5"),
@@ -182,6 +193,21 @@ def test_bytes_that_are_no_text_are_an_error_where_they_are_read(lua):
     with pytest.raises(failures.ScriptError, match=r"request\.headers came with bytes that are not UTF-8"):
         function(exchange.object)
     exchange.close()
+
+
+@pytest.mark.parametrize("value", ['"/new"', "nil"])
+def test_bytes_that_are_no_text_may_be_written_over(lua, value):
+    """As in Python: what was there need not be read for that."""
+    exchange = _bridge.Exchange(b"\x1a\x03\x2a\x01\xff")
+    lua(f"request.url = {value}").marker("Hook").function(exchange.object)
+    assert exchange.object.request.url == ("" if value == "nil" else "/new")
+    exchange.close()
+
+
+@pytest.mark.parametrize("key", ["1", "true", "{}", "print"])
+def test_a_key_that_no_map_has_may_be_set_to_nil(lua, key):
+    message = lua(f"request.headers[{key}] = nil request.headers.None = nil").run(request={"headers": {"A": "1"}})
+    assert dict(message.request.headers) == {"A": "1"}
 
 
 def test_a_message_is_gone_when_its_hook_is_over(lua):
@@ -277,6 +303,7 @@ def test_an_error_has_its_words_its_place_and_a_traceback(lua):
     ("body", "words"),
     [
         ("error({code = 1})", "an error that is a table"),
+        ("error({syntax = '/etc/passwd:1: x'})", "an error that is a table"),
         ("error(setmetatable({}, {__tostring = function() return 'made' end}))", "made"),
         ("error(setmetatable({}, {__tostring = function() error('again') end}))", "an error whose text cannot be had"),
         ("error()", "nil"),
@@ -286,6 +313,17 @@ def test_an_error_has_its_words_its_place_and_a_traceback(lua):
 )
 def test_errors_that_are_no_text(lua, body, words):
     fails(lua(body), words)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["string.find", "string.match", "string.gsub", "string.gmatch", "string.upper", "string.rep", "string.format",
+     "table.insert", "table.concat", "table.sort", "utf8.len"],
+)  # fmt: skip
+def test_a_wrong_argument_is_told_with_the_function_s_name(lua, name):
+    error = fails(lua(f"{name}(nil)"), f"to '{name.partition('.')[2]}' (")
+    assert str(error).startswith("bad argument #")
+    assert error.place.endswith("/b/middleware.lua:2")
 
 
 def test_a_syntax_error_is_told_with_its_line(lua):
@@ -397,6 +435,10 @@ def test_cjson_takes_what_is_large(lua):
     [
         ("cjson.decode('{')", "cjson.decode: "),
         ("cjson.decode(('['):rep(100000))", "cjson.decode: "),
+        ("cjson.decode('1' .. ('0'):rep(400))", "cjson.decode: Number out of range"),
+        ("cjson.decode('1e999')", "cjson.decode: Number out of range"),
+        ("cjson.decode('\"\\\\ud800\"')", "cjson.decode: "),
+        ('cjson.decode(\'{"a": "\\xff"}\')', "cjson.decode: "),
         ("cjson.encode({print})", "Cannot serialise function: type not supported"),
         ("cjson.encode({0/0})", "Cannot serialise number: must not be NaN or Infinity"),
         ("local t = {} t.t = t cjson.encode(t)", "Cannot serialise, excessive depth"),
@@ -431,8 +473,45 @@ def test_modules_come_from_the_bundle_alone(lua, tmp_path, name):
 def test_a_module_that_fails_or_requires_itself(lua):
     fails(lua("require('broken')", broken="\nerror('no')"), "no")
     fails(lua("require('round')", round="require('round')"), 'module "round" requires itself')
-    error = fails(lua("require('syntax')", syntax="\nx x"), "syntax error near 'x'")
-    assert error.place.endswith("/b/syntax.lua:2")
+    bundle = lua("require('syntax')", syntax="\nx x")
+    for _ in range(2):  # in one state
+        error = fails(bundle, "syntax error near 'x'")
+        assert error.place.endswith("/b/syntax.lua:2")
+    name = "a_name_that_is_longer_than_what_lua_shows_of_it_in_a_message" * 2
+    error = fails(lua(f"require('{name}')", **{name: "\nx x"}), "syntax error near 'x'")
+    assert error.place.endswith(f"/b/{name}.lua:2")
+
+
+def test_code_may_catch_the_error_of_a_module(lua):
+    bundle = lua("local _, words = pcall(require, 'syntax') request.set_headers.X = words", syntax="\nx x")
+    assert reported(bundle) == "syntax.lua:2: syntax error near 'x'"
+
+
+def test_every_state_has_the_same_modules(lua, tmp_path, monkeypatch):
+    """Files may change while a version is in use, and states are made whenever there are more calls at once."""
+    bundle = lua(
+        "if request.headers.N then tyk.log('') end request.set_headers.X = require('rules')", rules="return 'old'"
+    )
+    assert reported(bundle) == "old"
+    answers = []
+    monkeypatch.setattr(_bridge, "log", lambda words, level: answers.append(reported(bundle)))
+    for change in (lambda file: file.write_text("return 'new'"), lambda file: file.unlink()):
+        change(tmp_path / "b/rules.lua")
+        bundle.script.close()  # the states, not what they were made of
+        assert reported(bundle, request={"headers": {"N": "1"}}) == "old"
+    assert answers == ["old", "old"]
+
+
+def test_modules_behind_links_that_leave_the_bundle_are_not_found(lua, tmp_path):
+    trees.write(tmp_path, {"outside/secret.lua": "return 1", "b/inside/real.lua": "return 'inside'"})
+    (tmp_path / "b/link.lua").symlink_to(tmp_path / "outside/secret.lua")
+    (tmp_path / "b/folder").symlink_to(tmp_path / "outside")
+    (tmp_path / "b/good.lua").symlink_to(tmp_path / "b/inside/real.lua")
+    (tmp_path / "b/a_folder.lua").mkdir()
+    for name in ("link", "folder.secret", "folder/secret", "a_folder", "b/../../outside/secret", "Inside.real"):
+        fails(lua(f"require('{name}')"), f'the bundle has no module "{name}"')
+    fails(lua("require('inside/real\\0')"), "")
+    assert reported(lua("request.set_headers.X = require('good')")) == "inside"
 
 
 # ---- Through APIs

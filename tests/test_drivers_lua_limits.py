@@ -1,6 +1,9 @@
 """Hostile Lua: what may take for ever, needs everything, or reaches for what is outside of its state."""
 
 import gc
+import json
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -153,6 +156,39 @@ def test_deep_recursion_is_an_error(lua, body):
     assert [reported(bundle) for _ in range(20)] == ["good"] * 20
 
 
+SMALL = """
+import pathlib, sys, tempfile, threading
+from tests.scripts import bundle_of, reported
+from tykbridge import failures
+
+def work():
+    for i in range(int(sys.argv[1])):
+        try:
+            bundle.run(request={"headers": {"Bad": str(i)}})
+        except failures.ScriptError:
+            print(i)
+
+with tempfile.TemporaryDirectory() as folder:
+    bundle = bundle_of(pathlib.Path(folder, "b"), code=sys.stdin.read())
+    threading.stack_size(1 << 20)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    print(reported(bundle))
+"""
+
+
+def test_deep_recursion_fits_into_the_stack_of_a_thread(root):
+    """1 MiB, the smallest that hosts have; 512 KiB are enough, and less are not."""
+    code = "".join(f"if request.headers.Bad == '{i}' then {body} end " for i, body in enumerate(RECURSION.values()))
+    words = [sys.executable, "-c", SMALL, str(len(RECURSION))]
+    done = subprocess.run(
+        words, input=hook_with(body=code), capture_output=True, text=True, timeout=60, check=False, cwd=root
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [*map(str, range(len(RECURSION))), "good"]
+
+
 def test_a_pattern_that_takes_long_is_told_when_it_is_over(lua):
     """C code cannot be interrupted: what it takes counts when it comes back."""
     bundle = lua(
@@ -168,6 +204,8 @@ def test_a_pattern_that_takes_long_is_told_when_it_is_over(lua):
         ("('x'):rep(1 << 40)", "string.rep would make "),
         ("('x'):rep(1 << 20, ('y'):rep(1 << 20))", "string.rep would make "),
         ("table.move({}, 1, 1 << 50, 2)", "is more than a state can hold"),
+        ("table.move({}, '1', '1125899906842624', 2)", "is more than a state can hold"),
+        ("table.move({}, math.mininteger, math.maxinteger, 2)", "is more than a state can hold"),
         ("table.insert(setmetatable({}, {__len = function() return 1 << 50 end}), 1, 2)", "whose metatable has __len"),
         ("table.remove(setmetatable({}, {__len = function() return 1 << 50 end}), 1)", "whose metatable has __len"),
         ("table.concat({}, '', 1, 1 << 50)", "invalid value (nil) at index 1 in table for 'concat'"),
@@ -365,3 +403,189 @@ def test_the_limit_of_memory_counts_for_a_body_as_well(lua):
     assert reported(bundle, request={"raw_body": b"x" * (8 << 20)}) == str(8 << 20)
     fails(bundle, "it needs more than 32 MiB of memory", request={"raw_body": b"x" * (state.MEMORY + 1)})
     assert reported(bundle, request={"raw_body": b"x"}) == "1"
+
+
+# ---- What once ended the process, or went on for ever: each in a process of its own
+
+ALONE = """
+import pathlib, sys, tempfile
+from tests.scripts import bundle_of, reported
+from tykbridge import failures
+
+code, trusted = sys.stdin.read(), sys.argv[1] == "trusted"
+with tempfile.TemporaryDirectory() as folder:
+    try:
+        bundle = bundle_of(pathlib.Path(folder, "b"), code=code, trusted=trusted)
+    except failures.ScriptError as error:
+        sys.exit(print("not loaded:", error))
+    try:
+        bundle.run(timeout_ms=200, request={"headers": {"Bad": "1"}})
+    except failures.ScriptError as error:
+        print(type(error).__name__, error, end="; ")
+    print({reported(bundle) for _ in range(100)})
+"""
+
+
+def alone(root, code, trusted=False):
+    """Run a bundle of this code, once with a header "Bad" and then a hundred times without it."""
+    words = [sys.executable, "-c", ALONE, "trusted" if trusted else "sandboxed"]
+    done = subprocess.run(words, input=code, capture_output=True, text=True, timeout=60, check=False, cwd=root)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def hook_with(before="", body=""):
+    return f"{before}\nfunction Hook(request, session, spec)\n{switched(body)}\nreturn request, session\nend\n"
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize(
+    "before",
+    [
+        "setmetatable(_G, {__index = function(_, name) error('undeclared ' .. name, 2) end})",
+        "setmetatable(_G, {__index = function(_, name) while true do end end})",
+        "debug = setmetatable({}, {__index = function(_, name) error(name) end})",
+        "debug = {traceback = function(words) while true do end end}",
+    ],
+)
+def test_a_metatable_of_the_globals_does_not_end_the_process(root, before, trusted):
+    """The host's library looks for the global "debug" before each call, unprotected."""
+    assert alone(root, hook_with(before), trusted) == "{'good'}"
+
+
+def test_strict_globals_tell_of_a_name_that_nobody_declared(lua):
+    strict = "setmetatable(_G, {__index = function(_, name) error('undeclared ' .. name, 2) end})"
+    fails(lua(code=hook_with(strict, "local a = nothing")), "undeclared nothing", **BAD)
+
+
+def test_what_trusted_code_loads_has_its_globals(lua):
+    lua(
+        """
+        load("made = (made or 0) + 1")()
+        assert(made == 1 and load("return made, debug.getinfo ~= nil, _G")() == 1)
+        assert(load("return made", "x", "t", {made = 5})() == 5)
+        """,
+        trusted=True,
+    ).run()
+
+
+def test_a_file_that_is_larger_than_a_state_does_not_end_the_process(root):
+    assert alone(root, "--" + "x" * (40 << 20)) == "not loaded: it needs more than 32 MiB of memory"
+
+
+def test_a_module_that_is_larger_than_a_state_is_an_error(lua):
+    fails(
+        lua(switched("require('large')"), large="--" + "x" * (40 << 20)), "it needs more than 32 MiB of memory", **BAD
+    )
+
+
+UNSTOPPED = {
+    "an empty text": "local s = string.rep('', 1 << 62) while true do end",
+    "an empty text, counted in a text": "string.rep('', '4611686018427387904') while true do end",
+    "a handler where the hook has no stack": """
+        local entered
+        local function spin() entered = true while true do end end
+        local function deep(n)
+          if n > 0 then return (pcall(deep, n - 1)) end
+          xpcall(spin, function(words) if entered then while true do end end end)
+        end
+        for depth = 205, 150, -1 do deep(depth) end""",
+    "a coroutine that is closed after its hook had no stack": """
+        local entered
+        local function deep(n)
+          if n > 0 then return (('a'):gsub('a', function() deep(n - 1) end)) end
+          entered = true
+          while true do end
+        end
+        for depth = 205, 150, -1 do
+          local made = coroutine.create(function()
+            local x <close> = setmetatable({}, {__close = function() if entered then while true do end end end})
+            deep(depth)
+          end)
+          coroutine.resume(made)
+          coroutine.close(made)
+        end""",
+    "a close where the hook has no stack": """
+        local entered
+        local function spin() entered = true while true do end end
+        local function deep(n)
+          if n > 0 then return (pcall(deep, n - 1)) end
+          local x <close> = setmetatable({}, {__close = function() if entered then while true do end end end})
+          spin()
+        end
+        for depth = 205, 150, -1 do pcall(deep, depth) end""",
+    "a memory that is full": """
+        local held, n, char = {}, 0, string.char
+        for i = 1, 65536 do held[i] = false end
+        local function large(size) n = n + 1 held[n] = string.rep('x', size) end
+        local function small(i) n = n + 1 held[n] = char(i // 65536, i // 256 % 256, i % 256) end
+        local function spin() while true do end end
+        local size, i = 1 << 20, 0
+        while size >= 64 do while pcall(large, size) do end size = size // 2 end
+        while pcall(small, i) do i = i + 1 end
+        while true do pcall(spin) end""",
+    "a search for a long text": "('a'):rep(8 << 20):find(('a'):rep(4 << 20) .. 'b', 1, true)",
+    "a search for a long text without signs": "('a'):rep(8 << 20):find(('a'):rep(4 << 20) .. 'b')",
+    "quoting": "local s = ('\\1'):rep(4 << 20) while true do string.format('%q', s) end",
+    "the collector": "local t = {} for i = 1, 4e5 do t[i] = {} end while true do collectgarbage() end",
+    "no json": "local s = '[' .. ('1,'):rep(1 << 20) .. 'x' while true do pcall(cjson.decode, s) end",
+}
+
+
+@pytest.mark.parametrize("body", UNSTOPPED.values(), ids=UNSTOPPED)
+def test_what_once_went_on_for_ever_is_stopped(root, body):
+    said = alone(root, hook_with(body=body))
+    assert said.startswith("LateError it ran longer than 200 ms")
+    assert said.endswith("; {'good'}")
+
+
+def test_a_search_bit_by_bit_finds_what_one_search_finds(lua):
+    lua("""
+      local text = ("a"):rep(1 << 17)
+      local long = ("a"):rep(1 << 11) .. "b"
+      local both = text .. long .. text .. long .. "."
+      local at = #text + 1
+      for _, is_plain in ipairs({true, false}) do
+        for from, first in pairs({[1] = at, [0] = at, [at] = at, [-3] = false, [-#long - 1] = 2 * #text + #long + 1}) do
+          local a, b = both:find(long, from, is_plain)
+          assert(a == (first or nil) and b == (first and first + #long - 1 or nil), from)
+        end
+        assert(both:find(long, at + 1, is_plain) == 2 * #text + #long + 1)
+        assert(both:find(long .. "c", 1, is_plain) == nil)
+      end
+      assert(both:find(long .. ".", 1, true) == 2 * #text + #long + 1)
+      assert(not pcall(string.find, both, long, {}, true) and not pcall(string.find, both, long, "x"))
+    """).run()
+
+
+AT_MOST = """
+import pathlib, resource, sys, tempfile
+from tests.scripts import bundle_of
+from tykbridge import failures
+
+with tempfile.TemporaryDirectory() as folder:
+    bundle = bundle_of(pathlib.Path(folder, "b"), code=sys.stdin.read())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        bundle.run()
+    except failures.ScriptError as error:
+        print(error)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+@pytest.mark.parametrize("item", ["[]", "{}", '"a"'])
+def test_json_that_no_state_can_hold_does_not_fill_the_process(root, item):
+    """Python needs many times what Lua does, and has no limit: 330 MiB for these lists."""
+    code = hook_with().replace("request.set", f"cjson.decode('[' .. ('{item},'):rep(9 << 20 >> 1) .. '1]') request.set")
+    words = [sys.executable, "-c", AT_MOST]
+    done = subprocess.run(words, input=code, capture_output=True, text=True, timeout=60, check=True, cwd=root)
+    said, mebibytes = done.stdout.split("\n", 1)
+    assert said == "it needs more than 32 MiB of memory"
+    assert int(mebibytes) < 120
+
+
+def test_commas_in_texts_are_no_values(lua):
+    text = json.dumps({"a": ',[\\"{' * 900_000})
+    bundle = lua("request.set_headers.X = tostring(#cjson.decode(request.raw_body).a)")
+    assert reported(bundle, request={"raw_body": text.encode()}) == str(900_000 * len(',[\\"{'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ class _Node:
 
     def __init__(self, path: tuple[str, ...]) -> None:
         self.path, self.name = path, ".".join(path)
+        self.types: dict[str, type] = {}  # of scalars
         self.of: Callable[[Any], Any] = operator.attrgetter(self.name) if path else lambda message: message
 
 
@@ -35,7 +37,10 @@ def _nodes() -> tuple[list[_Node], str]:
         for field in view.DESCRIPTOR.fields:
             if not node.path and field.name not in ("metadata", "spec"):
                 continue
-            child, kind = 0, _kind(field, getattr(view, field.name))
+            value = getattr(view, field.name)
+            child, kind = 0, _kind(field, value)
+            if kind in ("body", "value"):
+                node.types[field.name] = type(value)
             if kind == "message":
                 child = len(nodes)
                 nodes.append(_Node((*node.path, field.name)))
@@ -55,6 +60,9 @@ def _kind(field: Any, value: Any) -> str:
 
 _NODES, LAYOUT = _nodes()
 """LAYOUT: a line for each field: number and name of its message, its name, its kind, the number of its message."""
+
+
+_KINDS = {bytes: "a string", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
 class Target:
@@ -95,7 +103,7 @@ class Target:
         for at in range(0, len(made), 5):
             what, node, field, key, value = made[at : at + 5]
             name = field.decode()
-            view = _NODES[node].of(self._message)
+            view, types = _NODES[node].of(self._message), _NODES[node].types
             if what == b"entry":
                 try:
                     getattr(view, name)[key.decode()] = value.decode()
@@ -107,26 +115,19 @@ class Target:
             if what == b"gone":
                 getattr(view, name).pop(_text(key, f"a key of {full}"))
             elif what == b"clear":
-                _clear(view, name)
+                # A body is set to nothing rather than cleared: what is written last counts, also where it is empty.
+                if types.get(name) in (str, bytes):
+                    setattr(view, name, types[name]())
+                else:
+                    view.ClearField(name)
             elif what == b"value":
-                _set(view, name, key, full)
+                _set(view, name, types[name], key, full)
             else:
                 _set_deep(view, name, key, full)
 
 
-def _clear(view: Any, name: str) -> None:
-    # A body is set to nothing rather than cleared: what is written last counts, also where it is empty.
-    old = getattr(view, name)
-    if isinstance(old, (str, bytes)):
-        setattr(view, name, type(old)())
-    else:
-        view.ClearField(name)
-
-
-def _set(view: Any, name: str, value: Any, full: str) -> None:
-    """Set a scalar, whose type is that of what was there."""
-    old = getattr(view, name)
-    kind = type(old)
+def _set(view: Any, name: str, kind: type, value: Any, full: str) -> None:
+    """Set a scalar. What was there is not looked at: it may be no text."""
     if kind is str:
         if type(value) is not bytes:
             raise _wrong(full, "a string", value)
@@ -169,16 +170,9 @@ def _set_deep(view: Any, name: str, text: bytes, full: str) -> None:
             for key in given:
                 place[key].CopyFrom(fresh[key])
             return
-        items = [] if given == {} else given
-        if not isinstance(items, list):
-            raise TypeError("it must be a list")
         holder = view.FromString(b"")
         fresh = getattr(holder, name)
-        for item in items:
-            if isinstance(item, (dict, list)):
-                _fill(fresh.add(), item)
-            else:
-                fresh.append(item)
+        _extend(fresh, given, _has_messages(view, name), "it")
         del place[:]
         place.extend(list(fresh))
     except (TypeError, ValueError, AttributeError) as error:
@@ -197,13 +191,36 @@ def _fill(message: Any, fields: Any) -> None:
         except AttributeError:
             raise TypeError(f'there is no field "{name}"') from None
         if isinstance(place, _bridge.List):
-            for item in [] if value == {} else value:
-                if isinstance(item, dict):
-                    _fill(place.add(), item)
-                else:
-                    place.append(item)
-        else:
+            _extend(place, value, _has_messages(message, name), f'"{name}"')
+            continue
+        try:
             setattr(message, name, value)
+        except (TypeError, AttributeError):
+            raise TypeError(f'"{name}" cannot be {_kind_of(value)}') from None
+
+
+def _has_messages(view: Any, name: str) -> bool:
+    return view.DESCRIPTOR.fields_by_name[name].message_type is not None
+
+
+def _extend(place: Any, items: Any, has_messages: bool, what: str) -> None:
+    """Add what a list in JSON holds; an empty object is an empty list as well."""
+    if not isinstance(items, list) and items != {}:
+        raise TypeError(f"{what} must be a list, not {_kind_of(items)}")
+    for item in items:
+        if has_messages:
+            _fill(place.add(), item)
+            continue
+        try:
+            place.append(item)
+        except TypeError:
+            raise TypeError(f"{what} cannot hold {_kind_of(item)}") from None
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "cjson.null, or nil between others"
+    return _KINDS.get(type(value), "a table")
 
 
 def _plain(value: Any) -> Any:
@@ -224,16 +241,27 @@ def _text(value: Any, what: str) -> str:
 
 
 def _wrong(name: str, wanted: str, value: Any) -> ChangeError:
-    kinds = {bytes: "a string", bool: "a boolean", int: "a number", float: "a number"}
-    return ChangeError(f"{name} must be {wanted}, not {kinds[type(value)]}")
+    return ChangeError(f"{name} must be {wanted}, not {_kind_of(value)}")
 
 
-def decode(text: bytes) -> Any:
-    """Decode JSON for Lua. Raises ChangeError."""
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+
+
+def decode(text: bytes, room: int) -> Any:
+    """Decode JSON for Lua. Raises ChangeError, and MemoryError where Lua has no room for so many values."""
+    # Python needs many times what Lua does, and nobody limits it.
+    least = _least(text)
+    if least > room and least - sum(_least(string[0]) for string in _STRING.finditer(text)) > room:
+        raise MemoryError
     try:
         return msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:  # msgspec's errors, too
         raise ChangeError(f"cjson.decode: {error}") from None
+
+
+def _least(text: bytes) -> int:
+    """Count the bytes that the values of JSON take in Lua at least."""
+    return 16 * text.count(b",") + 56 * (text.count(b"[") + text.count(b"{"))
 
 
 def tokens(value: Any) -> Iterator[Any]:
@@ -256,6 +284,9 @@ def tokens(value: Any) -> Iterator[Any]:
         if isinstance(value, str):
             yield value.encode("utf-8", "replace")
         elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-            yield float(value)
+            try:
+                yield float(value)
+            except OverflowError:
+                raise ChangeError("cjson.decode: Number out of range") from None
         else:
             yield value

@@ -115,9 +115,15 @@ for _, name in pairs({ "string", "table", "math", "coroutine", "utf8", "os", "cj
   modules[name] = G[name]
 end
 
+local syntax, syntax_file -- the words of the last file that could not be compiled
+
 local function compiled(name, source)
-  local chunk, words = load(source, "@" .. name, "t")
-  return chunk or error({ syntax = words }, 0)
+  local chunk, words = load(source, "@" .. name, "t", G)
+  if not chunk then
+    syntax, syntax_file = words, name
+    error(words, 0)
+  end
+  return chunk
 end
 
 local outside = G.require -- of a trusted bundle
@@ -138,8 +144,9 @@ function require(name)
     end
     error('the bundle has no module "' .. name .. '"', 2)
   end
+  local chunk = compiled(file, ask(host.read_module, file))
   modules[name] = LOADING
-  local ok, made = pcall(compiled(file, ask(host.read_module, name)), name, file)
+  local ok, made = pcall(chunk, name, file)
   if not ok or limits.exceeded() then
     modules[name] = nil
     error(made, 0)
@@ -152,10 +159,9 @@ end
 
 -- Tells of an error: its words, the place of the innermost function of the bundle, and where that was called from.
 local function told(problem)
-  if type(problem) == "table" and rawget(problem, "syntax") then
-    local words = problem.syntax
-    local file, line, rest = match(words, "^(.-):(%d+): (.*)$")
-    return { rest or words, file or "", line or "", words }
+  if problem == syntax and syntax then
+    local line, rest = match(syntax, "^.-:(%d+): (.*)$")
+    return { rest or syntax, syntax_file, line or "", syntax }
   end
   local words = problem
   if type(problem) ~= "string" then
@@ -184,6 +190,7 @@ end
 
 local function call(moment, milliseconds, f, ...)
   limits.start(moment, milliseconds)
+  syntax = nil
   local ok, result = xpcall(f, told, ...)
   local exceeded = limits.stop()
   messages.close()
@@ -306,5 +313,7 @@ end
 function entry.event(id, moment, milliseconds)
   return call(moment, milliseconds, run_event, id)
 end
+
+limits.hide()
 
 return entry.load, entry.name, entry.call, entry.event, limits.collect

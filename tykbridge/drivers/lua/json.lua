@@ -82,7 +82,9 @@ end
 -- Gives the value that the host has got ready.
 function json.read()
   tokens, at = { n = 0 }, 0
-  return value(0)
+  local made = value(0)
+  tokens = nil -- it may hold much
+  return made
 end
 
 -- ---- cjson
@@ -197,6 +199,9 @@ cjson = {
   decode = function(text)
     if type(text) ~= "string" then
       error("bad argument #1 to 'decode' (string expected, got " .. type(text) .. ")", 2)
+    end
+    if #text > 1000 then
+      limits.check()
     end
     ask(host.decode, text)
     return json.read()

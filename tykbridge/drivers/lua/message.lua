@@ -237,7 +237,7 @@ local function collect_map(proxy, state)
   local name = nodes[state.id].name .. "." .. state.field
   for _, key in pairs(state.keys or NOTHING) do
     local value = rawget(proxy, key)
-    if value == nil and before[key] ~= GONE then
+    if value == nil and before[key] ~= GONE and type(key) == "string" then
       put("gone", state.id, state.field, key, false)
     elseif value ~= nil and before[key] ~= value then
       put("entry", state.id, state.field, key, text_of(name, key, value))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tykbridge.drivers import Source
-from tykbridge.drivers.lua.state import MEMORY, Failed, State
+from tykbridge.drivers.lua.state import MEMORY, Failed, Modules, State
 from tykbridge.errors import LoadError
 from tykbridge.handlers import EVENT_FORMS, HOOK_FORMS, Marker, is_text
 
@@ -28,8 +28,9 @@ class Script:
 
     def __init__(self, source: Source) -> None:
         self._root, self._trusted = source.root, source.trusted
-        # Read once: every state of a version runs the same code.
+        # Read once: every state of a version runs the same code. Modules are when they are asked for first.
         self._files = [(_relative(file, source.root), file.read_bytes()) for file in source.files]
+        self._modules: Modules = {}
         self._names: list[str] = []
         self._idle: collections.deque[State] = collections.deque(maxlen=_IDLE)
         self.markers: list[Marker] = []
@@ -44,7 +45,7 @@ class Script:
         self._idle.clear()
 
     def _made(self) -> State:
-        state = State(self._root, self._trusted)
+        state = State(self._root, self._trusted, self._modules)
         try:
             for name, text in self._files:
                 state.load(name, text)

@@ -29,9 +29,12 @@ _ROOM = 64 << 10  # bytes that are free whenever something is put into a state: 
 _CALLABLE = 2 << 20  # bytes that must be free when a call starts
 _SLOT = 64  # bytes, at most, that a value takes on a growing stack
 _TOKENS = 2_000  # values that are handed over at once
-_PARTS = ("limits", "json", "message", "entry")
 _NONE: Iterator[Any] = iter(())
 _NO_MEMORY = "not enough memory"
+
+
+Modules = dict[bytes, bytes]
+"""Code by the file of a module. The states of one version share it, so that they all run the same."""
 
 
 class Failed(Exception):
@@ -63,8 +66,9 @@ class State:
         told: what a handler of events gets.
     """
 
-    def __init__(self, root: str, trusted: bool) -> None:
+    def __init__(self, root: str, trusted: bool, modules: Modules) -> None:
         self.root = root
+        self._modules = modules
         self.functions: Mapping[str, tuple[int, str]] = {}
         self.is_usable = True
         self._target: Target | None = None
@@ -98,6 +102,8 @@ class State:
 
     def load(self, name: str, text: bytes) -> None:
         """Run a file. Raises Failed."""
+        if len(text) + len(name) + _CALLABLE > MEMORY:  # it would be handed over where nobody can answer for a failure
+            raise Failed(ScriptError(_limit(_NO_MEMORY), f"{os.path.join(self.root, name)}:1"))
         found = self._run(_LOAD_MS, self._load, name.encode("utf-8", "surrogateescape"), text)
         functions = dict(self.functions)
         for at in range(0, len(found), 4):
@@ -139,16 +145,19 @@ class State:
     def _run(self, timeout_ms: int, function: Callable[..., Any], *arguments: Any) -> Any:
         lua = self._lua
         self._store_error = None
-        self._tokens, self._held = _NONE, []
+        deadline = time.monotonic() + timeout_ms / 1000
         lua.set_max_memory(MEMORY)
         try:
-            answer = function(*arguments, time.monotonic() + timeout_ms / 1000, timeout_ms)
+            answer = function(*arguments, deadline, timeout_ms)
         except lua54.LuaError as error:  # outside of everything that catches errors: there is little left
             self.is_usable = False
-            words = str(error)
-            raise Failed(ScriptError(_limit(words) if _NO_MEMORY in words else words)) from None
+            if time.monotonic() > deadline:
+                raise Failed(LateError(f"it ran longer than {timeout_ms} ms")) from None
+            is_full = isinstance(error, MemoryError) or _NO_MEMORY in str(error)
+            raise Failed(ScriptError(_limit(_NO_MEMORY) if is_full else str(error))) from None
         finally:
             lua.set_max_memory(0)
+            self._tokens, self._held = _NONE, []  # which may hold much
         if answer is True:
             return ()
         if answer[0]:
@@ -205,6 +214,8 @@ class State:
 
     def failed(self, error: BaseException) -> tuple[bool, bytes] | None:
         """Answer with what went wrong."""
+        if isinstance(error, MemoryError):
+            return None
         if isinstance(error, StoreError):
             self._store_error = error
         words = failures.one_line(str(error) or type(error).__name__).encode("utf-8", "replace")
@@ -215,9 +226,21 @@ class State:
         parts = _strict(name, "the module's name").replace(".", "/")
         for candidate in (f"{parts}.lua", f"{parts}/init.lua"):
             place = os.path.realpath(os.path.join(self.root, candidate))
-            if place.startswith(self.root + os.sep) and os.path.isfile(place):
-                return os.path.relpath(place, self.root).encode("utf-8", "surrogateescape")
+            if not place.startswith(self.root + os.sep):
+                continue
+            file = os.path.relpath(place, self.root).encode("utf-8", "surrogateescape")
+            if file not in self._modules:
+                if not os.path.isfile(place):
+                    continue
+                if os.path.getsize(place) > MEMORY:
+                    raise MemoryError
+                self._modules.setdefault(file, Path(place).read_bytes())
+            return file
         return None
+
+    def read_module(self, file: bytes) -> bytes:
+        """Give the code of a module's file, which `find_module` has found."""
+        return self._modules[file]
 
 
 def _asked(state: State) -> dict[str, Callable[..., Any]]:
@@ -227,9 +250,9 @@ def _asked(state: State) -> dict[str, Callable[..., Any]]:
         "get_entry": lambda node, name, key: state.message.get_entry(node, _text(name), key),
         "get_all": lambda node, name: state.give(state.message.get_all(node, _text(name))),
         "event": lambda: state.give(state.told),
-        "decode": lambda text: state.give(changes.decode(text)),
+        "decode": lambda text: state.give(changes.decode(text, MEMORY)),
         "find_module": lambda name: state.find_module(name),
-        "read_module": lambda name: Path(state.root, _text(state.find_module(name) or b"")).read_bytes(),
+        "read_module": lambda file: state.read_module(file),
         "log": lambda words, level: TykGateway.log(_text(words), _text(level)),
         "get_data": lambda key: TykGateway.get_data(_strict(key, "the key")),
         "store_data": lambda key, value, ttl: TykGateway.store_data(_strict(key, "the key"), value, ttl),
