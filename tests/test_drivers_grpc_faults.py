@@ -16,6 +16,7 @@ from tests import grpcserver
 from tests.openssl import openssl
 from tests.servers import free_port, until
 from tests.test_drivers_grpc import REQUEST, Plugins, counts, loaded, logs  # noqa: F401
+from tykbridge import waiting
 from tykbridge.drivers.grpc import server
 from tykbridge.outcome import Continue
 
@@ -275,6 +276,23 @@ def test_a_thousand_hooks_wait_on_a_few_threads(root):
     kind, threads, left = done.stdout.split()
     assert (kind, left) == ("Continue", "0"), done.stderr
     assert int(threads) <= 16
+
+
+def test_what_waits_beside_its_thread_fails_in_the_same_ways(plugins, logs):  # noqa: F811
+    def status(**settings):
+        bridge = loaded("H", grpc=target(address, **settings))
+        return waiting.call(lambda: statuses(bridge)).result(60)
+
+    with grpcserver.serving(plugins.answer) as address:
+        assert status() == [200]
+        plugins.hook = lambda message: (grpc.StatusCode.INTERNAL, "no")
+        assert status() == [500]
+        plugins.hook = gate = Gate()
+        assert status(timeout_ms=50) == [504]
+        gate.go.set()
+    assert status() == [503]
+    assert [line.split("): ")[1].split(":")[0] for line in logs] == ["INTERNAL", "DEADLINE_EXCEEDED", "UNAVAILABLE"]
+    assert counts(address)["in_flight"] == 0
 
 
 # ---- TLS

@@ -2,8 +2,12 @@
 
 import pytest
 from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests import oracle
 from tests.oracle import PB
+from tests.test_views_oracle import profile
 from tykbridge import _bridge
 
 PRE, AUTH, RESPONSE = 1, 4, 5
@@ -169,3 +173,57 @@ def test_what_a_client_sends_reaches_metadata_only_where_it_fits(value, kept):
     message = _bridge.message("Object")
     message.request.headers["X-Request-Id"] = value
     assert bool(_bridge.outgoing(message, b"", (b"x-request-id",))[2]) is kept
+
+
+@given(oracle.wire("Object"), oracle.wire("Object"), st.sampled_from([PRE, AUTH, RESPONSE]), st.booleans())
+@profile(4)
+def test_any_answer_is_what_the_oracle_reads_in_it(sent, answer, hook_type, is_read):
+    """But for bodies, which are settled."""
+    message, theirs = _bridge.message("Object", sent), PB["Object"].FromString(answer)
+    before = PB["Object"].FromString(sent)
+    if is_read:  # views of the parts are there
+        kept = message.request, message.session, message.response
+        assert [str(view.__class__.__name__) for view in kept]
+    part = "response" if hook_type == RESPONSE else "request"
+    assert _bridge.answered(message, sent, answer, hook_type) is theirs.HasField(part)
+    left = PB["Object"].FromString(message.SerializeToString())
+    if not theirs.HasField(part):
+        assert oracle.content(left) == oracle.content(before)
+        return
+    expected = PB["Object"].FromString(sent)
+    getattr(expected, part).CopyFrom(getattr(theirs, part))
+    if theirs.HasField("session"):
+        expected.session.CopyFrom(theirs.session)
+    elif hook_type == AUTH:
+        expected.ClearField("session")
+    if hook_type == AUTH:
+        expected.ClearField("metadata")
+        expected.MergeFrom(PB["Object"](metadata=theirs.metadata))
+    for one in (left, expected):
+        getattr(one, part).ClearField("body")
+        getattr(one, part).ClearField("raw_body")
+    assert oracle.content(left) == oracle.content(expected)
+
+
+@given(oracle.wire("Object"), st.binary(max_size=200))
+@profile(4)
+def test_bytes_that_are_anything_do_no_harm(sent, answer):
+    message = _bridge.message("Object", sent)
+    try:
+        PB["Object"].FromString(answer)
+    except DecodeError:
+        with pytest.raises(DecodeError):
+            _bridge.answered(message, sent, answer, PRE)
+    else:
+        _bridge.answered(message, sent, answer, PRE)
+    PB["Object"].FromString(message.SerializeToString())
+
+
+@given(oracle.wire("Object"))
+@profile(2)
+def test_what_is_sent_is_the_message_and_the_tail(sent):
+    message, names = _bridge.message("Object", sent), (b"traceparent", b"x-request-id")
+    data, api_id, _ = _bridge.outgoing(message, b"\x08\x05", names)
+    expected = PB["Object"].FromString(sent + b"\x08\x05")
+    assert oracle.content(PB["Object"].FromString(data)) == oracle.content(expected)
+    assert api_id == expected.spec.get("APIID", "").encode()
