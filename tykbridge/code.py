@@ -28,6 +28,7 @@ from tykbridge.bundle import content
 from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import Depot, Finder, Found
 from tykbridge.bundle.signing import Trust
+from tykbridge.endpoints import Endpoint
 from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
@@ -75,8 +76,11 @@ class Code:
         """What was loaded: the folder, the file in it, and as what."""
         return self.folder, self.entry, self.driver, self.trusted
 
-    def called(self, hook: Hook) -> str:
-        """Give the bundle's name under which a hook is called, with its time limit."""
+    def called(self, hook: Hook, listen_path: str) -> str:
+        """Give the bundle's name under which a hook is called, with its time limit, and where it answers alone."""
+        if hook.endpoint is not None:
+            place = Endpoint(hook.endpoint.method, hook.endpoint.path, listen_path)
+            return registry.answering(self.bundle, hook.name, place, hook.timeout_ms)
         return self.bundle if hook.timeout_ms is None else registry.limited(self.bundle, hook.name, hook.timeout_ms)
 
 
@@ -112,8 +116,9 @@ class Loader:
         """
         try:
             code = self._code(definition, hook)
-            registry.check_hook(code.bundle, hook.name)
-            code.called(hook)
+            check = registry.check_hook if hook.endpoint is None else registry.check_endpoint
+            check(code.bundle, hook.name)
+            code.called(hook, definition.listen_path)
         except BridgeError as error:
             raise self._error(definition, hook.where, error, hook.bundle) from error
         return code
@@ -145,7 +150,8 @@ class Loader:
         path = handler.meta.get("path")
         if path:
             whose, trusted = f'event handler "{handler.meta["name"]}"', definition.section.trusted
-            return [self._file(definition.paths(path, self.middleware_path), whose, None, trusted)]
+            driver = Driver.JAVASCRIPT if handler.handler == "eh_dynamic_handler" else None
+            return [self._file(self._places(definition, path, driver), whose, driver, trusted)]
         codes = [self._bundle(bundle, definition.section.trusted) for bundle in definition.bundles] or [
             self._code(definition, hook)
             for hook in definition.section.hooks
@@ -203,8 +209,15 @@ class Loader:
             return self._once((folder, entry, hook.driver, trusted), hashlib.sha256(hook.code).hexdigest())
         if not hook.path:
             raise NotFoundError(f'the hook "{hook.name}" has neither a path nor code, and the API has no bundle')
-        places = definition.places(hook, self.middleware_path)
-        return self._file(places, f'hook "{hook.name}"', hook.driver, trusted)
+        whose = f'{"hook" if hook.endpoint is None else "virtual endpoint"} "{hook.name}"'
+        return self._file(self._places(definition, hook.path, hook.driver), whose, hook.driver, trusted)
+
+    def _places(self, definition: Definition, path: str, driver: Driver | None) -> tuple[Path, ...]:
+        """List where a file may be. JavaScript's is where Tyk looks as well: in the working directory."""
+        places = definition.paths(path, self.middleware_path)
+        if driver is Driver.JAVASCRIPT and not os.path.isabs(path):
+            places = tuple(dict.fromkeys((*places, Path(path).absolute())))
+        return places
 
     def _bundle(self, bundle: Bundle, trusted: tuple[Driver, ...]) -> Code:
         found = self.find(bundle)

@@ -126,7 +126,7 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
         known = file.over(bridge.services.policies if again else {})
         kept = len(known) - len(file.policies)
         lines = [f"{problem}" + (f"; {kept} policies stay as they were" if kept else "") for problem in file.problems]
-    before = bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust
+    before = bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust, bridge.capabilities
     mode = Mode.STRICT if wanted.strict else Mode.COMPATIBLE
     bridge.services = replace(bridge.services, policies=known, mode=mode)
     middleware_path = wanted.middleware_path
@@ -134,12 +134,13 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
         stores, keys = operation.stores, operation.keys
         bridge.services = replace(bridge.services, sessions=stores.store, counters=stores.counters, keys=keys)
         bridge.downloader, bridge.trust = operation.downloader, operation.trust
+        bridge.capabilities = operation.capabilities
         middleware_path = middleware_path or operation.settings.middleware_path
     bridge.middleware_path = os.path.abspath(middleware_path or "middleware")
     try:
         loaded = bridge.load(wanted.source)
     except BaseException as error:
-        bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust = before
+        bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust, bridge.capabilities = before
         in_use = _operation.stores if _operation is not None else None
         if operation is not None and operation.stores is not in_use and isinstance(error, BridgeError):
             operation.stores.store.close()  # nobody has used it

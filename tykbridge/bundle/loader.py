@@ -30,6 +30,7 @@ class Bundle:
         manifest: what its manifest.json says; None when it has none.
         hooks: the hooks by name.
         events: the event handlers by name.
+        endpoints: the functions that answer requests, by name.
         others: why further names that its code has are neither.
     """
 
@@ -39,6 +40,7 @@ class Bundle:
     manifest: Manifest | None
     hooks: Mapping[str, Marker]
     events: Mapping[str, Marker]
+    endpoints: Mapping[str, Marker]
     others: Mapping[str, str]
     _parts: Sequence[Loaded]
 
@@ -111,8 +113,9 @@ def load(
             # Files that changed while they were loaded: nobody can say which content this version is of.
             digest or (before if before and content.known(root) == before else ""),
             described,
-            {marker.name: marker for marker in found if not marker.is_event},
+            {marker.name: marker for marker in found if not (marker.is_event or marker.is_endpoint)},
             {marker.name: marker for marker in found if marker.is_event},
+            {marker.name: marker for marker in found if marker.is_endpoint},
             {other: why for part in parts for other, why in part.others.items()},
             parts,
         )

@@ -68,6 +68,7 @@ class Gateway:
         except LoadError as error:
             raise ConfError(HookProblem(str(conf), "$", str(error))) from error
         self.keys, self.trust, self._downloader = made.keys, made.trust, made.downloader
+        self._capabilities = made.capabilities
         if self.settings.storage.type != "memory" and (words := self.keys.warning()):
             self.log(words, "warning")
         self._middleware_path = os.path.abspath(middleware_path or self.settings.middleware_path or "middleware")
@@ -85,6 +86,7 @@ class Gateway:
         """Make what loads and runs API definitions with these settings."""
         bridge = Bridge(services, self._middleware_path, self._downloader, self.trust)
         bridge.bundles_path = self._aside
+        bridge.capabilities = self._capabilities
         return bridge
 
     def store_problems(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tykbridge import idextractor
-from tykbridge.definition import checks, webhooks
+from tykbridge.definition import checks, folders, webhooks
 from tykbridge.definition.fields import fill
 from tykbridge.definition.model import (
     Auth,
@@ -193,9 +193,10 @@ def read(report: Report, document: dict[str, Any], capabilities: Capabilities) -
     section = read_section(report, raw.custom_middleware, where, capabilities, in_bundle=bool(bundles))
     if bundles and section.hooks:
         report.notice(where, "the hooks of the bundle's manifest replace these")
+    section = folders.with_hooks(report, section, raw.api_id, capabilities, bundled=bool(bundles))
     auth = _auth(report, raw, section, bool(bundles))
     events = checks.event_handlers(report, list(_events(report, raw.event_handlers)))
-    virtual = tuple(_virtual(report, raw.version_data))
+    virtual = tuple(_virtual(report, raw.version_data, capabilities))
     checks.needs(report, section, bundles, "$.custom_middleware_bundle", capabilities)
     checks.javascript(report, events, virtual, capabilities)
     _needs(report, raw)
@@ -339,7 +340,7 @@ def _events(report: Report, raw: _Events) -> Iterator[tuple[EventHandler, str, s
             )
 
 
-def _virtual(report: Report, raw: _Versions) -> Iterator[VirtualEndpoint]:
+def _virtual(report: Report, raw: _Versions, capabilities: Capabilities) -> Iterator[VirtualEndpoint]:
     for name, version in raw.versions.items():
         if not version.use_extended_paths:
             continue
@@ -353,7 +354,7 @@ def _virtual(report: Report, raw: _Versions) -> Iterator[VirtualEndpoint]:
                     report.problem(key(where, "function_source_uri"), "the file, or the code in base64", "none")
                 elif item.function_source_type == "blob":
                     code = checks.decode(report, key(where, "function_source_uri"), item.function_source_uri)
-            yield VirtualEndpoint(
+            endpoint = VirtualEndpoint(
                 function=item.response_function_name,
                 path=item.path,
                 method=item.method,
@@ -364,6 +365,7 @@ def _virtual(report: Report, raw: _Versions) -> Iterator[VirtualEndpoint]:
                 proxy_on_error=item.proxy_on_error,
                 disabled=item.disabled,
             )
+            yield checks.endpoint(report, endpoint, (key(where, "path"), key(where, "method")), capabilities)
 
 
 def _needs(report: Report, raw: _Classic) -> None:

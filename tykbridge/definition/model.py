@@ -87,6 +87,8 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     raw_body_only: bool = False
     timeout_ms: int | None = None
     on_failure: OnFailure = OnFailure.CLOSED
+    endpoint: VirtualEndpoint | None = None
+    """Where it answers in the place of the upstream; None for a hook that sees every request."""
 
 
 class Extractor(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +164,7 @@ class EventHandler(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VirtualEndpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A path that JavaScript answers instead of the upstream. Read, and kept for that driver."""
+    """A path that a function answers instead of the upstream."""
 
     function: str
     path: str
@@ -174,6 +176,23 @@ class VirtualEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     use_session: bool = False
     proxy_on_error: bool = False
     disabled: bool = False
+    timeout_ms: int | None = None
+
+    @property
+    def hook(self) -> Hook:
+        """The hook that this is: it runs for requests to this path alone, and what it answers is no refusal."""
+        return Hook(
+            phase=Phase.POST,
+            name=self.function,
+            where=self.where,
+            driver=Driver.JAVASCRIPT,
+            path=self.source,
+            code=self.code,
+            require_session=self.use_session,
+            timeout_ms=self.timeout_ms,
+            on_failure=OnFailure.OPEN if self.proxy_on_error else OnFailure.CLOSED,
+            endpoint=self,
+        )
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,12 +227,18 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     document: dict[str, Any]
 
     def hooks(self, phase: Phase) -> tuple[Hook, ...]:
-        """Give the hooks that run in `phase`, in order: disabled ones and those of a phase that is off are left out."""
+        """Give the hooks that run in `phase`, in order: disabled ones and those of a phase that is off are left out.
+
+        Virtual endpoints come before the post hooks, as upstream has it.
+        """
         if phase is Phase.AUTH_CHECK and not self.auth.custom:
             return ()
         if phase is Phase.POST_KEY_AUTH and self.auth.keyless:
             return ()
-        return tuple(hook for hook in self.section.hooks if hook.phase is phase and not hook.disabled)
+        hooks = tuple(hook for hook in self.section.hooks if hook.phase is phase and not hook.disabled)
+        if phase is Phase.POST:
+            hooks = tuple(endpoint.hook for endpoint in self.virtual if not endpoint.disabled) + hooks
+        return hooks
 
     def spec(self, bundle: Bundle | None = None) -> dict[str, str]:
         """Make the `spec` map that a hook gets (contract, section 4)."""
@@ -247,5 +272,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Drivers that keep a hook's timeout_ms."""
     bundles: bool = False
     """Bundles can be fetched."""
+    timeouts: dict[Driver, int] = {}
+    """Milliseconds that a hook may take where nobody says it for that hook; else it is for the driver to say."""
+    endpoint_code: bool = True
+    """Virtual endpoints may have their code in the definition."""
+    middleware_path: str = ""
+    """The folder in which those of APIs may have hooks (`folders`); "" where nobody looks."""
     missing: dict[Driver, str] = {}
     """What is to be done for drivers that are known and cannot run: "pip install 'tykbridge[lua]'"."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tykbridge import idextractor
-from tykbridge.definition import checks, webhooks
+from tykbridge.definition import checks, folders, webhooks
 from tykbridge.definition.fields import fill
 from tykbridge.definition.model import (
     Auth,
@@ -169,6 +169,8 @@ class _Global(msgspec.Struct, frozen=True, rename="camel"):
 class _VirtualEndpoint(msgspec.Struct, frozen=True, rename="camel"):
     enabled: bool = False
     function_name: str = ""
+    name: str = ""
+    """What older versions of Tyk call it."""
     path: str = ""
     body: str = ""
     proxy_on_error: bool = False
@@ -178,7 +180,7 @@ class _VirtualEndpoint(msgspec.Struct, frozen=True, rename="camel"):
 class _Operation(msgspec.Struct, frozen=True, rename="camel"):
     allow: _Enabled = _Enabled()
     block: _Enabled = _Enabled()
-    virtual_endpoint: _VirtualEndpoint | None = None
+    virtual_endpoint: _VirtualEndpoint = _VirtualEndpoint()
     post_plugins: list[_Plugin] = []
 
 
@@ -229,9 +231,10 @@ def read(report: Report, document: dict[str, Any], capabilities: Capabilities) -
     section = _section(report, raw, capabilities, bool(bundles))
     if bundles and section.hooks:
         report.notice(_GLOBAL, "the hooks of the bundle's manifest replace these")
+    section = folders.with_hooks(report, section, raw.info.id, capabilities, bundled=bool(bundles))
     auth = _auth(report, raw, section, bool(bundles), document)
     events = checks.event_handlers(report, list(_events(report, raw.server.event_handlers)))
-    virtual = tuple(_virtual(report, raw.middleware.operations, document))
+    virtual = tuple(_virtual(report, raw.middleware.operations, document, capabilities))
     checks.needs(report, section, bundles, where, capabilities)
     checks.javascript(report, events, virtual, capabilities)
     _needs(report, raw)
@@ -451,7 +454,9 @@ def _is_coprocess(report: Report, where: str, meta: dict[str, Any]) -> bool:
     return report.choice(key(where, "driver"), driver, ("python", "lua", "javascript")) and driver != "javascript"
 
 
-def _virtual(report: Report, raw: dict[str, _Operation], document: dict[str, Any]) -> Iterator[VirtualEndpoint]:
+def _virtual(
+    report: Report, raw: dict[str, _Operation], document: dict[str, Any], capabilities: Capabilities
+) -> Iterator[VirtualEndpoint]:
     operations = {
         operation["operationId"]: (path, method.upper())
         for path, item in _members(document.get("paths"))
@@ -460,19 +465,22 @@ def _virtual(report: Report, raw: dict[str, _Operation], document: dict[str, Any
     }
     for name, operation in raw.items():
         endpoint = operation.virtual_endpoint
-        if endpoint is None:
+        if endpoint == _VirtualEndpoint():
             continue
         where = f"{key(f'{_ROOT}.middleware.operations', name)}.virtualEndpoint"
-        if not endpoint.function_name:
+        function = endpoint.function_name or endpoint.name
+        if not function:
             report.problem(key(where, "functionName"), "a string, the name of the function", "none")
         if name not in operations:
             report.problem("$.paths", f'an operation with the operationId "{name}", for {where}', "none")
         code = checks.decode(report, key(where, "body"), endpoint.body)
         if not code and not endpoint.path:
             report.problem(where, '"path", or "body" in base64', "neither")
-        path, method = operations.get(name, ("", ""))
-        yield VirtualEndpoint(
-            function=endpoint.function_name,
+        if name not in operations:
+            continue
+        path, method = operations[name]
+        drafted = VirtualEndpoint(
+            function=function,
             path=path,
             method=method,
             where=where,
@@ -482,6 +490,7 @@ def _virtual(report: Report, raw: dict[str, _Operation], document: dict[str, Any
             proxy_on_error=endpoint.proxy_on_error,
             disabled=not endpoint.enabled,
         )
+        yield checks.endpoint(report, drafted, (key("$.paths", path), key("$.paths", path)), capabilities)
 
 
 def _needs(report: Report, raw: _Extension) -> None:
