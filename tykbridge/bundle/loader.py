@@ -166,14 +166,19 @@ def _entries(root: pathlib.Path, described: Manifest | None) -> dict[Driver, lis
 
 
 def _listed(root: pathlib.Path, described: Manifest, language: Driver) -> list[pathlib.Path]:
-    """Returns what a driver runs of a bundle with a manifest: middleware.py, else the .py files of file_list."""
+    """Returns what a driver runs of a bundle with a manifest: middleware.py, else the .py files of file_list.
+
+    The hooks of JavaScript name their files, as in upstream: then those are run, and what file_list has besides.
+    """
     suffix = drivers.engines()[language].suffix
     if not suffix:
         return []
+    named = _named(described, suffix) if language is Driver.JAVASCRIPT else []
     standard = root / f"middleware{suffix}"
-    if standard.is_file():
+    if standard.is_file() and named in ([], [standard.name]):
         return [_own(root, standard)]
     listed = [name for name in described.files if name.endswith(suffix) and name != "__init__.py"]
+    listed += [name for name in named if name not in listed]
     files = [root / name for name in listed if pathlib.PurePosixPath(name).parts[0] != "vendor"]
     asked = (language, "") if language is Driver.PYTHON else (language,)
     if not files and any(hook.driver in asked for hook in described.hooks):
@@ -182,6 +187,20 @@ def _listed(root: pathlib.Path, described: Manifest, language: Driver) -> list[p
             f"nor a {suffix} file in file_list"
         )
     return files
+
+
+def _named(described: Manifest, suffix: str) -> list[str]:
+    """Returns the files that hooks name. One name in two files would be one function: they share their globals."""
+    owners: dict[str, str] = {}
+    for hook in described.hooks:
+        if hook.driver != Driver.JAVASCRIPT or not hook.file.endswith(suffix):
+            continue
+        if owners.setdefault(hook.name, hook.file) != hook.file:
+            words = f'the hook "{hook.name}" is in {owners[hook.name]} already, and {hook.file} would replace it'
+            raise LoadError(f"{described.file}: {hook.path}: {words}; rename one")
+        if not (described.file.parent / hook.file).is_file():
+            raise LoadError(f'{described.file}: {hook.path}.path: the bundle has no file "{hook.file}"')
+    return list(dict.fromkeys(owners.values()))
 
 
 def _own(root: pathlib.Path, file: pathlib.Path) -> pathlib.Path:

@@ -90,6 +90,7 @@ def command(
       a bundle            its folder or .zip: manifest.json says which hooks run,
                           and when
       a .py file          its functions that are marked with @Hook
+      a .js file          its global variables that are middlewares
       a .lua file         its global functions that have a hook's form
       API definitions     a *.json file, or a folder of them
 
