@@ -19,7 +19,9 @@ MAKEFLAGS += --no-print-directory
 
 # A .py beside a .pxd is compiled, too.
 PXD := $(wildcard tykbridge/*.pxd tykbridge/*/*.pxd)
-NATIVE := setup.py pyproject.toml tykbridge/_version.py $(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxi) \
+JAVASCRIPT := tykbridge/drivers/javascript
+NATIVE := setup.py tools/vendored.py pyproject.toml tykbridge/_version.py \
+	$(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxi $(JAVASCRIPT)/*.pyx $(JAVASCRIPT)/*.[ch]) \
 	$(PXD) $(wildcard $(PXD:.pxd=.py))
 
 .PHONY: help
@@ -119,5 +121,6 @@ soak: build $(VENV)/.test  ## what takes long: millions of dispatches, threads, 
 .PHONY: clean
 clean:  ## remove everything that was built
 	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -rf tykbridge/include tykbridge/pkgconfig tykbridge/*.so tykbridge/*.so.* tykbridge/*/*.so
+	rm -rf tykbridge/include tykbridge/pkgconfig tykbridge/*.so tykbridge/*.so.* tykbridge/*/*.so \
+		tykbridge/*/*/*.so $(JAVASCRIPT)/underscore.js
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

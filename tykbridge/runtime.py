@@ -671,6 +671,11 @@ def use_store(store: Store) -> Store:
     return before
 
 
+def data_store() -> Store:
+    """Returns the store that keeps plugins' data, for what a host's two functions cannot do."""
+    return _store
+
+
 def store_data(key: str, value: bytes, ttl: int) -> None:
     """Keeps `value` for `ttl` seconds; 0 or less: for good. Raises `StoreError`."""
     _store.set(DATA + key, value, ttl)
