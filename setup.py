@@ -231,7 +231,7 @@ stubs = {p.name: str(p.relative_to(ROOT)) for p in sorted((ROOT / "stubs").glob(
 setup(
     packages=[*find_packages(include=["tykbridge", "tykbridge.*"]), *stubs],
     package_dir=stubs,
-    package_data={"": ["py.typed", "*.pyi", "*.lua", "*.js"]},
+    package_data={"": ["py.typed", "*.pyi", "*.lua", "*.js", "*.d.ts"]},
     include_package_data=False,
     ext_modules=[
         Extension(

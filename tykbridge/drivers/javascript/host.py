@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,23 @@ def _storage_incr(state: State, key: Any = None, ttl: Any = None, *_: Any) -> st
     return str(store.incr(name))
 
 
+# ---- Requests
+
+
+def _make_request(state: State, wanted: Any = None, *_: Any) -> str | None:
+    from tykbridge.drivers.javascript import http  # where there is one: urllib3 takes its time
+
+    if wanted is None:  # nothing, and not a word, as upstream has it
+        return None
+    return http.make_request(_text(wanted), time.monotonic() + state.left, TykGateway.log)
+
+
+def _make_batch(state: State, wanted: Any = None, *_: Any) -> str | None:
+    from tykbridge.drivers.javascript import http
+
+    return http.make_batch(_text(wanted), time.monotonic() + state.left, TykGateway.log)
+
+
 FUNCTIONS: dict[str, Callable[..., str | float | bool | None]] = {
     "log": _log_info,
     "rawlog": _log_info,
@@ -135,6 +153,8 @@ FUNCTIONS: dict[str, Callable[..., str | float | bool | None]] = {
     "b64dec": _decode,
     "rawb64enc": _encode_raw,
     "rawb64dec": _decode_raw,
+    "TykMakeHttpRequest": _make_request,
+    "TykBatchRequest": _make_batch,
     "TykStorageGet": _storage_get,
     "TykStorageSet": _storage_set,
     "TykStorageSetNX": _storage_set_nx,

@@ -3,8 +3,10 @@
 // Everything of the language that is used after a plugin's code has run is taken here: a plugin may replace it.
 (function () {
   "use strict";
-  const { defineProperty, getOwnPropertyNames } = Object;
+  const { defineProperty, getOwnPropertyNames, hasOwn } = Object;
   const { parse, stringify } = JSON;
+  const { isInteger } = Number;
+  const { String, decodeURIComponent } = globalThis;
   const evaluate = eval;
   const known = new Set(getOwnPropertyNames(globalThis));
   const isKnown = known.has.bind(known);
@@ -86,6 +88,68 @@
     },
   });
 
+  hidden(globalThis, "TykJsResponse", function TykJsResponse(response, meta) {
+    return stringify({ Response: response, SessionMeta: meta });
+  });
+  known.add("TykJsResponse");
+
+  // The parameters of a request, those of a form in its body first, as Go's Request.Form has them.
+  function parametersOf(request) {
+    const found = {};
+    const put = (name, value) => {
+      if (!hasOwn(found, name)) defineProperty(found, name, { value: [], enumerable: true, configurable: true, writable: true });
+      found[name].push(value);
+    };
+    const { Headers: headers, Params: params } = request;
+    const type = getOwnPropertyNames(headers).find((name) => name.toLowerCase() === "content-type");
+    if (type && /^application\/x-www-form-urlencoded\s*(;|$)/i.test(headers[type][0])) {
+      for (const pair of request.Body.split("&")) {
+        const at = pair.indexOf("=");
+        const [name, value] = at < 0 ? [pair, ""] : [pair.slice(0, at), pair.slice(at + 1)];
+        try {
+          if (pair) put(...[name, value].map((text) => decodeURIComponent(text.replaceAll("+", " "))));
+        } catch {} // what no escape is, Go leaves out, too
+      }
+    }
+    for (const name of getOwnPropertyNames(params)) params[name].forEach((value) => put(name, value));
+    return found;
+  }
+
+  // Makes a middleware of a function that answers requests.
+  function answering(name, callback) {
+    return {
+      ProcessRequest(request, session, config) {
+        request.Params = parametersOf(request);
+        const returned = callback(request, session, config);
+        const told = typeof returned === "string" && returned.startsWith("{") ? parse(returned) : returned;
+        const response = told && told.Response;
+        if (typeof response !== "object" || response === null) {
+          throw new TypeError(name + " must return TykJsResponse({Code, Headers, Body}, meta)");
+        }
+        const { Code: code, Headers: headers, Body: body } = response;
+        if (!isInteger(code) || code < 100 || code > 599) {
+          throw new RangeError(`${name} must answer with a Code from 100 to 599, not ${stringify(code)}`);
+        }
+        const told_headers = {};
+        for (const header of headers ? getOwnPropertyNames(headers) : []) {
+          const value = String(headers[header]);
+          if (header.toLowerCase() === "location" && value.startsWith("tyk://")) {
+            throw new Error(`${name} answers with a redirect to ${value}, and internal redirects are not built`);
+          }
+          told_headers[header] = value;
+        }
+        request.ReturnOverrides = {
+          ResponseCode: code,
+          ResponseError: "",
+          ResponseBody: body === undefined || body === null ? "" : String(body),
+          ResponseHeaders: told_headers,
+          OverrideError: true,
+        };
+        return { Request: request, SessionMeta: told.SessionMeta };
+      },
+    };
+  }
+
   function kind(value) {
     if (value instanceof NewEventHandler) {
       return typeof value.Handle === "function" ? "event" : "empty event";
@@ -114,13 +178,16 @@
         if (typeof value === "object" && value !== null && isMade(value)) {
           found[name] = { kind: kind(value), stack: placeOf(value) };
         } else if (typeof value === "function") {
-          found[name] = { kind: "function", stack: "" };
+          found[name] = { kind: "function", stack: `    at ${name} (${value.fileName}:${value.lineNumber}:${value.columnNumber})` };
         }
       }
       return stringify(found);
     },
     resolve(name) {
       const value = valueOf(name);
+      if (typeof value === "function") {
+        return answering(name, value);
+      }
       if (typeof value !== "object" || value === null || !isMade(value)) {
         throw new Error(name + " is no middleware any more");
       }

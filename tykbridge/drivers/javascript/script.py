@@ -80,7 +80,13 @@ class Script:
                 handler = functools.partial(self._event, name)
                 self.markers.append(Marker(name, handler, 2, True, place, "", "javascript"))
             elif kind == "function":
-                others[name] = f"{self._root}: it is a function; write {_NEW.format(name=name)}"
+                limited = functools.partial(self._limited, len(self._names))
+                self._names.append(name)
+                function = limited(TIMEOUT_MS)
+                self.markers.append(
+                    Marker(name, function, 1, False, place, "", "javascript", limited, is_endpoint=True)
+                )
+                others[name] = f"{place or self._root}: it is a function; write {_NEW.format(name=name)}"
             else:
                 others[name] = f"{place}: it has no function: write {_function(kind, name)}"
         self.others = others
@@ -103,7 +109,7 @@ class Script:
         state = self._taken()
         error: Exception | None = None
         try:
-            state.event(name, TIMEOUT_MS / 1000, event, context)
+            state.event(name, TIMEOUT_MS / 1000, event["message"], context)
         except ScriptError as failed:
             error = failed
         self._put_back(state)
