@@ -39,6 +39,10 @@ def _log_info(state: State, words: Any = None, *_: Any) -> None:
     TykGateway.log(_text(words), "info")
 
 
+def _trigger(state: State, name: Any = None, payload: Any = None, *_: Any) -> None:
+    TykGateway.trigger_event(_text(name), "" if payload is None else _text(payload))
+
+
 def _underscore(state: State, *_: Any) -> str:
     try:
         return Path(__file__).with_name("underscore.js").read_text(encoding="utf-8")
@@ -135,6 +139,7 @@ FUNCTIONS: dict[str, Callable[..., str | float | bool | None]] = {
     "b64dec": _decode,
     "rawb64enc": _encode_raw,
     "rawb64dec": _decode_raw,
+    "TykTriggerEvent": _trigger,
     "TykStorageGet": _storage_get,
     "TykStorageSet": _storage_set,
     "TykStorageSetNX": _storage_set_nx,
