@@ -109,7 +109,7 @@ def test_python_hooks_without_a_python_file(load: Load) -> None:
 @pytest.mark.parametrize("driver", ["grpc", "goplugin"])
 def test_a_bundle_for_another_driver_expects_no_python(load: Load, driver: str) -> None:
     bundle = load(
-        {"middleware.js": "", "tool.py": "1 / 0", "manifest.json": manifest(driver=driver, pre=[{"name": "A"}])}
+        {"middleware.txt": "", "tool.py": "1 / 0", "manifest.json": manifest(driver=driver, pre=[{"name": "A"}])}
     )
     assert not bundle.hooks
 

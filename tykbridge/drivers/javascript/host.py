@@ -40,6 +40,10 @@ def _log_info(state: State, words: Any = None, *_: Any) -> None:
     TykGateway.log(_text(words), "info")
 
 
+def _trigger(state: State, name: Any = None, payload: Any = None, *_: Any) -> None:
+    TykGateway.trigger_event(_text(name), "" if payload is None else _text(payload))
+
+
 def _underscore(state: State, *_: Any) -> str:
     try:
         return Path(__file__).with_name("underscore.js").read_text(encoding="utf-8")
@@ -155,6 +159,7 @@ FUNCTIONS: dict[str, Callable[..., str | float | bool | None]] = {
     "rawb64dec": _decode_raw,
     "TykMakeHttpRequest": _make_request,
     "TykBatchRequest": _make_batch,
+    "TykTriggerEvent": _trigger,
     "TykStorageGet": _storage_get,
     "TykStorageSet": _storage_set,
     "TykStorageSetNX": _storage_set_nx,

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "headers.h"
 #include "state.h"
 
 #define MOST_ITEMS 100000 /* of a list: its length may be anything */
@@ -8,7 +9,7 @@
 
 /* ---- Rows of the messages' tables; all that come to the module are of one table ---- */
 
-#define OBJECT_ROWS(X) X(request) X(session) X(response) X(spec) X(metadata) X(hook_type)
+#define OBJECT_ROWS(X) X(request) X(session) X(response) X(spec)
 #define REQUEST_ROWS(X)                                                                                                \
   X(headers) X(set_headers) X(delete_headers) X(raw_body) X(body) X(url) X(params) X(add_params) X(extended_params)    \
   X(delete_params) X(return_overrides) X(method) X(request_uri) X(scheme)
@@ -433,26 +434,23 @@ static JSValue config_to_js(struct tykb_js *js, struct tykb_js_run *run) {
   return made;
 }
 
-enum { PRE = 1, CUSTOM_KEY_CHECK = 4, RESPONSE = 5 }; /* of coprocess.HookType */
-
 int tykb_js_run_open(struct tykb_js *js, struct tykb_js_run *run, struct tykb_node *root, bool can_request,
                      bool can_response) {
-  union tykb_value type = {.number = 0};
   run->root = root;
   run->request_object = run->response_object = run->session_object = run->config_object = JS_UNDEFINED;
   for (int i = 0; i < NAMES; i++) run->fields[i] = JS_UNINITIALIZED;
   memset(run->fetched, 0, sizeof run->fetched);
   run->is_whole_session = run->is_response = false;
   if (!object.request) find_rows(tykb_node_type(root));
-  if (tykb_node_get(root, object.hook_type, &type) != 0 ||
-      tykb_node_child(root, object.request, &run->request) != 0 ||
+  if (tykb_node_child(root, object.request, &run->request) != 0 ||
       tykb_node_child(root, object.response, &run->response) != 0 ||
       tykb_node_child(root, object.session, &run->session) != 0) {
     return tykb_js_fail(js, "the message cannot be read: its bytes are damaged, or there is no memory");
   }
-  run->is_response = can_response && (type.number == RESPONSE || !can_request);
+  /* Not by its hook_type, which a chain's message need not have. */
+  run->is_response = can_response && (!can_request || tykb_node_has(root, object.response) > 0);
   if (!run->is_response && !can_request) return tykb_js_fail(js, "it has no function any more");
-  run->is_whole_session = type.number == CUSTOM_KEY_CHECK || tykb_node_has(root, object.session) > 0;
+  run->is_whole_session = tykb_node_has(root, object.session) > 0;
   run->request_object = request_to_js(js, run);
   if (!JS_IsException(run->request_object) && run->is_response) run->response_object = response_to_js(js, run);
   if (!JS_IsException(run->request_object) && !JS_IsException(run->response_object)) {
@@ -687,7 +685,8 @@ struct taken {
   struct tykb_js_value fields[NAMES];
   struct tykb_js_value session[SESSION_FIELDS];
   struct tykb_js_value meta;
-  bool has_session;
+  struct tykb_js_value token; /* of an auth_check whose session may have none */
+  bool has_session, says_who;
 };
 
 struct wanted {
@@ -772,7 +771,7 @@ static int take_all(struct tykb_js *js, struct tykb_js_run *run, JSValueConst pl
 /* Also where the session is one that the hook made: its own fields count then. */
 static int take_session(struct tykb_js *js, struct tykb_js_run *run, JSValueConst place, struct taken *taken) {
   const struct tykb_type *type = &tykb_type_SessionState;
-  bool is_mine = is_same(place, run->session_object);
+  bool is_mine = run->is_whole_session && is_same(place, run->session_object);
   taken->has_session = true;
   for (uint32_t i = 0; i < type->count; i++) {
     taken->session[i].shape = TYKB_JS_ABSENT;
@@ -789,6 +788,31 @@ static int take_session(struct tykb_js *js, struct tykb_js_run *run, JSValueCons
   return 0;
 }
 
+/* Whether a hook wrote into the session that is not there. */
+static int is_touched(struct tykb_js *js, JSValueConst session) {
+  JSContext *context = js->context;
+  JSPropertyEnum *names;
+  uint32_t count, inner = 0;
+  if (JS_GetOwnPropertyNames(context, &names, &count, session, JS_GPN_STRING_MASK) < 0) return -1;
+  JS_FreePropertyEnum(context, names, count);
+  if (count != 1) return 1;
+  JSValue meta = JS_GetProperty(context, session, js->session_names[session_metadata->index]);
+  int status = JS_IsObject(meta) ? JS_GetOwnPropertyNames(context, &names, &inner, meta, JS_GPN_STRING_MASK) : 0;
+  if (status == 0 && JS_IsObject(meta)) JS_FreePropertyEnum(context, names, inner);
+  bool failed = JS_IsException(meta) || status < 0;
+  JS_FreeValue(context, meta);
+  return failed ? -1 : inner != 0;
+}
+
+static int take_token(struct tykb_js *js, JSValueConst result, struct tykb_js_value *out) {
+  JSValue value = JS_GetProperty(js->context, result, js->names[NAME_AuthValue]);
+  int status = JS_IsException(value)   ? tykb_js_take_error(js)
+               : JS_IsUndefined(value) ? 0
+                                       : take_scalar(js, "AuthValue", NULL, TYKB_KIND_STRING, value, out);
+  JS_FreeValue(js->context, value);
+  return status;
+}
+
 static int collect(struct tykb_js *js, struct tykb_js_run *run, JSValueConst result, struct taken *taken) {
   JSContext *context = js->context;
   JSValue place = JS_UNDEFINED, session = JS_UNDEFINED, meta = JS_UNDEFINED;
@@ -799,6 +823,9 @@ static int collect(struct tykb_js *js, struct tykb_js_run *run, JSValueConst res
     meta = JS_IsException(session) ? JS_EXCEPTION : JS_GetProperty(context, result, js->names[NAME_SessionMeta]);
     if (JS_IsException(meta)) status = tykb_js_take_error(js);
   }
+  /* As in Python: what a hook on a response did to it in place is enough. */
+  bool is_nothing = run->is_response && JS_IsUndefined(result);
+  if (is_nothing) place = JS_DupValue(context, run->response_object);
   if (status == 0 && !JS_IsObject(place)) {
     status = tykb_js_fail(js, "returned %s; a hook on a %s returns the middleware's %s", kind_of(js, result),
                           run->is_response ? "response" : "request",
@@ -817,9 +844,16 @@ static int collect(struct tykb_js *js, struct tykb_js_run *run, JSValueConst res
     status = run->is_response ? take_all(js, run, place, OF_RESPONSE, COUNT(OF_RESPONSE), skips_body, taken)
                               : take_all(js, run, place, OF_REQUEST, COUNT(OF_REQUEST), skips_body, taken);
   }
-  if (status == 0 && run->is_whole_session) {
-    status = take_session(js, run, JS_IsObject(session) ? session : run->session_object, taken);
+  if (status == 0 && JS_IsObject(session)) { /* ReturnAuthData */
+    status = take_session(js, run, session, taken);
+    if (status == 0) status = take_token(js, result, &taken->token);
+    taken->says_who = true;
+  } else if (status == 0 && run->is_whole_session) {
+    status = take_session(js, run, run->session_object, taken);
     if (status == 0 && JS_IsObject(meta)) status = take_map(js, "meta", TEXT_ITEM, NULL, meta, &taken->meta);
+  } else if (status == 0) {
+    int touched = is_touched(js, run->session_object);
+    status = touched > 0 ? take_session(js, run, run->session_object, taken) : touched < 0 ? tykb_js_take_error(js) : 0;
   }
   JS_FreeValue(context, place);
   JS_FreeValue(context, session);
@@ -1035,6 +1069,19 @@ static int change_body(struct tykb_node *node, const struct tykb_field *raw, con
   return value->shape == TYKB_JS_ABSENT ? 0 : tykb_node_set(node, raw, scalar_of(raw, &value->word));
 }
 
+/* Under which key a session is kept: what the hook put into its metadata, else what it says beside it, else, as upstream
+ * has it, the client's own Authorization. */
+static int complete_token(struct tykb_js_run *run, const struct tykb_js_value *given) {
+  struct tykb_span key = {(const uint8_t *)"token", 5}, authorization = {(const uint8_t *)"Authorization", 13}, token;
+  struct tykb_map *map;
+  int status = tykb_node_map(run->session, session_metadata, &map);
+  if (status != 0 || tykb_map_text(map, key, &token) == 0) return status;
+  if (given->shape == TYKB_JS_SCALAR && given->word.text.size) return tykb_map_put(map, key, given->word.text);
+  status = tykb_headers_find(run->request, authorization, &token);
+  if (status == TYKB_E_NOT_FOUND) return 0;
+  return status == 0 && token.size ? tykb_map_put(map, key, token) : status;
+}
+
 static int apply(struct tykb_js_run *run, const struct taken *taken) {
   const struct tykb_js_value *fields = taken->fields;
   struct tykb_node *node = run->request, *inner;
@@ -1067,6 +1114,7 @@ static int apply(struct tykb_js_run *run, const struct taken *taken) {
       status = change_field(run->session, &type->fields[i], &taken->session[i]);
     }
   }
+  if (status == 0 && taken->says_who) status = complete_token(run, &taken->token);
   if (status == 0 && taken->meta.shape == TYKB_JS_MAP && taken->meta.count > 0) {
     struct tykb_map *map;
     struct tykb_span now;
@@ -1083,8 +1131,8 @@ static int apply(struct tykb_js_run *run, const struct taken *taken) {
 int tykb_js_run_finish(struct tykb_js *js, struct tykb_js_run *run, JSValueConst result) {
   struct taken taken;
   for (int i = 0; i < NAMES; i++) taken.fields[i].shape = TYKB_JS_ABSENT;
-  taken.meta.shape = TYKB_JS_ABSENT;
-  taken.has_session = false;
+  taken.meta.shape = taken.token.shape = TYKB_JS_ABSENT;
+  taken.has_session = taken.says_who = false;
   if (collect(js, run, result, &taken) < 0) return -1;
   tykb_js_lock(js); /* for good: what follows is short */
   if (apply(run, &taken) != 0) return tykb_js_fail(js, "the message cannot be written: there is no memory");

@@ -26,7 +26,8 @@ struct tykb_js_block {
   X(Headers) X(SetHeaders) X(DeleteHeaders) X(Body) X(URL) X(Params) X(AddParams) X(ExtendedParams) X(DeleteParams)    \
   X(ReturnOverrides) X(IgnoreBody) X(Method) X(RequestURI) X(Scheme) X(ResponseCode) X(ResponseError) X(ResponseBody)  \
   X(ResponseHeaders) X(OverrideError) X(StatusCode) X(Request) X(Response) X(Session) X(SessionMeta) X(OrgID)          \
-  X(APIID) X(config_data) X(ProcessRequest) X(ProcessResponse) X(stack)
+  X(APIID) X(config_data) X(ProcessRequest) X(ProcessResponse) X(stack)  \
+  X(AuthValue)
 
 enum {
 #define TYKB_JS_ENUM(name) NAME_##name,
