@@ -81,7 +81,7 @@ run: build  ## watch the example plugins at work
 
 .PHONY: test
 test: build $(VENV)/.test  ## every test on this Python, the core on the other Pythons found
-	@tools/prepare $(BIN)/python c cxx libpython go rust redis openssl
+	@tools/prepare $(BIN)/python c cxx libpython go node rust redis openssl
 	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
 
 .PHONY: test-environment
@@ -105,7 +105,7 @@ format: build $(VENV)/.lint  ## put the sources into the house style
 
 .PHONY: sanitize
 sanitize: build  ## the tests under ASan and UBSan
-	@tools/prepare $(BIN)/python c cxx libpython redis openssl
+	@tools/prepare $(BIN)/python c cxx libpython node redis openssl
 	@tools/sanitize $(BIN)/python
 
 .PHONY: fuzz

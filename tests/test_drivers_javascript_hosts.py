@@ -730,8 +730,32 @@ def test_the_tour_in_a_gateway(root, place, monkeypatch):
     assert dict(hours.headers)["Cache-Control"] == "private"
     refused = place.bridge.request(Request("GET", "/poetry/7"), "books").response
     assert (refused.status, json.loads(refused.body)) == (401, {"error": "Please show your library card"})
+    outcome = place.bridge.request(Request("POST", "/poetry/7/notes", card, b"Look up the second line.\n"), "books")
+    assert dict(outcome.request.headers)["X-Visits"] == "3"
     assert place.queue.close(10)
-    assert [words for _, words in place.log] == [
+    assert sorted(words for _, words in place.log) == [
+        "Ada is back: send a bookmark",
         "a visitor without a card",
         "books: nobody reads /poetry/7 without a card",
     ]
+
+
+def test_the_tour_does_in_javascript_what_it_does_in_python(root):
+    def seen(run):
+        answer, sent = run["response"], run["upstream"]
+        headers = sorted(header for header in answer["headers"] if header[0] != "Content-Length")  # spaces in JSON
+        logs = [[line for line in hook["log"] if "visitor" in line["message"]] for hook in run["hooks"]]
+        hooks = [(hook["phase"], hook["token"]) for hook in run["hooks"]]
+        hooks += [(event["name"], json.loads(event["payload"])) for hook in run["hooks"] for event in hook["events"]]
+        return sent, answer["status"], headers, json.loads(answer["body"]), hooks, logs
+
+    tours = []
+    for name in ("tour", "tour-javascript"):
+        folder = root / "examples" / name
+        status, document = command("run-hook", folder, "--request-file", folder / "request.json")
+        assert status == 0, document
+        tours.append(document["runs"])
+    python, javascript = tours
+    assert [seen(run) for run in python] == [seen(run) for run in javascript[:3]]
+    (hours,) = javascript[3:]
+    assert (hours["upstream"], json.loads(hours["response"]["body"])) == (None, {"hours": "closed", "reader": "Ada"})

@@ -1,4 +1,4 @@
-"""Fetches what the build takes from other projects: pinned, checked by its hash, once for a checkout.
+"""Fetches what the build and the tests take from other projects: pinned, checked by its hash, once for a checkout.
 
 Nothing of it stands in the tree. What cannot be had is left out of the build, which says so; the driver that needs it
 says then what to do.
@@ -24,6 +24,8 @@ _QUICKJS_HASH = "43d2e48272208721a7aaea8e3f02d4b9318f12ef20cc4f5421b59d9a470706e
 
 UNDERSCORE = "1.13.8"
 _UNDERSCORE_HASH = "DXtD3ZtEQzc7M8m4cXotyHR+FAS18C64asBYY5vqZexfYryNNnDc02W4hKg3rdQuqOYas1jkseX0+nZXjTXnvQ=="
+TYPESCRIPT = "5.9.3"
+_TYPESCRIPT_HASH = "jl1vZzPDinLr9eUt3J/t7V6FgNEw9QjvBPdysz9KfQDD41fQrC2Y4vKQdiaUpFT4bXlb1RHhLpp8wtm6M5TgSw=="
 _REGISTRY = "https://registry.npmjs.org"
 
 # A sort of 10,000 elements would be compared to its end before anybody looks at the clock.
@@ -43,6 +45,11 @@ def quickjs() -> Path:
 def underscore() -> Path:
     """Give the folder of underscore's file, from npm. Raises MissingError."""
     return _once(f"underscore-{UNDERSCORE}", _unpack_underscore)
+
+
+def typescript() -> Path:
+    """Give the folder of TypeScript's compiler, lib/tsc.js, from npm; for tests. Raises MissingError."""
+    return _once(f"typescript-{TYPESCRIPT}", _unpack_typescript)
 
 
 def _once(name: str, unpack: Callable[[Path], None]) -> Path:
@@ -100,19 +107,29 @@ def _unpack_quickjs(place: Path) -> None:
 
 def _unpack_underscore(place: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        name = f"underscore-{UNDERSCORE}.tgz"
-        archive = Path(scratch, name)
-        npm = shutil.which("npm")
-        if npm is not None:  # which knows the machine's registry
-            _run(npm, "pack", "--silent", f"underscore@{UNDERSCORE}", "--pack-destination", scratch)
-        else:
-            with urllib.request.urlopen(f"{_REGISTRY}/underscore/-/{name}", timeout=60) as answer:
-                archive.write_bytes(answer.read())
-        found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-        _check(archive, found, _UNDERSCORE_HASH)
-        with tarfile.open(archive) as unpacked:
-            unpacked.extractall(scratch, filter="data")
-        shutil.copy(Path(scratch, "package", "underscore-umd-min.js"), place / "underscore.js")
+        package = _of_npm("underscore", UNDERSCORE, _UNDERSCORE_HASH, scratch)
+        shutil.copy(package / "underscore-umd-min.js", place / "underscore.js")
+
+
+def _unpack_typescript(place: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        package = _of_npm("typescript", TYPESCRIPT, _TYPESCRIPT_HASH, scratch)
+        shutil.copytree(package, place, dirs_exist_ok=True)
+
+
+def _of_npm(name: str, version: str, wanted: str, scratch: str) -> Path:
+    """Give the folder of a package, below `scratch`."""
+    archive = Path(scratch, f"{name}-{version}.tgz")
+    npm = shutil.which("npm")
+    if npm is not None:  # which knows the machine's registry
+        _run(npm, "pack", "--silent", f"{name}@{version}", "--pack-destination", scratch)
+    else:
+        with urllib.request.urlopen(f"{_REGISTRY}/{name}/-/{archive.name}", timeout=60) as answer:
+            archive.write_bytes(answer.read())
+    _check(archive, base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode(), wanted)
+    with tarfile.open(archive) as unpacked:
+        unpacked.extractall(scratch, filter="data")
+    return Path(scratch, "package")
 
 
 def _run(*command: str) -> None:
@@ -122,3 +139,8 @@ def _run(*command: str) -> None:
 def _check(archive: Path, found: str, wanted: str) -> None:
     if found != wanted:
         raise MissingError(f"{archive.name} is not the pinned file: its hash is {found}")
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:]:
+        print({"quickjs": quickjs, "underscore": underscore, "typescript": typescript}[wanted]())

@@ -1,7 +1,8 @@
 // A library's door, shelves and stamp: the plugin of examples/tour, in JavaScript.
 //
 // A reader shows a library card. The cards are in the API's config_data, so no code changes when one is issued. Visits
-// are counted in the gateway's data store. Besides hooks, it answers a path itself, and hears of who was turned away.
+// are counted in the gateway's data store, and the second one fires an event, which this bundle hears as well. Besides, it
+// answers a path itself, and hears of who was turned away.
 
 const HOUR = 3600;
 
@@ -11,7 +12,7 @@ checkCard.NewProcessRequest((request, session, config) => {
   const [number] = request.Headers["X-Library-Card"] || [""];
   const card = config.config_data.cards[number];
   if (!card) {
-    log("a visitor without a card");
+    console.warn("a visitor without a card");
     request.ReturnOverrides.ResponseHeaders = { "WWW-Authenticate": "LibraryCard" };
     request.ReturnOverrides.ResponseCode = 401;
     request.ReturnOverrides.ResponseError = "Please show your library card";
@@ -27,10 +28,14 @@ checkCard.NewProcessRequest((request, session, config) => {
   return checkCard.ReturnAuthData(request, session);
 });
 
-// Count, in data that outlives the request.
+// Count, in data that outlives the request, and tell the world when a reader comes back.
 const countVisits = new TykJS.TykMiddleware.NewMiddleware({});
 countVisits.NewProcessRequest((request, session) => {
-  request.SetHeaders["X-Visits"] = TykStorageIncr("visits:" + session.meta_data.token, HOUR);
+  const visits = TykStorageIncr("visits:" + session.meta_data.token, HOUR);
+  request.SetHeaders["X-Visits"] = visits;
+  if (visits === "2") {
+    TykTriggerEvent("ReaderReturned", JSON.stringify({ reader: session.alias }));
+  }
   return countVisits.ReturnData(request);
 });
 
@@ -59,6 +64,12 @@ function openingHours(request, session, config) {
   const hours = request.Params.day && request.Params.day[0] === "sunday" ? sunday : weekday;
   return TykJsResponse({ Code: 200, Headers: { "Content-Type": "application/json" }, Body: JSON.stringify({ hours }) });
 }
+
+// Hear of the event, as a bundle of somebody else's could.
+const onReaderReturned = new TykJS.TykEventHandlers.NewEventHandler({});
+onReaderReturned.NewHandler((event) => {
+  log(JSON.parse(event.Meta.Message || "{}").reader + " is back: send a bookmark");
+});
 
 // Hear of those who were turned away.
 const onRefused = new TykJS.TykEventHandlers.NewEventHandler({});

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tykbridge.endpoints import Endpoint
+from tykbridge.definition import VirtualEndpoint
 from tykbridge.outcome import Headers, Request, Response
 
 T = TypeVar("T")
@@ -53,14 +53,6 @@ class Hook:
     hook_type: int
     name: str
     raw_body_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class VirtualEndpoint:
-    """A function that answers requests, and where."""
-
-    function: str
-    place: Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +166,13 @@ def _endpoints(versions: _Table) -> Iterable[VirtualEndpoint]:
             continue
         for entry in version.table("extended_paths").tables("virtual"):
             if not entry.take("disabled", bool, False):
-                place = Endpoint(entry.take("method", str), entry.take("path", str), "/")
-                yield VirtualEndpoint(entry.take("response_function_name", str), place)
+                yield VirtualEndpoint(
+                    function=entry.take("response_function_name", str),
+                    path=entry.take("path", str),
+                    method=entry.take("method", str),
+                    where=entry.path,
+                    proxy_on_error=entry.take("proxy_on_error", bool, False),
+                )
 
 
 def _hooks(middleware: _Table) -> Iterable[Hook]:

@@ -17,6 +17,7 @@ from tykbridge import _bridge, outcome
 from tykbridge.cli.example import Call, Example, Hook
 from tykbridge.cli.host import CallError, Host, Listener
 from tykbridge.cli.witness import Seen, Witness
+from tykbridge.endpoints import Endpoint
 from tykbridge.outcome import Continue, Object, Request, Respond, Response
 
 _POST, _RESPONSE = 2, 5
@@ -176,7 +177,8 @@ class Player:
 def _before_the_upstream(example: Example, request: Request) -> Iterator[Hook]:
     """Give the hooks before the upstream: virtual endpoints of this path, as it came, stand before the post hooks."""
     found = [hook for hook in example.hooks if hook.hook_type != _RESPONSE]
-    here = [Hook(_VIRTUAL, _POST, item.function) for item in example.endpoints if item.place.finder()(request)]
+    places = [(item.function, Endpoint(item.method, item.path, "/").finder()) for item in example.endpoints]
+    here = [Hook(_VIRTUAL, _POST, name) for name, is_for_it in places if is_for_it(request)]
     yield from (hook for hook in found if hook.hook_type != _POST)
     yield from here[:1]
     yield from (hook for hook in found if hook.hook_type == _POST)

@@ -180,7 +180,9 @@ def _policies(file: Path) -> dict[str, Policy]:
 
 
 def _settings(scenario: Scenario | None, config_data: str | None) -> Settings:
-    settings = Settings(scenario.org_id, scenario.api_id, scenario.config_data) if scenario else Settings()
+    settings = Settings()
+    if scenario is not None:
+        settings = Settings(scenario.org_id, scenario.api_id, scenario.config_data, scenario.endpoints)
     if config_data is None:
         return settings
     try:

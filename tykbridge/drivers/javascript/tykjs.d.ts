@@ -193,6 +193,9 @@ declare function TykStorageTTL(key: string): number;
 /** The number behind the addition of one; `ttl` counts where the key is new. */
 declare function TykStorageIncr(key: string, ttl?: number): string;
 
+/** Fires an event. tykbridge's own: Tyk's JavaScript has none. */
+declare function TykTriggerEvent(name: string, payload?: string): void;
+
 /** Underscore, for plugins that use it. */
 declare const _: any;
 
