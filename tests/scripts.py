@@ -4,7 +4,8 @@ import pytest
 
 from tests import trees
 from tykbridge import _bridge, drivers, failures
-from tykbridge.definition import Driver
+from tykbridge.definition import Choices, Driver
+from tykbridge.definition.model import LuaChoices
 from tykbridge.drivers import Source
 
 
@@ -13,7 +14,7 @@ class Bundle:
 
     def __init__(self, root, trusted=False):
         files = [root / "middleware.lua"]
-        self.script = drivers.engines()[Driver.LUA].load(Source("b", str(root), files, trusted))
+        self.script = drivers.engines()[Driver.LUA].load(Source("b", str(root), files, Choices(lua=LuaChoices(trusted=trusted))))
 
     def marker(self, name):
         return next(marker for marker in self.script.markers if marker.name == name)

@@ -29,7 +29,7 @@ from tykbridge.bundle.alone import Unpacked, unpack_alone
 from tykbridge.bundle.held import Hold
 from tykbridge.bundle.loader import Bundle
 from tykbridge.bundle.signing import Trust
-from tykbridge.definition.model import Driver
+from tykbridge.definition.model import NO_CHOICES, Choices, Driver
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError
 from tykbridge.events import dispatched
 from tykbridge.stores import Store, StoreError, shown
@@ -196,16 +196,16 @@ class Registry:
         entry: str = "",
         digest: str | None = None,
         driver: Driver | None = None,
-        trusted: Iterable[Driver] = (),
+        choices: Choices = NO_CHOICES,
     ) -> str:
         """Loads a folder, or of it the file `entry` alone, as the bundle `name`, for who will `unload` it.
 
-        `driver` and `trusted` are as in `loader.load`.
+        `driver` and `choices` are as in `loader.load`.
         Returns what the content is known by: `digest` where it is given; "" when nobody knows.
         """
         number = next(self._numbers)
         return self._bring(
-            folder, name, _Named(number), lambda: loader.load(folder, name, entry, digest, driver, trusted)
+            folder, name, _Named(number), lambda: loader.load(folder, name, entry, digest, driver, choices)
         )
 
     def limited(self, bundle: str, hook: str, timeout_ms: int) -> str:

@@ -54,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Keys are hashed before they name anything in the store."""
     hash_key_function: str = ""
     """murmur32 (also ""), murmur64, murmur128 or sha256; see `keys.Keys`."""
+    jsvm_timeout: int = 5
+    """Seconds that a hook or a handler in JavaScript may take where it has no timeout_ms; 0 or less: 5."""
     storage: Storage = Storage()
     tykbridge: Own = Own()
 

@@ -103,12 +103,36 @@ class Extractor(msgspec.Struct, frozen=True, kw_only=True):
     where: str = ""
 
 
+class LuaChoices(msgspec.Struct, frozen=True):
+    """What a definition says of hooks in Lua."""
+
+    trusted: bool = False
+    """The sandbox is lifted."""
+
+
+class JavaScriptChoices(msgspec.Struct, frozen=True):
+    """What a definition says of hooks in JavaScript."""
+
+    fresh_context: bool = False
+    """Each call starts with the globals that the code made when it was loaded."""
+
+
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What a definition says of the languages' engines, for everything that it loads."""
+
+    lua: LuaChoices = LuaChoices()
+    javascript: JavaScriptChoices = JavaScriptChoices()
+
+
+NO_CHOICES = Choices()
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True):
     """The hooks of a definition, or of a bundle's manifest."""
 
     driver: Driver | None = None
-    trusted: tuple[Driver, ...] = ()
-    """Drivers whose sandbox is lifted; of a definition's own section only, never of a manifest."""
+    choices: Choices = NO_CHOICES
+    """Of a definition's own section only, never of a manifest."""
     hooks: tuple[Hook, ...] = ()
     extractor: Extractor | None = None
 
