@@ -10,9 +10,7 @@ from tykbridge.definition import Driver, Phase
 @pytest.fixture
 def found(tmp_path):
     """Reads a definition where the folders of its API have files; gives the reading."""
-    capabilities = msgspec.structs.replace(
-        EVERYTHING, middleware_path=str(tmp_path), timeouts={Driver.JAVASCRIPT: 7_000}
-    )
+    capabilities = msgspec.structs.replace(EVERYTHING, middleware_path=str(tmp_path))
 
     def make(document, *files, api_id="api"):
         for file in files:
@@ -54,7 +52,6 @@ def test_each_file_is_a_hook(found, tmp_path, document):
     (post,) = definition.hooks(Phase.POST)
     where = str(tmp_path / "api/post/y_with_session.js")
     assert (post.where, post.path, post.driver, post.require_session) == (where, where, Driver.JAVASCRIPT, True)
-    assert {hook.timeout_ms for hook in definition.section.hooks} == {7_000}
     assert not any(hook.require_session for hook in definition.section.hooks if hook is not post)
 
 

@@ -28,13 +28,13 @@ from tykbridge.bundle import content
 from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import Depot, Finder, Found
 from tykbridge.bundle.signing import Trust
+from tykbridge.definition import Bundle, Choices, Definition, Driver, EventHandler, Hook
 from tykbridge.endpoints import Endpoint
-from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
 
-Place = tuple[str, str, Driver | None, tuple[Driver, ...]]
-"""A folder, the file of it that is loaded alone ("" for all), by which driver, and the drivers without a sandbox."""
+Place = tuple[str, str, Driver | None, Choices]
+"""A folder, the file of it that is loaded alone ("" for all), by which driver, and what is chosen for the engines."""
 
 _numbers = itertools.count(1)
 _NUMBER = re.compile(r'#\d+\.\d+"')  # of a loading, and of a bundle in it
@@ -50,10 +50,10 @@ class Code:
         entry: the file of it that was loaded alone; "" for a bundle.
         digest: what its content is known by; "" when nobody knows.
         driver: what an entry was loaded by.
-        trusted: the drivers that were loaded without their sandbox.
+        choices: what was chosen for the engines.
     """
 
-    __slots__ = ("__weakref__", "_found", "bundle", "digest", "driver", "entry", "folder", "trusted")
+    __slots__ = ("__weakref__", "_found", "bundle", "digest", "choices", "driver", "entry", "folder")
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Code:
         digest: str,
         found: Found | None = None,
     ) -> None:
-        self.folder, self.entry, self.driver, self.trusted = place
+        self.folder, self.entry, self.driver, self.choices = place
         self.bundle, self.digest = bundle, digest
         self._found = found  # so that nobody removes the folder
 
@@ -74,13 +74,13 @@ class Code:
     @property
     def place(self) -> Place:
         """What was loaded: the folder, the file in it, and as what."""
-        return self.folder, self.entry, self.driver, self.trusted
+        return self.folder, self.entry, self.driver, self.choices
 
     def called(self, hook: Hook, listen_path: str) -> str:
         """Give the bundle's name under which a hook is called, with its time limit, and where it answers alone."""
         if hook.endpoint is not None:
             place = Endpoint(hook.endpoint.method, hook.endpoint.path, listen_path)
-            return registry.answering(self.bundle, hook.name, place, hook.timeout_ms)
+            return registry.answering(self.bundle, hook.name, place)
         return self.bundle if hook.timeout_ms is None else registry.limited(self.bundle, hook.name, hook.timeout_ms)
 
 
@@ -149,10 +149,10 @@ class Loader:
         """Load everything where the function of a handler may be."""
         path = handler.meta.get("path")
         if path:
-            whose, trusted = f'event handler "{handler.meta["name"]}"', definition.section.trusted
+            whose, choices = f'event handler "{handler.meta["name"]}"', definition.section.choices
             driver = Driver.JAVASCRIPT if handler.handler == "eh_dynamic_handler" else None
-            return [self._file(self._places(definition, path, driver), whose, driver, trusted)]
-        codes = [self._bundle(bundle, definition.section.trusted) for bundle in definition.bundles] or [
+            return [self._file(self._places(definition, path, driver), whose, driver, choices)]
+        codes = [self._bundle(bundle, definition.section.choices) for bundle in definition.bundles] or [
             self._code(definition, hook)
             for hook in definition.section.hooks
             if not hook.disabled and (hook.path or hook.code) and hook.driver in (None, *drivers.engines())
@@ -201,16 +201,16 @@ class Loader:
         self._finder.close()
 
     def _code(self, definition: Definition, hook: Hook) -> Code:
-        trusted = definition.section.trusted
+        choices = definition.section.choices
         if hook.bundle:
-            return self._bundle(Bundle(name=hook.bundle), trusted)
+            return self._bundle(Bundle(name=hook.bundle), choices)
         if hook.code:
             folder, entry = _written(hook.code, hook.driver or Driver.PYTHON)
-            return self._once((folder, entry, hook.driver, trusted), hashlib.sha256(hook.code).hexdigest())
+            return self._once((folder, entry, hook.driver, choices), hashlib.sha256(hook.code).hexdigest())
         if not hook.path:
             raise NotFoundError(f'the hook "{hook.name}" has neither a path nor code, and the API has no bundle')
         whose = f'{"hook" if hook.endpoint is None else "virtual endpoint"} "{hook.name}"'
-        return self._file(self._places(definition, hook.path, hook.driver), whose, hook.driver, trusted)
+        return self._file(self._places(definition, hook.path, hook.driver), whose, hook.driver, choices)
 
     def _places(self, definition: Definition, path: str, driver: Driver | None) -> tuple[Path, ...]:
         """List where a file may be. JavaScript's is where Tyk looks as well: in the working directory."""
@@ -219,17 +219,17 @@ class Loader:
             places = tuple(dict.fromkeys((*places, Path(path).absolute())))
         return places
 
-    def _bundle(self, bundle: Bundle, trusted: tuple[Driver, ...]) -> Code:
+    def _bundle(self, bundle: Bundle, choices: Choices) -> Code:
         found = self.find(bundle)
-        return self._once((str(found.folder), "", None, trusted), found.digest, found, bundle.name)
+        return self._once((str(found.folder), "", None, choices), found.digest, found, bundle.name)
 
-    def _file(self, places: tuple[Path, ...], whose: str, driver: Driver | None, trusted: tuple[Driver, ...]) -> Code:
+    def _file(self, places: tuple[Path, ...], whose: str, driver: Driver | None, choices: Choices) -> Code:
         place = next((place for place in places if place.is_file()), None)
         if place is None:
             looked = " nor ".join(str(place) for place in places)
             raise NotFoundError(f"the file of the {whose} is not there: {looked}")
         driver = driver or drivers.of_file(place.name) or Driver.PYTHON
-        return self._once((os.path.realpath(place.parent), place.name, driver, trusted), "")
+        return self._once((os.path.realpath(place.parent), place.name, driver, choices), "")
 
     def _once(
         self,
@@ -261,8 +261,8 @@ class Loader:
 def _load(place: Place, name: str, digest: str | None, found: Found | None) -> Code:
     for _ in range(len(_unused)):
         _unload(_unused.popleft())
-    folder, entry, driver, trusted = place
-    code = Code(name, place, registry.load_code(folder, name, entry, digest, driver, trusted), found)
+    folder, entry, driver, choices = place
+    code = Code(name, place, registry.load_code(folder, name, entry, digest, driver, choices), found)
     weakref.finalize(code, _unload, name).atexit = False
     return code
 

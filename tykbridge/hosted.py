@@ -19,6 +19,7 @@ from tykbridge.bridge import Bridge
 from tykbridge.bundle.loader import refuse_while_loading
 from tykbridge.chain import Chain
 from tykbridge.definition.tree import is_json
+from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import BridgeError, MalformedError
 from tykbridge.flow import Flow
 from tykbridge.operating import NONE, Operation, prepare
@@ -148,6 +149,7 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
     if operation is not None:
         _operation = operation
         runtime.use_store(operation.stores.store)
+        use_timeout(operation.settings.jsvm_timeout)
         runtime.registry.trust = operation.trust
     return lines + [str(item) for item in loaded.not_loaded]
 

@@ -79,12 +79,8 @@ def prepare(settings: Settings, before: Operation | None, log: Callable[[str, st
 
 
 def _capabilities(settings: Settings) -> Capabilities:
-    there, timeouts = drivers.capabilities(), {}
-    if settings.jsvm_timeout > 0:
-        timeouts[Driver.JAVASCRIPT] = settings.jsvm_timeout * 1000
+    there = drivers.capabilities()
     if not settings.enable_jsvm:
         off = {Driver.JAVASCRIPT: "the settings turn it off: enable_jsvm"}
         there = msgspec.structs.replace(there, drivers=there.drivers - off.keys(), missing={**there.missing, **off})
-    return msgspec.structs.replace(
-        there, timeouts=timeouts, endpoint_code=not settings.disable_virtual_path_blobs
-    )
+    return msgspec.structs.replace(there, endpoint_code=not settings.disable_virtual_path_blobs)

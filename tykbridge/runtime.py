@@ -29,7 +29,7 @@ from tykbridge.bundle.alone import Unpacked, unpack_alone
 from tykbridge.bundle.held import Hold
 from tykbridge.bundle.loader import Bundle
 from tykbridge.bundle.signing import Trust
-from tykbridge.definition.model import Driver
+from tykbridge.definition.model import NO_CHOICES, Choices, Driver
 from tykbridge.endpoints import Endpoint
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError
 from tykbridge.events import dispatched
@@ -192,16 +192,16 @@ class Registry:
         entry: str = "",
         digest: str | None = None,
         driver: Driver | None = None,
-        trusted: Iterable[Driver] = (),
+        choices: Choices = NO_CHOICES,
     ) -> str:
         """Loads a folder, or of it the file `entry` alone, as the bundle `name`, for who will `unload` it.
 
-        `driver` and `trusted` are as in `loader.load`.
+        `driver` and `choices` are as in `loader.load`.
         Returns what the content is known by: `digest` where it is given; "" when nobody knows.
         """
         number = next(self._numbers)
         return self._bring(
-            folder, name, _Named(number), lambda: loader.load(folder, name, entry, digest, driver, trusted)
+            folder, name, _Named(number), lambda: loader.load(folder, name, entry, digest, driver, choices)
         )
 
     def limited(self, bundle: str, hook: str, timeout_ms: int) -> str:
@@ -213,17 +213,12 @@ class Registry:
         marker = self.hooks_of(bundle)[hook]
         return self._further(bundle, f"{timeout_ms}", marker, lambda: _limited(marker, timeout_ms))
 
-    def answering(self, bundle: str, name: str, endpoint: Endpoint, timeout_ms: int | None) -> str:
-        """Returns the name by which a function of a bundle in use is called where it answers at an endpoint alone.
-
-        Raises:
-            LoadError: it has a time limit, and its driver keeps none.
-        """
+    def answering(self, bundle: str, name: str, endpoint: Endpoint) -> str:
+        """Returns the name by which a function of a bundle in use is called where it answers at an endpoint alone."""
         marker = self.endpoints_of(bundle)[name]
 
         def make() -> Callable[..., Any]:
-            function = marker.function if timeout_ms is None else _limited(marker, timeout_ms)
-            is_for_it = endpoint.finder()
+            function, is_for_it = marker.function, endpoint.finder()
 
             def answer(message: Any) -> None:
                 if is_for_it(message.request):
@@ -231,7 +226,7 @@ class Registry:
 
             return answer
 
-        what = f"{timeout_ms or ''}\0{endpoint.method}\0{endpoint.listen_path}\0{endpoint.path}"
+        what = f"{endpoint.method}\0{endpoint.listen_path}\0{endpoint.path}"
         return self._further(bundle, what, marker, make)
 
     def _further(self, bundle: str, what: str, marker: handlers.Marker, make: Callable[[], Callable[..., Any]]) -> str:

@@ -19,8 +19,6 @@ PREFIX = "TYK_GW_"
 TEXT = "<settings>"
 """The file name of settings that came as text."""
 
-_LONGEST = 3_600  # seconds for a hook
-
 _SECRETS = ("$.storage.password", "$.tykbridge.bundle_authorization")
 
 _TRUTHS = {
@@ -58,8 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """murmur32 (also ""), murmur64, murmur128 or sha256; see `keys.Keys`."""
     enable_jsvm: bool = True
     """APIs may run JavaScript. In Tyk it is off where nobody turns it on."""
-    jsvm_timeout: int = 0
-    """Seconds that a hook in JavaScript may take which says nothing itself; 0: those of the driver, 5."""
+    jsvm_timeout: int = 5
+    """Seconds that a hook or a handler in JavaScript may take where it has no timeout_ms; 0 or less: 5."""
     disable_virtual_path_blobs: bool = False
     """Virtual endpoints whose code stands in a definition are not run."""
     storage: Storage = Storage()
@@ -156,8 +154,6 @@ def _check(report: Report, settings: Settings) -> None:
         report.problem("$.bundle_base_url", "a URL, because enable_bundle_downloader is set", "none")
     if settings.hash_key_function:
         report.choice("$.hash_key_function", settings.hash_key_function, FUNCTIONS)
-    if settings.jsvm_timeout > _LONGEST:
-        report.problem("$.jsvm_timeout", f"seconds, {_LONGEST} at most", str(settings.jsvm_timeout))
     storage = settings.storage
     if report.choice("$.storage.type", storage.type, TYPES) and storage.type == "sqlite" and not storage.path:
         report.problem("$.storage.path", "the path of a file, because the type is sqlite", "none")

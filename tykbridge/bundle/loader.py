@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import pathlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tykbridge import drivers, failures
 from tykbridge.bundle import content, manifest
 from tykbridge.bundle.manifest import Manifest
-from tykbridge.definition.model import Driver
+from tykbridge.definition.model import NO_CHOICES, Choices, Driver
 from tykbridge.drivers import Loaded, Source
 from tykbridge.errors import LoadError, NotFoundError
 from tykbridge.handlers import Marker, is_text
@@ -67,14 +67,14 @@ def load(
     entry: str = "",
     digest: str | None = None,
     driver: Driver | None = None,
-    trusted: Iterable[Driver] = (),
+    choices: Choices = NO_CHOICES,
 ) -> Bundle:
     """Loads the folder `path` as the bundle `name`.
 
     With `entry`, a file in the folder, that file is run and no manifest counts, by `driver` or the one that its suffix
     names. `digest` says what the content is known by; without it the folder is read for one, but for an `entry`: what
-    such a file reads in a folder that is not its own, be it all definitions, nobody knows. `trusted`: the drivers whose
-    sandbox is lifted.
+    such a file reads in a folder that is not its own, be it all definitions, nobody knows. `choices`: what the
+    definition says of the engines.
     The code of the bundle runs on this thread, whatever it does; nothing else is affected by it.
 
     Raises:
@@ -105,7 +105,7 @@ def load(
     _loading.name = name
     try:
         for language, files in entries.items():
-            parts.append(_load(language, Source(name, str(root), files, language in trusted)))
+            parts.append(_load(language, Source(name, str(root), files, choices)))
         found = _collect(parts, described)
         bundle = Bundle(
             name,

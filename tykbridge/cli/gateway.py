@@ -19,6 +19,7 @@ from tykbridge.bridge import Bridge, HookProblem
 from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import origins
 from tykbridge.definition import Notice, Problem
+from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import LoadError
 from tykbridge.operating import NONE, prepare
 from tykbridge.services import Services
@@ -61,6 +62,7 @@ class Gateway:
         if conf is not None:
             try:
                 self.settings, self.notices = read_settings(conf)
+                use_timeout(self.settings.jsvm_timeout)
             except SettingsError as error:
                 raise ConfError(*error.problems) from error
         try:

@@ -271,7 +271,7 @@ def _called(plugin: Plugin, hook: Hook) -> str:
     if hook.endpoint is not None:
         registry.check_endpoint(plugin.loaded_as, hook.name)
         place = Endpoint(hook.endpoint.method, hook.endpoint.path, "/")
-        return registry.answering(plugin.loaded_as, hook.name, place, hook.timeout_ms)
+        return registry.answering(plugin.loaded_as, hook.name, place)
     if hook.timeout_ms is None:
         return plugin.loaded_as
     return registry.limited(plugin.loaded_as, hook.name, hook.timeout_ms)

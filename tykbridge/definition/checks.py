@@ -108,9 +108,6 @@ def hook(
                 key(where, keys.on_failure), '"closed": authentication that fails lets nobody through', '"open"'
             )
     _deadline(report, key(where, keys.timeout_ms), draft.timeout_ms, language, capabilities)
-    timeout_ms = draft.timeout_ms
-    if timeout_ms is None and language is not None:
-        timeout_ms = capabilities.timeouts.get(language)
     code = decode(report, key(where, "code"), draft.code)
     if code and draft.path:
         report.notice(where, f'the hook has code and a path: the code runs, "{draft.path}" only names it')
@@ -124,7 +121,7 @@ def hook(
         disabled=draft.disabled,
         require_session=draft.require_session,
         raw_body_only=draft.raw_body_only,
-        timeout_ms=timeout_ms,
+        timeout_ms=draft.timeout_ms,
         on_failure=failure,
     )
 
@@ -310,12 +307,10 @@ def _driver(name: Driver, capabilities: Capabilities) -> str:
     return f"the {name} driver" + (f" ({hint})" if hint else "")
 
 
-def endpoint(
-    report: Report, drafted: VirtualEndpoint, paths: tuple[str, str], capabilities: Capabilities
-) -> VirtualEndpoint:
+def endpoint(report: Report, drafted: VirtualEndpoint, paths: tuple[str, str], capabilities: Capabilities) -> None:
     """Check where a virtual endpoint is. `paths` are the JSON paths of its path and its method."""
     if drafted.disabled:
-        return drafted
+        return
     if not drafted.method:
         report.problem(paths[1], "the method that it answers", "none")
     if not drafted.path:
@@ -328,7 +323,6 @@ def endpoint(
         report.problem(paths[0], "a path, or a regular expression", f"{describe(drafted.path)}: {error}")
     if drafted.code and not capabilities.endpoint_code:
         report.need(drafted.where, "code in definitions, which disable_virtual_path_blobs turns off")
-    return msgspec.structs.replace(drafted, timeout_ms=capabilities.timeouts.get(Driver.JAVASCRIPT))
 
 
 def javascript(

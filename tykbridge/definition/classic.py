@@ -14,11 +14,14 @@ from tykbridge.definition.model import (
     Auth,
     Bundle,
     Capabilities,
+    Choices,
     Definition,
     Driver,
     EventHandler,
     Extractor,
     Hook,
+    JavaScriptChoices,
+    LuaChoices,
     Phase,
     Section,
     TokenSource,
@@ -34,10 +37,6 @@ class _Extractor(msgspec.Struct, frozen=True):
     extractor_config: idextractor.Config = idextractor.Config()
 
 
-class _Lua(msgspec.Struct, frozen=True):
-    trusted: bool = False
-
-
 class _Section(msgspec.Struct, frozen=True):
     pre: list[checks.HookDraft] = []
     auth_check: checks.HookDraft = checks.HookDraft()
@@ -46,7 +45,8 @@ class _Section(msgspec.Struct, frozen=True):
     response: list[checks.HookDraft] = []
     traffic_logs: checks.HookDraft = checks.HookDraft()
     driver: str = ""
-    lua: _Lua = _Lua()
+    lua: LuaChoices = LuaChoices()
+    javascript: JavaScriptChoices = JavaScriptChoices()
     id_extractor: _Extractor = _Extractor()
 
 
@@ -260,7 +260,7 @@ def read_section(
         report.need(key(where, "traffic_logs"), "hooks on traffic logs")
     return Section(
         driver=default,
-        trusted=(Driver.LUA,) if raw.lua.trusted else (),
+        choices=Choices(lua=raw.lua, javascript=raw.javascript),
         hooks=tuple(hooks),
         extractor=_extractor(report, raw.id_extractor, where),
     )
@@ -365,7 +365,8 @@ def _virtual(report: Report, raw: _Versions, capabilities: Capabilities) -> Iter
                 proxy_on_error=item.proxy_on_error,
                 disabled=item.disabled,
             )
-            yield checks.endpoint(report, endpoint, (key(where, "path"), key(where, "method")), capabilities)
+            checks.endpoint(report, endpoint, (key(where, "path"), key(where, "method")), capabilities)
+            yield endpoint
 
 
 def _needs(report: Report, raw: _Classic) -> None:

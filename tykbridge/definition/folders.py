@@ -32,8 +32,7 @@ def with_hooks(
     root = os.path.join(capabilities.middleware_path, api_id)
     if not capabilities.middleware_path or os.path.dirname(api_id) or api_id in ("", ".", "..") or "\0" in api_id:
         return section
-    timeout_ms = capabilities.timeouts.get(Driver.JAVASCRIPT)
-    found = [hook for phase in _FOLDERS for hook in _hooks(report, phase, root, timeout_ms)]
+    found = [hook for phase in _FOLDERS for hook in _hooks(report, phase, root)]
     if bundled:
         for hook in found:
             report.notice(hook.where, f'the hook "{hook.name}" does not run: the API has a bundle')
@@ -47,7 +46,7 @@ def with_hooks(
     return msgspec.structs.replace(section, hooks=(*first, *section.hooks, *rest))
 
 
-def _hooks(report: Report, phase: Phase, root: str, timeout_ms: int | None) -> list[Hook]:
+def _hooks(report: Report, phase: Phase, root: str) -> list[Hook]:
     folder = os.path.join(root, _FOLDERS[phase])
     try:
         names = sorted(os.listdir(folder))
@@ -75,7 +74,6 @@ def _hooks(report: Report, phase: Phase, root: str, timeout_ms: int | None) -> l
                 driver=Driver.JAVASCRIPT,
                 path=where,
                 require_session=asks,
-                timeout_ms=timeout_ms,
             )
         )
     return hooks

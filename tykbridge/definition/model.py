@@ -105,12 +105,36 @@ class Extractor(msgspec.Struct, frozen=True, kw_only=True):
     where: str = ""
 
 
+class LuaChoices(msgspec.Struct, frozen=True):
+    """What a definition says of hooks in Lua."""
+
+    trusted: bool = False
+    """The sandbox is lifted."""
+
+
+class JavaScriptChoices(msgspec.Struct, frozen=True):
+    """What a definition says of hooks in JavaScript."""
+
+    fresh_context: bool = False
+    """Each call starts with the globals that the code made when it was loaded."""
+
+
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What a definition says of the languages' engines, for everything that it loads."""
+
+    lua: LuaChoices = LuaChoices()
+    javascript: JavaScriptChoices = JavaScriptChoices()
+
+
+NO_CHOICES = Choices()
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True):
     """The hooks of a definition, or of a bundle's manifest."""
 
     driver: Driver | None = None
-    trusted: tuple[Driver, ...] = ()
-    """Drivers whose sandbox is lifted; of a definition's own section only, never of a manifest."""
+    choices: Choices = NO_CHOICES
+    """Of a definition's own section only, never of a manifest."""
     hooks: tuple[Hook, ...] = ()
     extractor: Extractor | None = None
 
@@ -176,7 +200,6 @@ class VirtualEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     use_session: bool = False
     proxy_on_error: bool = False
     disabled: bool = False
-    timeout_ms: int | None = None
 
     @property
     def hook(self) -> Hook:
@@ -189,7 +212,6 @@ class VirtualEndpoint(msgspec.Struct, frozen=True, kw_only=True):
             path=self.source,
             code=self.code,
             require_session=self.use_session,
-            timeout_ms=self.timeout_ms,
             on_failure=OnFailure.OPEN if self.proxy_on_error else OnFailure.CLOSED,
             endpoint=self,
         )
@@ -272,8 +294,6 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Drivers that keep a hook's timeout_ms."""
     bundles: bool = False
     """Bundles can be fetched."""
-    timeouts: dict[Driver, int] = {}
-    """Milliseconds that a hook may take where nobody says it for that hook; else it is for the driver to say."""
     endpoint_code: bool = True
     """Virtual endpoints may have their code in the definition."""
     middleware_path: str = ""

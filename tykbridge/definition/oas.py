@@ -18,10 +18,13 @@ from tykbridge.definition.fields import fill
 from tykbridge.definition.model import (
     Auth,
     Capabilities,
+    Choices,
     Definition,
     Driver,
     EventHandler,
     Extractor,
+    JavaScriptChoices,
+    LuaChoices,
     Phase,
     Section,
     TokenSource,
@@ -140,13 +143,14 @@ class _Data(msgspec.Struct, frozen=True):
     value: dict[str, Any] = {}
 
 
-class _Lua(msgspec.Struct, frozen=True):
-    trusted: bool = False
+class _JavaScript(msgspec.Struct, frozen=True, rename="camel"):
+    fresh_context: bool = False
 
 
 class _PluginConfig(msgspec.Struct, frozen=True):
     driver: str = ""
-    lua: _Lua = _Lua()
+    lua: LuaChoices = LuaChoices()
+    javascript: _JavaScript = _JavaScript()
     bundle: _Bundle = _Bundle()
     data: _Data = _Data()
 
@@ -300,9 +304,11 @@ def _section(report: Report, raw: _Extension, capabilities: Capabilities, bundle
         )
         for phase, where, plugin, on in plugins
     )
-    trusted = (Driver.LUA,) if given.plugin_config.lua.trusted else ()
+    config = given.plugin_config
+    javascript = JavaScriptChoices(fresh_context=config.javascript.fresh_context)
+    choices = Choices(lua=config.lua, javascript=javascript)
     extractor = _extractor(report, custom.config.id_extractor)
-    return Section(driver=default, trusted=trusted, hooks=hooks, extractor=extractor)
+    return Section(driver=default, choices=choices, hooks=hooks, extractor=extractor)
 
 
 def _list(
@@ -490,7 +496,8 @@ def _virtual(
             proxy_on_error=endpoint.proxy_on_error,
             disabled=not endpoint.enabled,
         )
-        yield checks.endpoint(report, drafted, (key("$.paths", path), key("$.paths", path)), capabilities)
+        checks.endpoint(report, drafted, (key("$.paths", path), key("$.paths", path)), capabilities)
+        yield drafted
 
 
 def _needs(report: Report, raw: _Extension) -> None:

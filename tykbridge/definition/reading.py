@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tykbridge.definition import checks, classic, oas, tree
-from tykbridge.definition.model import Bundle, Capabilities, Definition, Extractor, Hook, Phase, Section
+from tykbridge.definition.model import Bundle, Capabilities, Choices, Definition, Extractor, Hook, Phase, Section
 from tykbridge.definition.problems import Need, Notice, Problem, Report
 from tykbridge.errors import LoadError
 
@@ -151,8 +151,12 @@ def with_manifests(
         report = Report((files or {}).get(bundle.name) or f"{bundle.name}/manifest.json")
         section = classic.read_section(report, manifest.get("custom_middleware"), "$.custom_middleware", capabilities)
         checks.needs(report, section, (), "", capabilities)
-        for driver in section.trusted:  # who writes a bundle is whom the sandbox is for
-            report.problem(f"$.custom_middleware.{driver}.trusted", f"it in {definition.file} alone", "true")
+        # Who writes a bundle is whom the sandbox is for; and one bundle's choice would be that of the others, too.
+        for driver in msgspec.structs.fields(Choices):
+            for choice, value in msgspec.structs.asdict(getattr(section.choices, driver.name)).items():
+                if value:
+                    where = f"$.custom_middleware.{driver.name}.{choice}"
+                    report.problem(where, f"it in {definition.file} alone", "true")
         has_check = any(hook.phase is Phase.AUTH_CHECK and not hook.disabled for hook in section.hooks)
         for what, there in (("auth_check", has_check), ("id_extractor", section.extractor is not None)):
             if there and owner[what]:
@@ -166,7 +170,7 @@ def with_manifests(
         expected = f"a hook, because {definition.file} turns custom authentication on"
         reports[0].problem("$.custom_middleware.auth_check", expected, "none in any of the API's bundles")
     problems = tuple(problem for report in reports for problem in report.problems)
-    merged = Section(hooks=tuple(hooks), extractor=extractor, trusted=definition.section.trusted)
+    merged = Section(hooks=tuple(hooks), extractor=extractor, choices=definition.section.choices)
     return Reading(
         file=reading.file,
         definition=None if problems else msgspec.structs.replace(definition, section=merged),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tykbridge.definition.model import Capabilities, Driver
+from tykbridge.definition.model import NO_CHOICES, Capabilities, Choices, Driver
 from tykbridge.handlers import Marker
 
 
@@ -22,13 +22,13 @@ class Source:
         bundle: the bundle's name.
         root: its folder, without links.
         files: what is to be run, in this order.
-        trusted: the API's definition lifts the driver's sandbox, where it has one.
+        choices: what the API's definition says of the engines.
     """
 
     bundle: str
     root: str
     files: Sequence[Path]
-    trusted: bool = False
+    choices: Choices = NO_CHOICES
 
 
 class Loaded(Protocol):

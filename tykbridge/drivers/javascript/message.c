@@ -994,7 +994,10 @@ static int put_field(struct tykb_node *node, const struct tykb_field *row, const
 
 static int change_field(struct tykb_node *node, const struct tykb_field *row, const struct tykb_js_value *value) {
   if (value->shape == TYKB_JS_ABSENT) return 0;
-  if (row->shape != TYKB_SINGULAR && value->count == 0 && tykb_node_has(node, row) == 0) return 0;
+  /* Where nothing is, nothing is looked at: a map that was only put to can be moved as it stands (headers.h). */
+  if (row->shape != TYKB_SINGULAR && tykb_node_has(node, row) == 0) {
+    return value->count ? put_field(node, row, value) : 0;
+  }
   int same = same_field(node, row, value);
   return same > 0 ? 0 : same < 0 ? same : put_field(node, row, value);
 }

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tykbridge.drivers import Source
+from tykbridge.drivers.javascript import limits
 from tykbridge.drivers.javascript.state import MEMORY, State
 from tykbridge.errors import LoadError
 from tykbridge.failures import ScriptError
 from tykbridge.handlers import Marker, is_text
-
-TIMEOUT_MS = 5_000
-"""As long as a hook or a handler may take where nobody says it; upstream's."""
 
 _IDLE = 8  # states that are kept
 _ASSIGNED = re.compile(r"(?<![\w$.])([^\W\d][\w$]*|\$[\w$]*)\s*=(?!=)")
@@ -29,11 +27,12 @@ class Script:
     """A bundle's JavaScript code. Safe to use from any thread.
 
     Each call has a state of its own while it runs, so nothing ever waits for another call, also not a hook whose host
-    calls the bridge again. States that are not in use are kept for the next calls; globals are those of one state.
+    calls the bridge again. States that are not in use are kept for the next calls; globals are those of one state. With
+    `fresh_context` none is kept.
     """
 
     def __init__(self, source: Source) -> None:
-        self._root = source.root
+        self._root, self._fresh = source.root, source.choices.javascript.fresh_context
         # Read once: every state of a version runs the same code.
         self._files = [(_relative(file, source.root), file.read_bytes()) for file in source.files]
         self._names: list[str] = []
@@ -44,7 +43,7 @@ class Script:
         text = "\n".join(text.decode("utf-8", "replace") for _, text in self._files)
         self._find(state, state.find(sorted(set(_ASSIGNED.findall(text)))))
         self._bind(state)
-        self._idle.append(state)
+        self._put_back(state)
 
     def close(self) -> None:
         """Let the states go; calls in flight have theirs."""
@@ -74,31 +73,28 @@ class Script:
                 self._names.append(name)
                 is_response = kind == "response"
                 self.markers.append(
-                    Marker(name, limited(TIMEOUT_MS), 1, False, place, "", "javascript", limited, is_response)
+                    Marker(name, limited(None), 1, False, place, "", "javascript", limited, is_response)
                 )
             elif kind == "event":
                 handler = functools.partial(self._event, name)
                 self.markers.append(Marker(name, handler, 2, True, place, "", "javascript"))
             elif kind == "function":
-                limited = functools.partial(self._limited, len(self._names))
+                function = self._limited(len(self._names), None)
                 self._names.append(name)
-                function = limited(TIMEOUT_MS)
-                self.markers.append(
-                    Marker(name, function, 1, False, place, "", "javascript", limited, is_endpoint=True)
-                )
+                self.markers.append(Marker(name, function, 1, False, place, "", "javascript", is_endpoint=True))
                 others[name] = f"{place or self._root}: it is a function; write {_NEW.format(name=name)}"
             else:
                 others[name] = f"{place}: it has no function: write {_function(kind, name)}"
         self.others = others
 
-    def _limited(self, number: int, timeout_ms: int) -> Any:
-        return functools.partial(self._hook, number, timeout_ms / 1000)
+    def _limited(self, number: int, timeout_ms: int | None) -> Any:
+        return functools.partial(self._hook, number, None if timeout_ms is None else timeout_ms / 1000)
 
-    def _hook(self, number: int, seconds: float, message: Any) -> None:
+    def _hook(self, number: int, seconds: float | None, message: Any) -> None:
         state = self._taken()
         error: Exception | None = None
         try:
-            state.call(number, seconds, message)
+            state.call(number, limits.seconds if seconds is None else seconds, message)
         except ScriptError as failed:
             error = failed
         self._put_back(state)
@@ -109,7 +105,7 @@ class Script:
         state = self._taken()
         error: Exception | None = None
         try:
-            state.event(name, TIMEOUT_MS / 1000, event["message"], context)
+            state.event(name, limits.seconds, event["message"], context)
         except ScriptError as failed:
             error = failed
         self._put_back(state)
@@ -123,7 +119,7 @@ class Script:
             return self._made()
 
     def _put_back(self, state: State) -> None:
-        if state.is_usable:
+        if state.is_usable and not self._fresh:
             self._idle.append(state)
 
 
