@@ -362,7 +362,11 @@ BROKEN = [
     ),
     broken(
         virtual(
-            response_function_name="f", function_source_type="blob", function_source_uri="YQ==", path="/a(", method="GET"
+            response_function_name="f",
+            function_source_type="blob",
+            function_source_uri="YQ==",
+            path="/a(",
+            method="GET",
         ),
         f"{VIRTUAL}.path",
         "a path, or a regular expression",

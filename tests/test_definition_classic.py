@@ -15,12 +15,12 @@ from tests.definitions import (
     GO_BUNDLE,
     GOPLUGIN,
     RESPONSE,
+    VIRTUAL,
     check_refused,
     names,
     read,
     smallest,
     virtual,
-    VIRTUAL,
 )
 from tykbridge.definition import Bundle, Driver, Method, OnFailure, Phase, Source, TokenSource
 

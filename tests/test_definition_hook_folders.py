@@ -22,7 +22,15 @@ def found(tmp_path):
     return make
 
 
-FILES = ("pre/b.js", "pre/a.min.js", "auth/in.js", "post_auth/x.js", "post/y_with_session.js", "post/.z.js", "post/n.txt")
+FILES = (
+    "pre/b.js",
+    "pre/a.min.js",
+    "auth/in.js",
+    "post_auth/x.js",
+    "post/y_with_session.js",
+    "post/.z.js",
+    "post/n.txt",
+)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ def load(tmp_path, monkeypatch):
         if "x-tyk-api-gateway" in definition:
             extension = {**OAS, **definition["x-tyk-api-gateway"]}
             document = {"openapi": "3.0.3", "info": {}, **definition, "x-tyk-api-gateway": extension}
-        trees.write(tmp_path, {"api.json": json.dumps(document), **{f"{name}.js": text for name, text in files.items()}})
+        trees.write(
+            tmp_path, {"api.json": json.dumps(document), **{f"{name}.js": text for name, text in files.items()}}
+        )
         queue = EventQueue()
         bridge = Bridge(Services(queue=queue, log=lambda words, level: lines.append((level, words))))
         assert bridge.load(tmp_path).not_loaded == ()

@@ -167,7 +167,10 @@ def test_redirects_in_a_circle_end(ask, log):
     [
         ("undefined", "it takes JSON: Expecting value: line 1 column 1 (char 0)"),
         ("[]", "it takes JSON: Expected `object`, got `array`"),
-        ({"Domain": "http://h", "Headers": {"A": ["b"]}}, "it takes JSON: Expected `str`, got `array` - at `$.headers[...]`"),
+        (
+            {"Domain": "http://h", "Headers": {"A": ["b"]}},
+            "it takes JSON: Expected `str`, got `array` - at `$.headers[...]`",
+        ),
         ({"Resource": "/x?secret"}, '"/x" is no URL of http or https, such as https://host/path'),
         ({"Domain": "file:///etc"}, '"file:///etc" is no URL of http or https, such as https://host/path'),
         ({"Domain": "http://127.0.0.1:1", "Method": "A B"}, "'A B' is no method"),
@@ -191,7 +194,7 @@ def test_a_header_that_http_does_not_allow(ask, log):
     with serving() as server:
         assert ask({"Domain": server.url, "Headers": {"A": "b\r\nC: d"}}) is None
     assert server.got == []
-    ((level, words),) = log
+    ((_, words),) = log
     assert words.startswith(f"TykMakeHttpRequest: {server.url}: Invalid header value")
 
 
@@ -316,7 +319,9 @@ def test_a_batch_is_sent_at_once_unless_it_says_otherwise(batch, suppressed, tog
 
     with serving(answer) as server:
         parts = [{"relative_url": server.url}] * 4
-        assert [item["code"] for item in batch({"requests": parts, "suppress_parallel_execution": suppressed})] == [200] * 4
+        assert [item["code"] for item in batch({"requests": parts, "suppress_parallel_execution": suppressed})] == [
+            200
+        ] * 4
     assert state.most == together
 
 
@@ -334,7 +339,10 @@ def test_a_part_that_fails_has_the_code_0(batch, log):
     ("fields", "words"),
     [
         ("{invalid}", "it takes JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        ({"requests": [{"relative_url": "/x"}]}, 'requests[0]: "/x" is no URL of http or https, such as https://host/path'),
+        (
+            {"requests": [{"relative_url": "/x"}]},
+            'requests[0]: "/x" is no URL of http or https, such as https://host/path',
+        ),
         ({"requests": {}}, "it takes JSON: Expected `array`, got `object` - at `$.requests`"),
     ],
 )
@@ -352,4 +360,6 @@ def test_the_bodies_of_a_batch_are_bounded_together(batch, log):
         parts = [{"relative_url": server.url}] * 3
         got = batch({"requests": parts, "suppress_parallel_execution": True})
     assert [item["code"] for item in got] == [200, 200, 0]
-    assert log == [("error", f"TykBatchRequest: requests[2]: {server.url}: the answer has more than {http.MAX_SIZE} bytes")]
+    assert log == [
+        ("error", f"TykBatchRequest: requests[2]: {server.url}: the answer has more than {http.MAX_SIZE} bytes")
+    ]

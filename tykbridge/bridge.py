@@ -147,7 +147,7 @@ class Bridge:
 
     Attributes:
         bundles_path: the folder that has `bundles/`; "" is `middleware_path`. Counts from the next `load` on, too.
-        capabilities: what an operator lets definitions ask for; None: all that this build can. Counts from then on, too.
+        capabilities: what an operator lets definitions ask for; None: all that this build can. Counts from then, too.
         chains: those of the APIs in use, by API id. Never changed, only replaced.
     """
 

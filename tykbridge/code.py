@@ -53,7 +53,7 @@ class Code:
         choices: what was chosen for the engines.
     """
 
-    __slots__ = ("__weakref__", "_found", "bundle", "digest", "choices", "driver", "entry", "folder")
+    __slots__ = ("__weakref__", "_found", "bundle", "choices", "digest", "driver", "entry", "folder")
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Makes what settings ask for: stores, how keys are hashed, where bundles come from, and what definitions may ask for."""
+"""Makes what settings ask for: stores, keys, where bundles come from, and what definitions may ask for."""
 
 from __future__ import annotations
 

@@ -486,7 +486,7 @@ class Registry:
             raise self.missing(bundle, hook)
 
     def check_endpoint(self, bundle: str, name: str) -> None:
-        """Raises NotFoundError, or the error for which the bundle did not load, when no function answers requests so."""
+        """Raises NotFoundError, or the error for which the bundle did not load, when no function answers requests."""
         version = self._state.versions.get(bundle)
         if version is None:
             raise self.missing(bundle, name)

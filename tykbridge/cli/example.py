@@ -14,8 +14,8 @@ request.json:
       ]
     }
 
-`api` is a part of a classic API definition; of version_data its virtual endpoints count. Only `calls` and a call's `request` must be there; a file that has one call
-may be that call itself. Content-Length is added.
+`api` is a part of a classic API definition; of version_data its virtual endpoints count. Only `calls` and a call's
+`request` must be there; a file that has one call may be that call itself. Content-Length is added.
 """
 
 from __future__ import annotations

@@ -331,9 +331,10 @@ def javascript(
     """List the event handlers and endpoints that wait for the JavaScript driver."""
     if Driver.JAVASCRIPT in capabilities.drivers:
         return
-    waiting = [handler for handler in events if _is_javascript(handler) and not handler.disabled]
-    for item in (*waiting, *(endpoint for endpoint in virtual if not endpoint.disabled)):
-        report.need(item.where, _driver(Driver.JAVASCRIPT, capabilities))
+    waiting = [handler.where for handler in events if _is_javascript(handler) and not handler.disabled]
+    waiting += [endpoint.where for endpoint in virtual if not endpoint.disabled]
+    for where in waiting:
+        report.need(where, _driver(Driver.JAVASCRIPT, capabilities))
 
 
 def _is_javascript(handler: EventHandler) -> bool:

@@ -16,7 +16,6 @@ from tykbridge.definition.model import (
     Capabilities,
     Choices,
     Definition,
-    Driver,
     EventHandler,
     Extractor,
     Hook,

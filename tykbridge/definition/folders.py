@@ -22,9 +22,7 @@ _FOLDERS = {
 _SESSION = "_with_session"
 
 
-def with_hooks(
-    report: Report, section: Section, api_id: str, capabilities: Capabilities, *, bundled: bool
-) -> Section:
+def with_hooks(report: Report, section: Section, api_id: str, capabilities: Capabilities, *, bundled: bool) -> Section:
     """Add the hooks of an API's folders to those of its definition, in upstream's order.
 
     Those of post_auth come first, others behind. Hooks of a bundle replace these as well.

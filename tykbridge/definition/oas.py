@@ -20,7 +20,6 @@ from tykbridge.definition.model import (
     Capabilities,
     Choices,
     Definition,
-    Driver,
     EventHandler,
     Extractor,
     JavaScriptChoices,

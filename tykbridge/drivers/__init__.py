@@ -38,9 +38,10 @@ class Loaded(Protocol):
     def markers(self) -> Sequence[Marker]:
         """Its hooks, handlers of events and functions for virtual endpoints, each name once.
 
-        A hook's function, and that of an endpoint, takes the whole message, a view of a coprocess.Object (arity 1), changes it in place and keeps
-        nothing of it; what it raises is a failed hook. A handler's takes the event and its spec, as JSON has them.
-        Python's own hooks are called by the compiled module, in their forms of 3 to 5 arguments.
+        A hook's function, and that of an endpoint, takes the whole message, a view of a coprocess.Object (arity 1),
+        changes it in place and keeps nothing of it; what it raises is a failed hook. A handler's takes the event and
+        its spec, as JSON has them. Python's own hooks are called by the compiled module, in their forms of 3 to 5
+        arguments.
         """
 
     @property

@@ -1,7 +1,7 @@
 """Sends the requests of JavaScript hooks: TykMakeHttpRequest and TykBatchRequest.
 
-Names, and what becomes of what is wrong, are upstream's (gateway/jsvm_api.go and batch_requests.go of TykTechnologies/tyk):
-a request that fails gives nothing and a log line, a part of a batch that fails has the code 0. On purpose otherwise:
+Names, and what becomes of what is wrong, are upstream's (jsvm_api.go and batch_requests.go of TykTechnologies/tyk): a
+request that fails gives nothing and a log line, a part of a batch that fails has the code 0. On purpose otherwise:
 answers of a batch come in the order of its requests, a form says its type, and both have bounds.
 """
 

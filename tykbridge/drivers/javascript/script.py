@@ -20,7 +20,7 @@ _IDLE = 8  # states that are kept
 _ASSIGNED = re.compile(r"(?<![\w$.])([^\W\d][\w$]*|\$[\w$]*)\s*=(?!=)")
 """What may be a name of a top-level let or const, which no property of the global object tells."""
 
-_NEW = 'var {name} = new TykJS.TykMiddleware.NewMiddleware({{}}), and give it a function with {name}.NewProcessRequest'
+_NEW = "var {name} = new TykJS.TykMiddleware.NewMiddleware({{}}), and give it a function with {name}.NewProcessRequest"
 
 
 class Script:
