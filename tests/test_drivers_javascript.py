@@ -201,11 +201,11 @@ def test_what_no_message_can_hold_is_an_error_with_the_field_s_name(javascript, 
 
 def test_a_message_is_gone_when_its_hook_is_over(javascript):
     bundle = javascript("""
-      if (request.Headers.N) { request.SetHeaders.X = kept.Headers.N[0]; } else { kept = request; }
+      if (request.Headers.N) { request.SetHeaders.X = kept.Body; } else { kept = request; }
     """)
     bundle.run()
     error = fails(bundle, "this is part of a message whose hook is over", request={"headers": {"N": "1"}})
-    assert "/middleware.js:3:" in error.place
+    assert "/middleware.js:4:" in error.place
 
 
 # ---- The session
@@ -497,11 +497,13 @@ def test_what_the_host_refuses_is_an_error_with_its_line(javascript, store, body
     assert "/middleware.js:4:" in fails(javascript("\n" + body), words).place
 
 
-def test_what_a_store_fails_to_do_can_be_caught_and_is_a_failure_of_the_store_otherwise(javascript, store, monkeypatch):
-    def broken(*arguments):
+class Away(MemoryStore):
+    def get(self, key):
         raise StoreError("the store is away")
 
-    monkeypatch.setattr(store, "get", broken)
+
+def test_what_a_store_fails_to_do_can_be_caught_and_is_a_failure_of_the_store_otherwise(javascript, store):
+    runtime.use_store(Away())
     bundle = javascript("""
       if (request.Headers.Caught) {
         try { TykStorageGet("k"); } catch (e) { request.SetHeaders.X = e.message; }
@@ -667,3 +669,249 @@ def test_a_hook_whose_host_calls_the_bundle_again_does_not_wait_for_itself(javas
     monkeypatch.setattr(_bridge, "log", again)
     assert reported(bundle, request={"headers": {"N": "0"}}) == "0"
     assert answers == ["3", "2", "1"]
+
+
+# ---- Through APIs
+
+
+def api(**keys):
+    return {"api_id": "a", "use_keyless": True, "active": True, "proxy": {"listen_path": "/a/"}, **keys}
+
+
+ADD = """var {0} = new TykJS.TykMiddleware.NewMiddleware({{}});
+{0}.NewProcessRequest(function(request, session, config) {{
+  request.SetHeaders["{0}"] = "javascript";
+  return {0}.ReturnData(request, session.meta_data);
+}});
+"""
+PYTHON = """from tyk.decorators import *
+
+@Hook
+def {0}(request, session, spec):
+    request.add_header("{0}", "python")
+    return request, session
+"""
+
+
+@pytest.fixture
+def bridge(tmp_path):
+    return Bridge(Services(log=lambda words, level: None), tmp_path / "middleware")
+
+
+def through(bridge):
+    outcome = bridge.request(Request("GET", "/a/x"), "a")
+    assert isinstance(outcome, Continue), outcome
+    return dict(outcome.request.headers)
+
+
+def put_bundle(tmp_path, files, **middleware):
+    manifest = {"file_list": [name for name in files], "custom_middleware": middleware}
+    folder = tmp_path / "middleware/bundles" / hashlib.md5(b"mixed").hexdigest()
+    trees.write(folder, {**files, "manifest.json": json.dumps(manifest)})
+
+
+@pytest.mark.parametrize("name", ["otto", "javascript"])
+def test_a_bundle_may_mix_drivers(bridge, tmp_path, name):
+    put_bundle(
+        tmp_path,
+        {"hooks.py": PYTHON.format("P"), "one.js": ADD.format("J"), "two.js": ADD.format("K")},
+        driver="python",
+        pre=[{"name": "P"}, {"name": "J", "driver": name}],
+        post=[{"name": "K", "path": "two.js", "driver": name}],
+    )
+    assert bridge.load(json.dumps(api(custom_middleware_bundle="mixed"))).not_loaded == ()
+    assert through(bridge) == {"P": "python", "J": "javascript", "K": "javascript"}
+
+
+def test_code_in_a_definition(bridge):
+    code = base64.b64encode(ADD.format("J").encode()).decode()
+    document = api(custom_middleware={"driver": "otto", "pre": [{"name": "J", "code": code}]})
+    assert bridge.load(json.dumps(document)).not_loaded == ()
+    assert through(bridge) == {"J": "javascript"}
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "line"),
+    [
+        (ADD.format("Other"), 'has no hook "J" (hooks: Other)', ""),
+        ("\n\nvar J = (", "middleware.js:3:", "middleware.js:3:10"),
+        ("function J(request) {}", "it is a function; write var J = new TykJS.TykMiddleware.NewMiddleware({})", ""),
+        ("\nthrow new Error('at once')", "middleware.js:2:11: Error: at once", "middleware.js:2:11"),
+        ("while (true) {}", "middleware.js:1:1: it ran longer than 50 ms", "middleware.js:1:1"),
+    ],
+)
+def test_what_does_not_load_says_why_and_where(bridge, tmp_path, monkeypatch, code, words, line):
+    monkeypatch.setattr("tykbridge.drivers.javascript.state._LOAD", 0.05)
+    trees.write(tmp_path, {"apis/middleware.js": code})
+    section = {"driver": "javascript", "pre": [{"name": "J", "path": "middleware.js"}]}
+    (tmp_path / "apis/a.json").write_text(json.dumps(api(custom_middleware=section)))
+    (item,) = bridge.load(tmp_path / "apis").not_loaded
+    assert words in item.reason
+    assert item.problems[0].place.endswith(line)
+
+
+def test_a_hook_that_takes_too_long_is_a_504(bridge, tmp_path, said):
+    code = ADD.format("J").replace("return", "while (true) {} return")
+    trees.write(tmp_path, {"apis/j.js": code})
+    section = {"driver": "javascript", "pre": [{"name": "J", "path": "j.js", "timeout_ms": 30}]}
+    (tmp_path / "apis/a.json").write_text(json.dumps(api(custom_middleware=section)))
+    assert bridge.load(tmp_path / "apis").not_loaded == ()
+    outcome = bridge.request(Request("GET", "/a/x"), "a")
+    assert isinstance(outcome, Respond)
+    assert outcome.response.status == 504
+    assert any("it ran longer than 30 ms (j.js:" in words for _, words in said)
+
+
+def test_authentication_with_a_store_that_is_away_is_a_503(bridge, tmp_path, store):
+    runtime.use_store(Away())
+    code = ADD.format("J").replace("request.SetHeaders", "TykStorageGet('k'); request.SetHeaders")
+    trees.write(tmp_path, {"apis/j.js": code})
+    section = {"driver": "javascript", "auth_check": {"name": "J", "path": "j.js"}}
+    document = api(custom_middleware=section, use_keyless=False, enable_coprocess_auth=True)
+    (tmp_path / "apis/a.json").write_text(json.dumps(document))
+    assert bridge.load(tmp_path / "apis").not_loaded == ()
+    outcome = bridge.request(Request("GET", "/a/x", (("Authorization", "k"),)), "a")
+    assert outcome.response.status == 503
+
+
+def test_authentication_is_what_return_auth_data_says_alone(bridge, tmp_path):
+    """As upstream's documentation shows it; who leaves through ReturnData is nobody."""
+    code = """var J = new TykJS.TykMiddleware.NewMiddleware({});
+    J.NewProcessRequest(function(request, session) {
+      var token = request.Headers["Authorization"];
+      if (token == "valid") {
+        return J.ReturnAuthData(request, { "allowance": 100, "rate": 100, "per": 1, "quota_max": -1, "access_rights": {} });
+      }
+      return J.ReturnData(request, {});
+    });"""
+    trees.write(tmp_path, {"apis/j.js": code})
+    section = {"driver": "javascript", "auth_check": {"name": "J", "path": "j.js"}}
+    document = api(custom_middleware=section, use_keyless=False, custom_plugin_auth_enabled=True)
+    (tmp_path / "apis/a.json").write_text(json.dumps(document))
+    assert bridge.load(tmp_path / "apis").not_loaded == ()
+    good = bridge.request(Request("GET", "/a/x", (("Authorization", "valid"),)), "a")
+    assert isinstance(good, Continue)
+    session = _bridge.message("SessionState", good.session)
+    assert (session.rate, session.metadata["token"]) == (100, "valid")
+    for headers in ((("Authorization", "other"),), ()):
+        assert bridge.request(Request("GET", "/a/x", headers), "a").response.status == 403
+
+
+def test_a_reload_takes_new_code_and_keeps_the_same(bridge, tmp_path):
+    counting = ADD.format("J").replace('= "javascript"', "= n").replace("request.Set", "n++; request.Set") + "var n = 0;"
+    put_bundle(tmp_path, {"one.js": counting}, driver="javascript", pre=[{"name": "J"}])
+    document = json.dumps(api(custom_middleware_bundle="mixed"))
+    bridge.load(document)
+    assert [through(bridge)["J"] for _ in range(2)] == ["1", "2"]
+    bridge.load(document)
+    assert through(bridge)["J"] == "3"
+    put_bundle(tmp_path, {"one.js": counting + "// new"}, driver="javascript", pre=[{"name": "J"}])
+    bridge.load(document)
+    assert through(bridge)["J"] == "1"
+
+
+@pytest.mark.parametrize("form", ["classic", "oas"])
+def test_fresh_contexts_are_chosen_by_the_definition_alone(bridge, tmp_path, form):
+    counting = ADD.format("J").replace('= "javascript"', "= n").replace("request.Set", "n++; request.Set") + "var n = 0;"
+    trees.write(tmp_path, {"apis/j.js": counting})
+    for fresh, expected in ((False, ["1", "2"]), (True, ["1", "1"])):
+        if form == "classic":
+            section = {"driver": "otto", "javascript": {"fresh_context": fresh}, "pre": [{"name": "J", "path": "j.js"}]}
+            document = api(custom_middleware=section)
+        else:
+            plugins = {
+                "pluginConfig": {"driver": "otto", "javascript": {"freshContext": fresh}},
+                "prePlugins": [{"enabled": True, "functionName": "J", "path": "j.js"}],
+            }
+            tyk = {
+                "info": {"id": "a", "name": "a", "state": {"active": True}},
+                "upstream": {"url": "http://u.test"},
+                "server": {"listenPath": {"value": "/a/"}},
+                "middleware": {"global": plugins},
+            }
+            info = {"title": "a", "version": "1"}
+            document = {"openapi": "3.0.3", "info": info, "paths": {}, "x-tyk-api-gateway": tyk}
+        (tmp_path / "apis/a.json").write_text(json.dumps(document))
+        assert bridge.load(tmp_path / "apis").not_loaded == ()
+        assert [through(bridge)["J"] for _ in range(2)] == expected
+    section = {"driver": "javascript", "javascript": {"fresh_context": True}, "pre": [{"name": "J"}]}
+    put_bundle(tmp_path, {"one.js": counting}, **section)
+    (item,) = bridge.load(json.dumps(api(custom_middleware_bundle="mixed"))).not_loaded
+    assert "$.custom_middleware.javascript.fresh_context: expected it in <text> alone, found true" in item.reason
+
+
+def test_response_hooks_get_the_response(bridge, tmp_path):
+    code = """var R = new TykJS.TykMiddleware.NewMiddleware({});
+    R.NewProcessResponse(function(response, request, session, config) {
+      response.SetHeaders["X-Cookies"] = response.Headers["Set-Cookie"].length;
+      response.SetHeaders["Set-Cookie"] = response.Headers["Set-Cookie"].concat(["c=3"]);
+      response.Body += "!";
+      return R.ReturnResponseData(response, {});
+    });"""
+    trees.write(tmp_path, {"apis/j.js": code})
+    section = {"driver": "javascript", "response": [{"name": "R", "path": "j.js"}]}
+    (tmp_path / "apis/a.json").write_text(json.dumps(api(custom_middleware=section)))
+    assert bridge.load(tmp_path / "apis").not_loaded == ()
+    answer = bridge.response(
+        Request("GET", "/a/x"), Response(200, (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")), b"body"), b"", "a"
+    ).response
+    assert answer.body == b"body!"
+    assert answer.headers[:3] == (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Set-Cookie", "c=3"))
+    assert ("X-Cookies", "2") in answer.headers
+
+
+def test_a_missing_engine_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    drivers.capabilities.cache_clear()
+    try:
+        words = "tykbridge was built where the source of QuickJS could not be had: build it again with access to PyPI"
+        assert drivers.engines()[Driver.JAVASCRIPT].missing() == words
+        section = {"pre": [{"name": "J", "path": "j.js"}], "driver": "javascript"}
+        services = Services(log=lambda words, level: None)
+        (item,) = Bridge(services).load(json.dumps(api(custom_middleware=section))).not_loaded
+        assert item.reason.startswith(f"not loaded: needs the javascript driver ({words})")
+        trees.write(tmp_path, {"middleware.js": ADD.format("J")})
+        with pytest.raises(LoadError, match="it needs the javascript driver: tykbridge was built where"):
+            runtime.load_bundle(str(tmp_path), "js-missing")
+    finally:
+        drivers.capabilities.cache_clear()
+
+
+# ---- Handlers of events
+
+HANDLER = """var On = new TykJS.TykEventHandlers.NewEventHandler({});
+On.NewHandler(function(event, context) {
+  log(event.message.Type + event.message.Meta.n + context.APIID);
+});
+"""
+
+
+def test_an_event_reaches_a_handler(tmp_path, said):
+    trees.write(tmp_path, {"middleware.js": HANDLER})
+    runtime.load_bundle(str(tmp_path), "js-events")
+    try:
+        event = {"message": {"Type": "T", "Meta": {"n": 1}}, "handler_name": "On", "spec": {"APIID": "api"}}
+        runtime.dispatch_event(json.dumps(event))
+        assert said == [("info", "T1api")]
+        with pytest.raises(HookError, match=r"TypeError: cannot read property 'n' of undefined .*\(middleware.js:3:"):
+            runtime.dispatch_event(json.dumps({**event, "message": {}}))
+        with pytest.raises(NotFoundError, match=r'"On" of bundle "js-events" is no hook: .* the form of a handler'):
+            runtime.registry.check_hook("js-events", "On")
+    finally:
+        runtime.registry.unload("js-events")
+
+
+def test_a_definition_names_a_handler_of_events(tmp_path, said):
+    code = ADD.format("J").replace("return", "TykTriggerEvent('Sold', 'a boat'); return")
+    code += HANDLER.replace("log(event.message.Type + event.message.Meta.n", "log(event.message.Meta.Message")
+    trees.write(tmp_path, {"apis/j.js": code})
+    handler = {"handler_name": "cp_dynamic_handler", "handler_meta": {"name": "On"}}
+    section = {"driver": "otto", "pre": [{"name": "J", "path": "j.js"}]}
+    document = api(custom_middleware=section, event_handlers={"events": {"Sold": [handler]}})
+    (tmp_path / "apis/a.json").write_text(json.dumps(document))
+    queue = EventQueue()
+    bridge = Bridge(Services(queue=queue, log=lambda words, level: None), tmp_path / "middleware")
+    assert bridge.load(tmp_path / "apis").not_loaded == ()
+    through(bridge)
+    assert queue.close(10)
+    assert ("info", "a boata") in said

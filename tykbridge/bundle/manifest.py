@@ -90,7 +90,7 @@ def describe(file: pathlib.Path, top: Any, *, folders: bool = False) -> Manifest
     reader = _Reader(file)
     manifest = reader.expect(top, dict, "the manifest")
     middleware = reader.get(manifest, "custom_middleware", dict, "") or {}
-    driver = reader.get(middleware, "driver", str, "custom_middleware.") or ""
+    driver = _known(reader.get(middleware, "driver", str, "custom_middleware.") or "")
     return Manifest(
         file,
         tuple(reader.file_list(manifest, folders)),
@@ -170,10 +170,15 @@ class _Reader:
         if not name:
             raise LoadError(f"{self.file}: {path}.name must be the hook's function, and is missing")
         self.inside(self.get(entry, "path", str, f"{path}.") or "", f"{path}.path")
-        own = self.get(entry, "driver", str, f"{path}.")
+        own = _known(self.get(entry, "driver", str, f"{path}.") or "")
         suffix = pathlib.PurePosixPath(entry.get("path") or "").suffix
         return HookEntry(path, name, own or driver or SUFFIXES.get(suffix, ""))
 
 
 def _quoted(name: str) -> str:
     return json.dumps(name)  # as it may stand in the manifest, and no line break or half of a character is let through
+
+
+def _known(driver: str) -> str:
+    """Returns a driver's name as it is known here: "otto" is upstream's older one of JavaScript."""
+    return "javascript" if driver == "otto" else driver
