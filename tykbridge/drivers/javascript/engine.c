@@ -240,6 +240,13 @@ static void keep_stack(struct tykb_js *js, JSValueConst error) {
   JS_FreeValue(js->context, JS_GetException(js->context));
 }
 
+/* Half of a surrogate pair comes as three bytes that UTF-8 does not allow: they become U+FFFD. */
+static void mend(uint8_t *text, size_t size) {
+  for (size_t i = 0; i + 2 < size; i++) {
+    if (text[i] == 0xed && text[i + 1] >= 0xa0) memcpy(text + i, "\xef\xbf\xbd", 3);
+  }
+}
+
 static void describe(struct tykb_js *js, JSValueConst error) {
   JSContext *context = js->context;
   size_t size = 0;
@@ -255,6 +262,7 @@ static void describe(struct tykb_js *js, JSValueConst error) {
   } else {
     tykb_js_fail(js, "an error whose text cannot be had");
   }
+  mend((uint8_t *)js->words, js->words_size);
   if (text) JS_FreeCString(context, text);
   JS_FreeValue(context, JS_GetException(context));
 }
@@ -305,10 +313,7 @@ int tykb_js_copy_text(struct tykb_js *js, JSValueConst value, struct tykb_span *
   if (copy) {
     memcpy(copy, given, size);
     copy[size] = 0;
-    /* Half of a surrogate pair, as three bytes that UTF-8 does not allow. */
-    for (size_t i = 0; i + 2 < size; i++) {
-      if (copy[i] == 0xed && copy[i + 1] >= 0xa0) memcpy(copy + i, "\xef\xbf\xbd", 3);
-    }
+    mend(copy, size);
     *text = (struct tykb_span){copy, size};
   }
   JS_FreeCString(js->context, given);

@@ -17,6 +17,9 @@ from tykbridge.stores import Store
 if TYPE_CHECKING:
     from tykbridge.drivers.javascript.state import State
 
+UNDERSCORE = "underscore.js"
+"""The file beside this one that the build puts there."""
+
 _DATA = "jsvm-store:"  # before a plugin's key
 _MOST_KEY, _MOST_VALUE = 256, 64 << 10  # bytes; upstream's
 
@@ -46,7 +49,7 @@ def _trigger(state: State, name: Any = None, payload: Any = None, *_: Any) -> No
 
 def _underscore(state: State, *_: Any) -> str:
     try:
-        return Path(__file__).with_name("underscore.js").read_text(encoding="utf-8")
+        return Path(__file__).with_name(UNDERSCORE).read_text(encoding="utf-8")
     except FileNotFoundError:
         words = "tykbridge was built where underscore could not be had: build it again with access to npm's registry"
         raise LookupError(f"_ is not there: {words}") from None

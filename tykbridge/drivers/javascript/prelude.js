@@ -72,6 +72,12 @@
   }
   hidden(globalThis, "console", console);
 
+  const read = globalThis.TykStorageGet;
+  hidden(globalThis, "TykStorageGet", function TykStorageGet(key) {
+    const value = read(key);
+    return value === undefined ? null : value;
+  });
+
   // Underscore is read by those who use it.
   defineProperty(globalThis, "_", {
     configurable: true,

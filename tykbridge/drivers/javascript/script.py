@@ -36,6 +36,7 @@ class Script:
         # Read once: every state of a version runs the same code.
         self._files = [(_relative(file, source.root), file.read_bytes()) for file in source.files]
         self._names: list[str] = []
+        self._places: list[str] = []
         self._idle: collections.deque[State] = collections.deque(maxlen=_IDLE)
         self.markers: list[Marker] = []
         self.others: Mapping[str, str] = {}
@@ -71,6 +72,7 @@ class Script:
             if kind in ("request", "response", "both"):
                 limited = functools.partial(self._limited, len(self._names))
                 self._names.append(name)
+                self._places.append(place)
                 is_response = kind == "response"
                 self.markers.append(
                     Marker(name, limited(None), 1, False, place, "", "javascript", limited, is_response)
@@ -96,6 +98,7 @@ class Script:
         try:
             state.call(number, limits.seconds if seconds is None else seconds, message)
         except ScriptError as failed:
+            failed.place = failed.place or self._places[number]  # what it returned is no line's fault
             error = failed
         self._put_back(state)
         if error is not None:
