@@ -348,7 +348,9 @@ def test_names_of_all_kinds_are_found(javascript):
       (function () {{ let hidden = {new}; hidden.NewProcessRequest(function () {{}}); }})();
     """
     script = javascript(code=code).script
-    assert sorted(marker.name for marker in script.markers) == ["a", "b", "c", "d", "e", "f", "handler"]
+    hooks = [marker.name for marker in script.markers if not marker.is_endpoint]
+    assert sorted(hooks) == ["a", "b", "c", "d", "e", "f", "handler"]
+    assert [marker.name for marker in script.markers if marker.is_endpoint] == ["plain"]
     assert [marker.name for marker in script.markers if marker.is_event] == ["handler"]
     assert "/middleware.js:2:" in next(marker.place for marker in script.markers if marker.name == "c")
     assert sorted(script.others) == ["empty", "idle", "plain"]
@@ -881,7 +883,7 @@ def test_a_missing_engine_says_what_to_do(tmp_path, monkeypatch):
 
 HANDLER = """var On = new TykJS.TykEventHandlers.NewEventHandler({});
 On.NewHandler(function(event, context) {
-  log(event.message.Type + event.message.Meta.n + context.APIID);
+  log(event.Type + event.Meta.n + context.APIID);
 });
 """
 
@@ -903,7 +905,7 @@ def test_an_event_reaches_a_handler(tmp_path, said):
 
 def test_a_definition_names_a_handler_of_events(tmp_path, said):
     code = ADD.format("J").replace("return", "TykTriggerEvent('Sold', 'a boat'); return")
-    code += HANDLER.replace("log(event.message.Type + event.message.Meta.n", "log(event.message.Meta.Message")
+    code += HANDLER.replace("log(event.Type + event.Meta.n", "log(event.Meta.Message")
     trees.write(tmp_path, {"apis/j.js": code})
     handler = {"handler_name": "cp_dynamic_handler", "handler_meta": {"name": "On"}}
     section = {"driver": "otto", "pre": [{"name": "J", "path": "j.js"}]}

@@ -399,7 +399,7 @@ def test_a_handler_that_fails_is_a_line_with_its_place(place):
     assert level == "error"
     assert words.startswith('api "a": event handler "onIt": ')
     assert "nothing" in words.splitlines()[0]
-    assert "(e.js:4" in words.splitlines()[0]
+    assert "(e.js:5" in words.splitlines()[0]
 
 
 @pytest.mark.parametrize(
