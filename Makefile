@@ -19,7 +19,9 @@ MAKEFLAGS += --no-print-directory
 
 # A .py beside a .pxd is compiled, too.
 PXD := $(wildcard tykbridge/*.pxd tykbridge/*/*.pxd)
-NATIVE := setup.py pyproject.toml tykbridge/_version.py $(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxi) \
+JAVASCRIPT := tykbridge/drivers/javascript
+NATIVE := setup.py tools/vendored.py pyproject.toml tykbridge/_version.py \
+	$(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxi $(JAVASCRIPT)/*.pyx $(JAVASCRIPT)/*.[ch]) \
 	$(PXD) $(wildcard $(PXD:.pxd=.py))
 
 .PHONY: help
@@ -79,7 +81,7 @@ run: build  ## watch the example plugins at work
 
 .PHONY: test
 test: build $(VENV)/.test  ## every test on this Python, the core on the other Pythons found
-	@tools/prepare $(BIN)/python c cxx libpython go rust redis openssl grpc
+	@tools/prepare $(BIN)/python c cxx libpython go node rust redis openssl grpc
 	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
 
 .PHONY: test-environment
@@ -103,7 +105,7 @@ format: build $(VENV)/.lint  ## put the sources into the house style
 
 .PHONY: sanitize
 sanitize: build  ## the tests under ASan and UBSan
-	@tools/prepare $(BIN)/python c cxx libpython redis openssl
+	@tools/prepare $(BIN)/python c cxx libpython node redis openssl
 	@tools/sanitize $(BIN)/python
 
 .PHONY: fuzz
@@ -119,5 +121,6 @@ soak: build $(VENV)/.test  ## what takes long: millions of dispatches, threads, 
 .PHONY: clean
 clean:  ## remove everything that was built
 	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -rf tykbridge/include tykbridge/pkgconfig tykbridge/*.so tykbridge/*.so.* tykbridge/*/*.so
+	rm -rf tykbridge/include tykbridge/pkgconfig tykbridge/*.so tykbridge/*.so.* tykbridge/*/*.so \
+		tykbridge/*/*/*.so $(JAVASCRIPT)/underscore.js
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,8 +5,11 @@ assertions; TYKB_SANITIZE=address,undefined builds for these sanitizers. docs/bu
 what they are.
 """
 
+import functools
+import hashlib
 import os
 import runpy
+import shlex
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -19,11 +22,16 @@ SONAME = "libtykbridge.so.1"
 LIBRARY = "tykbridge.libtykbridge"
 DEBUG = os.environ.get("TYKB_DEBUG", "0") not in ("", "0")
 SANITIZERS = os.environ.get("TYKB_SANITIZE", "")
+BUILD_BASE = os.path.join("build", ("debug-" if DEBUG else "") + (SANITIZERS.replace(",", "-") or "release"))
 
 LIBRARY_SOURCES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob("*.c"))
 # The module has its own copies of these, hidden: a dispatch then calls no function through a PLT, and a library of
 # another release cannot lend the module its object.c.
 SHARED = [f"csrc/{noun}.c" for noun in ("mem", "wire", "context", "object", "container", "headers", "write", "fields")]
+
+JAVASCRIPT = "tykbridge/drivers/javascript"
+ENGINE = f"{JAVASCRIPT}/_quickjs".replace("/", ".")
+QUICKJS_SOURCES = ("quickjs.c", "libregexp.c", "libunicode.c", "dtoa.c")
 
 # Python modules that every request comes through: compiled where a .pxd beside them gives their classes C members.
 COMPILED = sorted(str(p.relative_to(ROOT).with_suffix("")) for p in (ROOT / "tykbridge").rglob("*.pxd"))
@@ -92,14 +100,24 @@ def without_symbolic(words: list[str]) -> list[str]:
     return kept
 
 
+@functools.cache
+def vendored(name: str) -> Path | None:
+    """Give the folder of what another project made (tools/vendored.py); None, and a warning, where it cannot be had."""
+    tools = runpy.run_path(str(ROOT / "tools" / "vendored.py"))
+    try:
+        return Path(tools[name]())
+    except tools["MissingError"] as error:
+        print(f"tykbridge: warning: {name} cannot be had, JavaScript goes without it: {error}", flush=True)
+        return None
+
+
 class Build(build):
     """Keeps builds with other variables apart, so that none of them takes another's objects for its own."""
 
     def initialize_options(self) -> None:
         """Names the folder."""
         super().initialize_options()
-        flavour = ("debug-" if DEBUG else "") + (SANITIZERS.replace(",", "-") or "release")
-        self.build_base = os.path.join("build", flavour)
+        self.build_base = BUILD_BASE
 
 
 class BuildExtensions(build_ext):
@@ -115,6 +133,7 @@ class BuildExtensions(build_ext):
         """Compiles and links, the library first."""
         from Cython.Build import cythonize
 
+        self._add_quickjs()
         missing = [s for e in self.extensions for s in e.sources if not (ROOT / s).exists()]
         if missing:
             raise SystemExit(f"setup.py: these sources are missing: {', '.join(sorted(set(missing)))}")
@@ -123,7 +142,7 @@ class BuildExtensions(build_ext):
         library, module, *compiled = self.extensions
         # Into the build folder, so that no generated C stands in the tree or ships.
         generated = cythonize(
-            [Extension(e.name, [e.sources[0]], include_dirs=["csrc"]) for e in (module, *compiled)],
+            [Extension(e.name, [e.sources[0]], include_dirs=e.include_dirs) for e in (module, *compiled)],
             build_dir=os.path.relpath(self.build_temp),
             # A compiled module means what it means when it is not: annotations are for readers and mypy.
             compiler_directives={"language_level": 3, "annotation_typing": False},
@@ -145,11 +164,38 @@ class BuildExtensions(build_ext):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
 
+    def _add_quickjs(self) -> None:
+        """Gives the JavaScript driver its engine, or leaves the driver's module out."""
+        engine = next(extension for extension in self.extensions if extension.name == ENGINE)
+        source = vendored("quickjs")
+        if source is None:
+            self.extensions.remove(engine)
+            return
+        engine.include_dirs.append(str(source))
+        engine.extra_objects = [str(path) for path in self._quickjs(source)]
+
+    def _quickjs(self, source: Path) -> list[Path]:
+        """Compiles QuickJS, once for all Pythons, which it knows nothing of."""
+        words = self.compiler.compiler_so
+        first = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+        # Its assertions would end the host; its warnings are its makers' business.
+        flags = ["-fPIC", "-pthread", *shlex.split(os.environ.get("CFLAGS", "")), *compile_flags()]
+        command = [*words[:first], *flags, "-w", "-DNDEBUG", "-D_GNU_SOURCE"]
+        key = hashlib.sha256("\0".join([str(source), *command]).encode()).hexdigest()[:16]
+        folder = Path(BUILD_BASE, f"quickjs-{key}")
+        folder.mkdir(parents=True, exist_ok=True)
+        objects = [folder / f"{Path(name).stem}.o" for name in QUICKJS_SOURCES]
+        for name, made in zip(QUICKJS_SOURCES, objects, strict=True):
+            if not made.exists():
+                beside = made.with_suffix(f".{os.getpid()}")
+                self.spawn([*command, "-c", str(source / name), "-o", str(beside)])
+                beside.replace(made)
+        return objects
+
     def copy_extensions_to_source(self) -> None:
         """Puts what was built into the tree; a file in use by a running host is replaced, never overwritten."""
-        package = ROOT / "tykbridge"
         for extension in self.extensions:
-            (package / Path(self.get_ext_filename(extension.name)).name).unlink(missing_ok=True)
+            (ROOT / self.get_ext_filename(extension.name)).unlink(missing_ok=True)
         super().copy_extensions_to_source()
         for path, text in self._texts(ROOT).items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,10 +215,14 @@ class BuildExtensions(build_ext):
 
     def _texts(self, base: Path) -> dict[Path, str]:
         """The files for hosts that are written, not compiled."""
-        return {
+        texts = {
             base / "tykbridge/include/tykbridge/api.h": (ROOT / "csrc/api.h").read_text(encoding="utf-8"),
             base / "tykbridge/pkgconfig/tykbridge.pc": PKG_CONFIG,
         }
+        underscore = vendored("underscore")
+        if underscore is not None:
+            texts[base / JAVASCRIPT / "underscore.js"] = (underscore / "underscore.js").read_text(encoding="utf-8")
+        return texts
 
 
 headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob("*.h"))
@@ -181,7 +231,7 @@ stubs = {p.name: str(p.relative_to(ROOT)) for p in sorted((ROOT / "stubs").glob(
 setup(
     packages=[*find_packages(include=["tykbridge", "tykbridge.*"]), *stubs],
     package_dir=stubs,
-    package_data={"": ["py.typed", "*.pyi", "*.lua"]},
+    package_data={"": ["py.typed", "*.pyi", "*.lua", "*.js", "*.d.ts"]},
     include_package_data=False,
     ext_modules=[
         Extension(
@@ -219,6 +269,15 @@ setup(
                 extra_link_args=link_flags(),
             )
             for name in COMPILED
+        ),
+        Extension(
+            ENGINE,
+            [f"{JAVASCRIPT}/_quickjs.pyx", f"{JAVASCRIPT}/engine.c", f"{JAVASCRIPT}/message.c", *SHARED],
+            include_dirs=["csrc", JAVASCRIPT],
+            depends=[*headers, "tykbridge/_bridge.pxd", f"{JAVASCRIPT}/engine.h", f"{JAVASCRIPT}/state.h"],
+            extra_compile_args=[*compile_flags(), *module_flags()],
+            extra_link_args=[*link_flags(), *module_flags()],
+            libraries=["m"],
         ),
     ],
     cmdclass={"build": Build, "build_ext": BuildExtensions},

@@ -38,6 +38,7 @@ CHAINS = {
         "X-Fourth": "by the fourth hook",
     },
     "chain_lua": {"X-Added": "by the hook"},
+    "chain_javascript": {"X-Added": "by the hook"},
     "chain_auth": {"X-Added": "by the hook", "X-Client": "alice", "X-Second": "by the second hook"},
 }
 HEADERS = {

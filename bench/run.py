@@ -49,6 +49,7 @@ CHAINS = {
     "chain_one": "one pre hook",
     "chain_four": "four pre hooks",
     "chain_lua": "one pre hook in Lua",
+    "chain_javascript": "one pre hook in JavaScript",
     "chain_auth": "pre, auth (cached), post-auth, post",
 }
 REMOTE = "grpc"

@@ -305,8 +305,22 @@ int tykb_node_set(struct tykb_node *node, const struct tykb_field *field, union 
   return status ? status : set_owned(node, field, value);
 }
 
+/* Whether a map or a list is empty, as far as that is seen without decoding it: 1 or 0, or a status. */
+static int looks_empty(struct tykb_node *node, const struct tykb_field *field) {
+  const struct tykb_slot *slot = tykb_node_slot(node, field);
+  if (!(slot && slot->drop)) {
+    int status = tykb_node_scan(node);
+    if (status) return status;
+    if (node->index[2 * field->index]) return 0;
+  }
+  if (!slot) return 1;
+  if (field->shape == TYKB_MAP) return !slot->map || !(slot->map->tail_size || slot->map->count);
+  return !slot->list || !slot->list->count;
+}
+
 int tykb_node_has(struct tykb_node *node, const struct tykb_field *field) {
   int status;
+  if (field->shape != TYKB_SINGULAR && (status = looks_empty(node, field))) return status > 0 ? 0 : status;
   if (field->shape == TYKB_MAP) {
     struct tykb_map *map;
     struct tykb_entry *entries;

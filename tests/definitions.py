@@ -118,6 +118,7 @@ def extracting(**extractor):
 
 
 def virtual(**endpoint):
+    endpoint = {"path": "/v", "method": "GET", **endpoint}
     version = {"use_extended_paths": True, "extended_paths": {"virtual": [endpoint]}}
     return {"version_data": {"versions": {"v": version}}}
 
@@ -358,6 +359,24 @@ BROKEN = [
         f"{VIRTUAL}.function_source_uri",
         "base64",
         'a string ("!")',
+    ),
+    broken(
+        virtual(
+            response_function_name="f",
+            function_source_type="blob",
+            function_source_uri="YQ==",
+            path="/a(",
+            method="GET",
+        ),
+        f"{VIRTUAL}.path",
+        "a path, or a regular expression",
+        'a string ("/a("): missing ): /a(',
+    ),
+    broken(
+        virtual(response_function_name="f", function_source_type="blob", function_source_uri="YQ==", method=""),
+        f"{VIRTUAL}.method",
+        "the method that it answers",
+        "none",
     ),
     broken({"Proxy": {}}, "$.Proxy", '"proxy" once', '"proxy" and "Proxy"'),
 ]

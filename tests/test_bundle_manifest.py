@@ -43,7 +43,7 @@ def test_everything_that_a_manifest_says(tmp_path: Path) -> None:
     assert found.hooks == (
         HookEntry("custom_middleware.pre[0]", "A", "python"),
         HookEntry("custom_middleware.auth_check", "Auth", "python"),
-        HookEntry("custom_middleware.post_key_auth[0]", "C", "python"),
+        HookEntry("custom_middleware.post_key_auth[0]", "C", "python", "a.py"),
         HookEntry("custom_middleware.post[0]", "D", "lua"),
         HookEntry("custom_middleware.response[0]", "E", "python"),
     )

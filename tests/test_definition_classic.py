@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 
+import msgspec
 import pytest
 
 from tests.definitions import (
@@ -14,10 +15,12 @@ from tests.definitions import (
     GO_BUNDLE,
     GOPLUGIN,
     RESPONSE,
+    VIRTUAL,
     check_refused,
     names,
     read,
     smallest,
+    virtual,
 )
 from tykbridge.definition import Bundle, Driver, Method, OnFailure, Phase, Source, TokenSource
 
@@ -412,6 +415,32 @@ def test_virtual_endpoints_are_kept():
     assert (first.function, first.path, first.method, first.source) == ("f", "/v", "GET", "f.js")
     assert (first.use_session, first.proxy_on_error, first.disabled) == (True, True, False)
     assert (second.code, second.source, second.disabled) == (b"a", "", True)
+    (hook,) = reading.require().hooks(Phase.POST)
+    assert (hook.name, hook.path, hook.driver, hook.endpoint) == ("f", "f.js", Driver.JAVASCRIPT, first)
+    assert (hook.require_session, hook.on_failure) == (True, OnFailure.OPEN)
+
+
+def blob(**keys):
+    given = {"response_function_name": "f", "function_source_type": "blob", "function_source_uri": "YQ=="}
+    return smallest(**virtual(**given, **keys), use_keyless=True)
+
+
+def test_virtual_endpoints_stand_before_the_post_hooks():
+    document = blob() | {"custom_middleware": {"driver": "javascript", "post": [{"name": "p", "path": "p.js"}]}}
+    assert names(read(document, capabilities=EVERYTHING).require(), Phase.POST) == ["f", "p"]
+
+
+def test_what_an_operator_says_of_javascript():
+    capabilities = msgspec.structs.replace(EVERYTHING, endpoint_code=False)
+    reading = read(blob(), capabilities=capabilities)
+    words = "code in definitions, which disable_virtual_path_blobs turns off"
+    assert reading.verdict == f"not loaded: needs {words} ({VIRTUAL})"
+    hooks = {"driver": "otto", "pre": [{"name": "a", "path": "a.js"}]}
+    off = msgspec.structs.replace(capabilities, drivers=frozenset({Driver.PYTHON}), missing={Driver.JAVASCRIPT: "why"})
+    assert read(smallest(custom_middleware=hooks), capabilities=off).needs[0].what == "the javascript driver (why)"
+    handler = {"handler_name": "cp_dynamic_handler", "handler_meta": {"name": "f", "path": "f.js"}}
+    document = smallest(event_handlers={"events": {"X": [handler]}})
+    assert read(document, capabilities=off).needs[0].what == "the javascript driver (why)"
 
 
 # --- broken definitions ---------------------------------------------------------------------------------------------

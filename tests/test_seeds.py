@@ -1,4 +1,4 @@
-"""The Python plugins that Tyk's pages print: each does what its page says, through the C interface of the library.
+"""The plugins that Tyk's pages print: each does what its page says, through the C interface of the library.
 
 They stand in examples/seeds as the pages print them, and are played there as `make run` plays them. What client and
 upstream get is tykbridge.outcome's result.
@@ -11,7 +11,7 @@ from tykbridge.cli.host import CallError
 from tykbridge.cli.player import ClientStep, HookStep, Player, UpstreamStep
 from tykbridge.outcome import after_response, response_of
 
-SEEDS = ["classic-definition", "response-hook", "return-overrides", "set-cookie"]
+SEEDS = ["classic-definition", "response-hook", "return-overrides", "return-overrides-javascript", "set-cookie"]
 
 
 class Connected:
@@ -81,6 +81,14 @@ def test_return_overrides_answer_the_client(play):
     assert answer.body == b'{"key": "value"}\n'
     assert upstream(steps) == []
     assert set(hooks(steps)[0].seen.printed) == {"my_middleware: MyCustomMiddleware"}
+
+
+def test_return_overrides_answer_the_client_in_javascript(play):
+    (steps,) = play("return-overrides-javascript")
+    answer = client(steps)
+    assert (answer.status, answer.body) == (200, b"Foobarbaz")
+    assert (values(answer, "X-Foo"), values(answer, "X-Baz")) == (["Bar"], ["Qux"])
+    assert upstream(steps) == []
 
 
 def test_response_hook_adds_its_header(play):

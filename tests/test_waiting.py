@@ -87,7 +87,7 @@ def test_what_cannot_begin_raises():
     def begin(resume):
         raise ValueError("no")
 
-    with pytest.raises(ValueError, match="^no$"):
+    with pytest.raises(ValueError, match=r"^no$"):
         waiting.call(lambda: waiting.suspend(begin)).result(TIMEOUT)
 
 

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
+
 from tykbridge import drivers, idextractor, locks, regex, waiting
 from tykbridge.bundle import manifest
 from tykbridge.bundle.depot import Depot, Finder
@@ -18,6 +20,7 @@ from tykbridge.chain import Chain
 from tykbridge.code import Code, Loader
 from tykbridge.definition import (
     Bundle,
+    Capabilities,
     Catalog,
     Definition,
     DefinitionError,
@@ -123,7 +126,8 @@ class _Api(Chain):
     ) -> None:
         self.place = place
         self.codes = tuple(dict.fromkeys([*codes.values(), *handlers.codes]))
-        super().__init__(definition, lambda hook: codes[hook].called(hook), services, handlers)
+        path = definition.listen_path
+        super().__init__(definition, lambda hook: codes[hook].called(hook, path), services, handlers)
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ class Bridge:
 
     Attributes:
         bundles_path: the folder that has `bundles/`; "" is `middleware_path`. Counts from the next `load` on, too.
+        capabilities: what an operator lets definitions ask for; None: all that this build can. Counts from then, too.
         chains: those of the APIs in use, by API id. Never changed, only replaced.
     """
 
@@ -163,6 +168,7 @@ class Bridge:
         self.middleware_path = os.path.abspath(os.fspath(middleware_path))
         self.downloader, self.trust, self.target = downloader, trust or Trust(), target
         self.bundles_path = ""
+        self.capabilities: Capabilities | None = None
         self._state = _State()
         self.chains: Mapping[str, Chain] = {}
         self._source: str | None = None
@@ -200,7 +206,10 @@ class Bridge:
         before = self._state
         path, middleware_path = _settled("" if is_json(source) else source, os.path.abspath(self.middleware_path))
         try:
-            catalog = _read(path or source)
+            capabilities = msgspec.structs.replace(
+                self.capabilities or drivers.capabilities(), middleware_path=middleware_path
+            )
+            catalog = _read(path or source, capabilities)
         except NotFoundError as error:
             self.tell_failure(str(error))
             raise
@@ -208,11 +217,20 @@ class Bridge:
         in_use = (code for api in before.by_id.values() for code in api.codes)
         loader = Loader(middleware_path, in_use, Finder(depot), self.trust, self.target)
         try:
-            return self._put(before, catalog, path, source, depot, loader)
+            return self._put(before, catalog, capabilities, path, source, depot, loader)
         finally:
             loader.close()
 
-    def _put(self, before: _State, catalog: Catalog, path: str, source: str, depot: Depot, loader: Loader) -> Loaded:
+    def _put(
+        self,
+        before: _State,
+        catalog: Catalog,
+        capabilities: Capabilities,
+        path: str,
+        source: str,
+        depot: Depot,
+        loader: Loader,
+    ) -> Loaded:
         """Build what was read, and put it in place. Needs the turn."""
         apis: dict[str, _Api] = {}
         refused: list[tuple[Reading, tuple[Notice, ...], _NotLoadedError]] = []
@@ -220,7 +238,7 @@ class Bridge:
         for reading in catalog.readings:
             whole = reading
             try:
-                whole = _bundled(reading, loader)
+                whole = _bundled(reading, loader, capabilities)
                 api = self._build(whole, _place(reading.file, path, source), loader)
             except _NotLoadedError as error:
                 refused.append((reading, whole.notices, error.alone()))
@@ -470,19 +488,19 @@ def _place(file: str, path: str, source: str) -> str:
     return os.path.normpath(os.path.join(source, os.path.relpath(file, path))) if path else file
 
 
-def _read(source: str) -> Catalog:
+def _read(source: str, capabilities: Capabilities) -> Catalog:
     if is_json(source):
-        reading = read_text(source, capabilities=drivers.capabilities())
+        reading = read_text(source, capabilities=capabilities)
         return Catalog((reading,), reading.problems)
     if os.path.isdir(source):
-        catalog = read_folder(source, drivers.capabilities())
+        catalog = read_folder(source, capabilities)
         unread = next((problem for problem in catalog.problems if problem.file == source), None)
         if unread is not None:  # that is not the same as a folder without definitions
             raise NotFoundError(f"{unread}")
         return catalog
     if not os.path.exists(source):
         raise NotFoundError(f"there is no definition {source}, neither a file nor a folder")
-    reading = read_file(source, drivers.capabilities())
+    reading = read_file(source, capabilities)
     return Catalog((reading,), reading.problems)
 
 
@@ -491,7 +509,7 @@ def _folder_problems(catalog: Catalog) -> list[Any]:
     return [problem for problem in catalog.problems if problem.file not in files]
 
 
-def _bundled(reading: Reading, loader: Loader) -> Reading:
+def _bundled(reading: Reading, loader: Loader, capabilities: Capabilities) -> Reading:
     """Put the hooks of an API's bundles into its definition."""
     if not reading.loadable or not reading.require().bundles:
         return reading
@@ -509,7 +527,7 @@ def _bundled(reading: Reading, loader: Loader) -> Reading:
         except LoadError as error:
             raise _refused(HookProblem(reading.file, where, str(error), error.place)) from error
         files[bundle.name] = file
-    return with_manifests(reading, manifests, drivers.capabilities(), files)
+    return with_manifests(reading, manifests, capabilities, files)
 
 
 def _is_inactive(reading: Reading) -> bool:

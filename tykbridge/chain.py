@@ -136,7 +136,7 @@ class Chain:
                 return self._ended(flow, admitted)
             session = admitted
         if self._post and (end := flow.run(self._post)) is not None:
-            return self._ended(flow, end)
+            return self._answer(flow, end.response) if flow.answered else self._ended(flow, end)
         return session
 
     def _admit(self, flow: Flow) -> bytes | Respond:

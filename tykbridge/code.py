@@ -30,12 +30,13 @@ from tykbridge.bundle import content
 from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import Depot, Finder, Found
 from tykbridge.bundle.signing import Trust
-from tykbridge.definition import Bundle, Definition, Driver, EventHandler, Hook, Phase, Target
+from tykbridge.definition import NO_CHOICES, Bundle, Choices, Definition, Driver, EventHandler, Hook, Phase, Target
+from tykbridge.endpoints import Endpoint
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
 
-Place = tuple[str, str, Driver | None, tuple[Driver, ...]]
-"""A folder, the file of it that is loaded alone ("" for all), by which driver, and the drivers without a sandbox."""
+Place = tuple[str, str, Driver | None, Choices]
+"""A folder, the file of it that is loaded alone ("" for all), by which driver, and what is chosen for the engines."""
 
 _numbers = itertools.count(1)
 _FILES = ("ca", "cert", "key")  # of a Target
@@ -52,10 +53,10 @@ class Code:
         entry: the file of it that was loaded alone, or what a server is asked for; "" for a bundle.
         digest: what its content is known by; "" when nobody knows.
         driver: what an entry was loaded by.
-        trusted: the drivers that were loaded without their sandbox.
+        choices: what was chosen for the engines.
     """
 
-    __slots__ = ("__weakref__", "_found", "bundle", "digest", "driver", "entry", "folder", "trusted")
+    __slots__ = ("__weakref__", "_found", "bundle", "choices", "digest", "driver", "entry", "folder")
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Code:
         digest: str,
         found: Found | None = None,
     ) -> None:
-        self.folder, self.entry, self.driver, self.trusted = place
+        self.folder, self.entry, self.driver, self.choices = place
         self.bundle, self.digest = bundle, digest
         self._found = found  # so that nobody removes the folder
 
@@ -76,10 +77,13 @@ class Code:
     @property
     def place(self) -> Place:
         """What was loaded: the folder, the file in it, and as what."""
-        return self.folder, self.entry, self.driver, self.trusted
+        return self.folder, self.entry, self.driver, self.choices
 
-    def called(self, hook: Hook) -> str:
-        """Give the bundle's name under which a hook is called, with its time limit."""
+    def called(self, hook: Hook, listen_path: str) -> str:
+        """Give the bundle's name under which a hook is called, with its time limit, and where it answers alone."""
+        if hook.endpoint is not None:
+            place = Endpoint(hook.endpoint.method, hook.endpoint.path, listen_path)
+            return registry.answering(self.bundle, hook.name, place)
         return self.bundle if hook.timeout_ms is None else registry.limited(self.bundle, hook.name, hook.timeout_ms)
 
 
@@ -118,8 +122,9 @@ class Loader:
         """
         try:
             code = self._code(definition, hook)
-            registry.check_hook(code.bundle, hook.name)
-            code.called(hook)
+            check = registry.check_hook if hook.endpoint is None else registry.check_endpoint
+            check(code.bundle, hook.name)
+            code.called(hook, definition.listen_path)
         except BridgeError as error:
             raise self._error(definition, hook.where, error, hook.bundle) from error
         return code
@@ -152,9 +157,10 @@ class Loader:
         if handler.meta.get("driver", "" if path else definition.section.driver) == Driver.GRPC:
             return [self._asked(definition, handler.meta["name"], str(handler.meta.get("target") or ""), None)]
         if path:
-            whose, trusted = f'event handler "{handler.meta["name"]}"', definition.section.trusted
-            return [self._file(definition.paths(path, self.middleware_path), whose, None, trusted)]
-        codes = [self._bundle(bundle, definition.section.trusted) for bundle in definition.bundles] or [
+            whose, choices = f'event handler "{handler.meta["name"]}"', definition.section.choices
+            driver = Driver.JAVASCRIPT if handler.handler == "eh_dynamic_handler" else None
+            return [self._file(self._places(definition, path, driver), whose, driver, choices)]
+        codes = [self._bundle(bundle, definition.section.choices) for bundle in definition.bundles] or [
             self._code(definition, hook)
             for hook in definition.section.hooks
             if not hook.disabled
@@ -206,18 +212,18 @@ class Loader:
         self._finder.close()
 
     def _code(self, definition: Definition, hook: Hook) -> Code:
-        trusted = definition.section.trusted
+        choices = definition.section.choices
         if hook.driver is Driver.GRPC:
             return self._asked(definition, hook.name, hook.target, hook.phase, hook.bundle)
         if hook.bundle:
-            return self._bundle(Bundle(name=hook.bundle), trusted)
+            return self._bundle(Bundle(name=hook.bundle), choices)
         if hook.code:
             folder, entry = _written(hook.code, hook.driver or Driver.PYTHON)
-            return self._once((folder, entry, hook.driver, trusted), hashlib.sha256(hook.code).hexdigest())
+            return self._once((folder, entry, hook.driver, choices), hashlib.sha256(hook.code).hexdigest())
         if not hook.path:
             raise NotFoundError(f'the hook "{hook.name}" has neither a path nor code, and the API has no bundle')
-        places = definition.places(hook, self.middleware_path)
-        return self._file(places, f'hook "{hook.name}"', hook.driver, trusted)
+        whose = f'{"hook" if hook.endpoint is None else "virtual endpoint"} "{hook.name}"'
+        return self._file(self._places(definition, hook.path, hook.driver), whose, hook.driver, choices)
 
     def _asked(self, definition: Definition, name: str, target: str, phase: Phase | None, bundle: str = "") -> Code:
         """Make code of what a server is asked for. One function of one phase is one code, whoever shares the server.
@@ -249,20 +255,27 @@ class Loader:
         asked = drivers.Asked(server, f"{label} ({server.address})", name, phase)
         known, found = digest.hexdigest(), self.find(Bundle(name=bundle)) if bundle else None
         # The place has it, too: two APIs may mean two servers by one name.
-        place = str(found.folder) if found else "", f"{phase or 'event'} {name} {known}", Driver.GRPC, ()
+        place = str(found.folder) if found else "", f"{phase or 'event'} {name} {known}", Driver.GRPC, NO_CHOICES
         return self._once(place, known, found, asked=asked)
 
-    def _bundle(self, bundle: Bundle, trusted: tuple[Driver, ...]) -> Code:
-        found = self.find(bundle)
-        return self._once((str(found.folder), "", None, trusted), found.digest, found, bundle.name)
+    def _places(self, definition: Definition, path: str, driver: Driver | None) -> tuple[Path, ...]:
+        """List where a file may be. JavaScript's is where Tyk looks as well: in the working directory."""
+        places = definition.paths(path, self.middleware_path)
+        if driver is Driver.JAVASCRIPT and not os.path.isabs(path):
+            places = tuple(dict.fromkeys((*places, Path(path).absolute())))
+        return places
 
-    def _file(self, places: tuple[Path, ...], whose: str, driver: Driver | None, trusted: tuple[Driver, ...]) -> Code:
+    def _bundle(self, bundle: Bundle, choices: Choices) -> Code:
+        found = self.find(bundle)
+        return self._once((str(found.folder), "", None, choices), found.digest, found, bundle.name)
+
+    def _file(self, places: tuple[Path, ...], whose: str, driver: Driver | None, choices: Choices) -> Code:
         place = next((place for place in places if place.is_file()), None)
         if place is None:
             looked = " nor ".join(str(place) for place in places)
             raise NotFoundError(f"the file of the {whose} is not there: {looked}")
         driver = driver or drivers.of_file(place.name) or Driver.PYTHON
-        return self._once((os.path.realpath(place.parent), place.name, driver, trusted), "")
+        return self._once((os.path.realpath(place.parent), place.name, driver, choices), "")
 
     def _once(
         self,
@@ -296,8 +309,8 @@ class Loader:
 
 
 def _load(place: Place, name: str, digest: str | None, found: Found | None) -> Code:
-    folder, entry, driver, trusted = place
-    return _kept(Code(name, place, registry.load_code(folder, name, entry, digest, driver, trusted), found))
+    folder, entry, driver, choices = place
+    return _kept(Code(name, place, registry.load_code(folder, name, entry, digest, driver, choices), found))
 
 
 def _ask(place: Place, name: str, digest: str, asked: drivers.Asked, found: Found | None) -> Code:

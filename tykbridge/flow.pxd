@@ -40,6 +40,7 @@ cdef class Flow:
     cdef readonly str key
     cdef readonly object reply
     cdef readonly bint failed
+    cdef readonly bint answered
     cdef public object response
     cdef public object variables
 

@@ -55,6 +55,7 @@ class Step:
         parts: what its message holds whoever asks: its spec.
         readable: it gets the body as text, too.
         is_open: when it fails, the request goes on without it.
+        answers: it stands for the upstream: its answer goes past the response hooks.
     """
 
     label: str
@@ -64,6 +65,7 @@ class Step:
     parts: bytes
     readable: bool
     is_open: bool
+    answers: bool = False
 
 
 def step(definition: Definition, hook: Hook, bundle: str) -> Step:
@@ -77,6 +79,7 @@ def step(definition: Definition, hook: Hook, bundle: str) -> Step:
         parts=messages.map_parts(messages.SPEC, spec),
         readable=not hook.raw_body_only,
         is_open=hook.on_failure is OnFailure.OPEN and hook.phase is not Phase.AUTH_CHECK,
+        answers=hook.endpoint is not None,
     )
 
 
@@ -154,6 +157,7 @@ class Flow:
         key: the key of whoever sends the request.
         reply: what auth_check left.
         failed: a hook failed, or may not do what it did.
+        answered: the response that ended it is one of a hook which stands for the upstream.
         response: the response, in the response phase.
         variables: what hooks may name in headers and urls, where the API has that on.
     """
@@ -176,7 +180,7 @@ class Flow:
         self._touched: set[str] | None = None  # lower-case names of the headers that were set or deleted
         self.key = ""
         self.reply: Any = None
-        self.failed = False
+        self.failed = self.answered = False
         self.response: Response | None = None
         self.variables: ContextVariables | None = None
 
@@ -286,6 +290,7 @@ class Flow:
                 else:
                     end = self._apply(run.steps[self._at], edits) if edits else None
                 if end is not None:
+                    self.answered = run.steps[self._at].answers and not self.failed and not end.fault
                     return end
                 self._at += 1
         return None

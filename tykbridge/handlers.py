@@ -36,6 +36,7 @@ class Marker:
         driver: the driver that runs it.
         is_response: takes a response, where the arity does not say it.
         limited: gives the function with a time limit, in milliseconds; None where the driver keeps none.
+        is_endpoint: it is no hook, but a function that answers requests: it sets return_overrides, whatever they are.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Marker:
     driver: str = "python"
     limited: Callable[[int], Callable[..., Any]] | None = None
     is_response: bool = False
+    is_endpoint: bool = False
 
 
 def read(module: ModuleType) -> list[Marker]:

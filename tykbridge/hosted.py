@@ -19,6 +19,7 @@ from tykbridge.bridge import Bridge
 from tykbridge.bundle.loader import refuse_while_loading
 from tykbridge.chain import Chain
 from tykbridge.definition.tree import is_json
+from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import BridgeError, MalformedError
 from tykbridge.flow import Flow
 from tykbridge.operating import NONE, Operation, prepare
@@ -126,7 +127,14 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
         known = file.over(bridge.services.policies if again else {})
         kept = len(known) - len(file.policies)
         lines = [f"{problem}" + (f"; {kept} policies stay as they were" if kept else "") for problem in file.problems]
-    before = bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust, bridge.target
+    before = (
+        bridge.services,
+        bridge.middleware_path,
+        bridge.downloader,
+        bridge.trust,
+        bridge.target,
+        bridge.capabilities,
+    )
     mode = Mode.STRICT if wanted.strict else Mode.COMPATIBLE
     bridge.services = replace(bridge.services, policies=known, mode=mode)
     middleware_path = wanted.middleware_path
@@ -134,13 +142,20 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
         stores, keys = operation.stores, operation.keys
         bridge.services = replace(bridge.services, sessions=stores.store, counters=stores.counters, keys=keys)
         bridge.downloader, bridge.trust = operation.downloader, operation.trust
-        bridge.target = operation.settings.target
+        bridge.target, bridge.capabilities = operation.settings.target, operation.capabilities
         middleware_path = middleware_path or operation.settings.middleware_path
     bridge.middleware_path = os.path.abspath(middleware_path or "middleware")
     try:
         loaded = bridge.load(wanted.source)
     except BaseException as error:
-        bridge.services, bridge.middleware_path, bridge.downloader, bridge.trust, bridge.target = before
+        (
+            bridge.services,
+            bridge.middleware_path,
+            bridge.downloader,
+            bridge.trust,
+            bridge.target,
+            bridge.capabilities,
+        ) = before
         in_use = _operation.stores if _operation is not None else None
         if operation is not None and operation.stores is not in_use and isinstance(error, BridgeError):
             operation.stores.store.close()  # nobody has used it
@@ -148,6 +163,7 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
     if operation is not None:
         _operation = operation
         runtime.use_store(operation.stores.store)
+        use_timeout(operation.settings.jsvm_timeout)
         runtime.registry.trust = operation.trust
     return lines + [str(item) for item in loaded.not_loaded]
 

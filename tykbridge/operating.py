@@ -1,12 +1,16 @@
-"""Makes what settings ask for: stores, how keys are hashed, where bundles come from and what they must prove."""
+"""Makes what settings ask for: stores, keys, where bundles come from, and what definitions may ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
+from tykbridge import drivers
 from tykbridge.bundle.download import Downloader
 from tykbridge.bundle.signing import Trust
+from tykbridge.definition.model import Capabilities, Driver
 from tykbridge.errors import LoadError
 from tykbridge.keys import Keys
 from tykbridge.settings import Settings
@@ -27,6 +31,7 @@ class Operation:
         keys: how the keys of sessions are written there.
         downloader: where bundles come from; None: they are on disk.
         trust: what bundles must prove.
+        capabilities: what definitions may ask for.
     """
 
     settings: Settings
@@ -34,6 +39,7 @@ class Operation:
     keys: Keys
     downloader: Downloader | None
     trust: Trust
+    capabilities: Capabilities
 
 
 def prepare(settings: Settings, before: Operation | None, log: Callable[[str, str], None]) -> Operation:
@@ -69,4 +75,12 @@ def prepare(settings: Settings, before: Operation | None, log: Callable[[str, st
         and (words := keys.warning())
     ):
         log(words, "warning")
-    return Operation(settings, stores, keys, downloader, trust)
+    return Operation(settings, stores, keys, downloader, trust, _capabilities(settings))
+
+
+def _capabilities(settings: Settings) -> Capabilities:
+    there = drivers.capabilities()
+    if not settings.enable_jsvm:
+        off = {Driver.JAVASCRIPT: "the settings turn it off: enable_jsvm"}
+        there = msgspec.structs.replace(there, drivers=there.drivers - off.keys(), missing={**there.missing, **off})
+    return msgspec.structs.replace(there, endpoint_code=not settings.disable_virtual_path_blobs)

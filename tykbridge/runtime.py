@@ -29,8 +29,9 @@ from tykbridge.bundle.alone import Unpacked, unpack_alone
 from tykbridge.bundle.held import Hold
 from tykbridge.bundle.loader import Bundle
 from tykbridge.bundle.signing import Trust
-from tykbridge.definition.model import Driver
+from tykbridge.definition.model import NO_CHOICES, Choices, Driver
 from tykbridge.drivers import Asked
+from tykbridge.endpoints import Endpoint
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError, UnavailableError
 from tykbridge.events import dispatched
 from tykbridge.stores import Store, StoreError, shown
@@ -48,24 +49,19 @@ class _Version:
         self._generation = _bridge.Generation(self._hooks_done)
         self.handlers = [
             _bridge.Handler(marker.function, bundle.name, marker.name, marker.arity, self._generation)
-            for marker in bundle.hooks.values()
+            for marker in (*bundle.hooks.values(), *bundle.endpoints.values())
         ]
-        self.limited: dict[tuple[str, int], str] = {}  # hook and milliseconds: the name by which it is called so
+        self.further: dict[str, set[str]] = {}  # functions that are there once more, by the names they are called with
         # Reentrant: a finalizer that runs on this thread while it is held may end up here as well.
         self._lock = locks.reentrant()
         self._hooks_over = False
         self._events = 0  # event handlers at work, which the generation does not count
         self._closed = False
 
-    def limit(self, hook: str, timeout_ms: int) -> str:
-        """Adds a hook once more, with a time limit, and returns the bundle's name for that."""
-        name = f"{self.bundle.name}\0{timeout_ms}"  # no bundle of anybody's is called so
-        marker = self.bundle.hooks[hook]
-        assert marker.limited is not None
-        function = marker.limited(timeout_ms)
-        self.handlers.append(_bridge.Handler(function, name, hook, marker.arity, self._generation))
-        self.limited[hook, timeout_ms] = name
-        return name
+    def add(self, name: str, marker: handlers.Marker, function: Callable[..., Any]) -> None:
+        """Adds a function of the bundle once more, in another form, under another bundle's name."""
+        self.handlers.append(_bridge.Handler(function, name, marker.name, marker.arity, self._generation))
+        self.further.setdefault(name, set()).add(marker.name)
 
     def retire(self) -> None:
         """No new hook will be called."""
@@ -197,16 +193,16 @@ class Registry:
         entry: str = "",
         digest: str | None = None,
         driver: Driver | None = None,
-        trusted: Iterable[Driver] = (),
+        choices: Choices = NO_CHOICES,
     ) -> str:
         """Loads a folder, or of it the file `entry` alone, as the bundle `name`, for who will `unload` it.
 
-        `driver` and `trusted` are as in `loader.load`.
+        `driver` and `choices` are as in `loader.load`.
         Returns what the content is known by: `digest` where it is given; "" when nobody knows.
         """
         number = next(self._numbers)
         return self._bring(
-            folder, name, _Named(number), lambda: loader.load(folder, name, entry, digest, driver, trusted)
+            folder, name, _Named(number), lambda: loader.load(folder, name, entry, digest, driver, choices)
         )
 
     def load_asked(self, name: str, driver: Driver, asked: Asked, digest: str) -> None:
@@ -221,15 +217,33 @@ class Registry:
             LoadError: its driver keeps none.
         """
         marker = self.hooks_of(bundle)[hook]
-        if marker.limited is None:
-            raise LoadError(f'the hook "{hook}" has a time limit, which the {marker.driver} driver cannot keep')
+        return self._further(bundle, f"{timeout_ms}", marker, lambda: _limited(marker, timeout_ms))
+
+    def answering(self, bundle: str, name: str, endpoint: Endpoint) -> str:
+        """Returns the name by which a function of a bundle in use is called where it answers at an endpoint alone."""
+        marker = self.endpoints_of(bundle)[name]
+
+        def make() -> Callable[..., Any]:
+            function, is_for_it = marker.function, endpoint.finder()
+
+            def answer(message: Any) -> None:
+                if is_for_it(message.request):
+                    function(message)
+
+            return answer
+
+        what = f"{endpoint.method}\0{endpoint.listen_path}\0{endpoint.path}"
+        return self._further(bundle, what, marker, make)
+
+    def _further(self, bundle: str, what: str, marker: handlers.Marker, make: Callable[[], Callable[..., Any]]) -> str:
+        """Sees to it that a function is there in another form, and returns the bundle's name for that."""
+        name = f"{bundle}\0{what}"  # no bundle of anybody's is called so
         with self._swapping():
             version = self._state.versions[bundle]
-            known = version.limited.get((hook, timeout_ms))
-            if known is None:
-                known = version.limit(hook, timeout_ms)
+            if marker.name not in version.further.get(name, ()):
+                version.add(name, marker, make())
                 self._replace(self._state.versions, self._state.broken)
-            return known
+        return name
 
     def _bring(
         self,
@@ -480,6 +494,21 @@ class Registry:
         if version is None or hook not in version.bundle.hooks:
             raise self.missing(bundle, hook)
 
+    def check_endpoint(self, bundle: str, name: str) -> None:
+        """Raises NotFoundError, or the error for which the bundle did not load, when no function answers requests."""
+        version = self._state.versions.get(bundle)
+        if version is None:
+            raise self.missing(bundle, name)
+        if name in version.bundle.endpoints:
+            return
+        other = version.bundle.hooks.get(name) or version.bundle.events.get(name)
+        if other is not None:
+            kind = "a handler of events" if other.is_event else "a hook"
+            words = f'"{name}" of bundle "{bundle}" answers no requests: {other.place} makes it {kind}'
+            raise NotFoundError(f"{words}; write function {name}(request, session, config)")
+        there = _list(version.bundle.endpoints)
+        raise NotFoundError(f'bundle "{bundle}" ({version.bundle.root}) has no function "{name}" (functions: {there})')
+
     def check_handler(self, bundle: str, name: str) -> None:
         """Raises NotFoundError, or the error for which the bundle did not load, when there is no such event handler."""
         state = self._state
@@ -512,6 +541,11 @@ class Registry:
         version = self._state.versions.get(bundle)
         return version.bundle.hooks if version is not None else {}
 
+    def endpoints_of(self, bundle: str) -> Mapping[str, handlers.Marker]:
+        """Returns the functions for virtual endpoints of a bundle in use, by name; none of one that is not."""
+        version = self._state.versions.get(bundle)
+        return version.bundle.endpoints if version is not None else {}
+
     def root_of(self, bundle: str) -> str | None:
         """Returns the folder of a bundle in use."""
         version = self._state.versions.get(bundle)
@@ -521,6 +555,12 @@ class Registry:
         """Returns the folder of a bundle in use, and what keeps it there."""
         version = self._state.versions.get(bundle)
         return (version.bundle.root, version.folder) if version is not None else None
+
+
+def _limited(marker: handlers.Marker, timeout_ms: int) -> Callable[..., Any]:
+    if marker.limited is None:
+        raise LoadError(f'the hook "{marker.name}" has a time limit, which the {marker.driver} driver cannot keep')
+    return marker.limited(timeout_ms)
 
 
 def _alone(error: BridgeError) -> BridgeError:
@@ -635,6 +675,11 @@ def use_store(store: Store) -> Store:
     global _store
     before, _store = _store, store
     return before
+
+
+def data_store() -> Store:
+    """Returns the store that keeps plugins' data, for what a host's two functions cannot do."""
+    return _store
 
 
 def store_data(key: str, value: bytes, ttl: int) -> None:

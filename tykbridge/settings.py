@@ -77,6 +77,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Keys are hashed before they name anything in the store."""
     hash_key_function: str = ""
     """murmur32 (also ""), murmur64, murmur128 or sha256; see `keys.Keys`."""
+    enable_jsvm: bool = True
+    """APIs may run JavaScript. In Tyk it is off where nobody turns it on."""
+    jsvm_timeout: int = 5
+    """Seconds that a hook or a handler in JavaScript may take where it has no timeout_ms; 0 or less: 5."""
+    disable_virtual_path_blobs: bool = False
+    """Virtual endpoints whose code stands in a definition are not run."""
     storage: Storage = Storage()
     coprocess_options: Coprocess = Coprocess()
     tykbridge: Own = Own()

@@ -31,7 +31,7 @@ RESPONSE = {
 }
 
 
-SUFFIXES = {"python": ".py", "lua": ".lua", "grpc": ""}
+SUFFIXES = {"python": ".py", "lua": ".lua", "javascript": ".js", "grpc": ""}
 """The drivers that the table runs with, and the suffix of the file that has the hooks for it; "": a server has them."""
 
 

@@ -63,7 +63,7 @@ def test_every_bundle_is_played_and_nothing_fails(piped, root):
     bundles = sorted(file.parent.relative_to(examples).as_posix() for file in examples.rglob("manifest.json"))
     assert re.findall(r"^── (\S+) ─", piped, re.MULTILINE) == bundles
     assert TIME.sub(" TIME", piped).splitlines()[-1].strip() == (
-        f"{len(bundles)} bundles, 11 requests, 29 hooks in TIME. Nothing failed."
+        f"{len(bundles)} bundles, 16 requests, 43 hooks in TIME. Nothing failed."
     )
 
 
@@ -125,6 +125,25 @@ def test_tour(piped):
         "201 Created",
     ]
     assert not in_order(wanted, lines(part(piped, "tour")))
+
+
+def test_tour_in_javascript(piped):
+    wanted = [
+        "+ set_headers[\"X-Visits\"] = '1'",
+        "GET /v2/poetry/7?lines=3&shelf=poetry",
+        '+ {"title":"Fragments","reader":"Ada"}',
+        "log warning  a visitor without a card",
+        "event  AuthFailure",
+        "onRefused  hears AuthFailure TIME",
+        "log info  books: nobody reads /poetry/7 without a card",
+        'event  ReaderReturned  {"reader":"Ada"}',
+        "log info  Ada is back: send a bookmark",
+        "openingHours TIME",
+        '+ return_overrides.response_body = \'{"hours":"closed"}\'',
+        "200 OK  the upstream is not asked",
+        '{"hours":"closed","reader":"Ada"}',
+    ]
+    assert not in_order(wanted, lines(part(piped, "tour-javascript")))
 
 
 def test_colour_on_request_says_the_same(piped):

@@ -263,7 +263,7 @@ class Downloader:
                     "system's, or name a file of CAs in the environment variable SSL_CERT_FILE"
                 ) from error
             except (HTTPError, http.client.HTTPException, OSError) as error:
-                raise _TryAgainError(_reason(error)) from error
+                raise _TryAgainError(reason(error)) from error
 
     def _connection(self, place: Url, timeout: float) -> HTTPConnection:
         host = (place.host or "").strip("[]")
@@ -347,7 +347,7 @@ def _origin(place: Url) -> tuple[str | None, str | None, int | None]:
     return place.scheme, place.host, place.port or _PORTS.get(place.scheme or "")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Says what happened to a connection, without the objects that urllib3 puts into its words."""
     cause: BaseException | None = error
     while cause is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import pathlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tykbridge import drivers, failures
 from tykbridge.bundle import content, manifest
 from tykbridge.bundle.manifest import Manifest
-from tykbridge.definition.model import Driver
+from tykbridge.definition.model import NO_CHOICES, Choices, Driver
 from tykbridge.drivers import Asked, Loaded, Source
 from tykbridge.errors import LoadError, NotFoundError
 from tykbridge.handlers import Marker, is_text
@@ -30,6 +30,7 @@ class Bundle:
         manifest: what its manifest.json says; None when it has none.
         hooks: the hooks by name.
         events: the event handlers by name.
+        endpoints: the functions that answer requests, by name.
         others: why further names that its code has are neither.
     """
 
@@ -39,6 +40,7 @@ class Bundle:
     manifest: Manifest | None
     hooks: Mapping[str, Marker]
     events: Mapping[str, Marker]
+    endpoints: Mapping[str, Marker]
     others: Mapping[str, str]
     _parts: Sequence[Loaded]
 
@@ -65,14 +67,14 @@ def load(
     entry: str = "",
     digest: str | None = None,
     driver: Driver | None = None,
-    trusted: Iterable[Driver] = (),
+    choices: Choices = NO_CHOICES,
 ) -> Bundle:
     """Loads the folder `path` as the bundle `name`.
 
     With `entry`, a file in the folder, that file is run and no manifest counts, by `driver` or the one that its suffix
     names. `digest` says what the content is known by; without it the folder is read for one, but for an `entry`: what
-    such a file reads in a folder that is not its own, be it all definitions, nobody knows. `trusted`: the drivers whose
-    sandbox is lifted.
+    such a file reads in a folder that is not its own, be it all definitions, nobody knows. `choices`: what the
+    definition says of the engines.
     The code of the bundle runs on this thread, whatever it does; nothing else is affected by it.
 
     Raises:
@@ -103,7 +105,7 @@ def load(
     _loading.name = name
     try:
         for language, files in entries.items():
-            parts.append(_load(language, Source(name, str(root), files, language in trusted)))
+            parts.append(_load(language, Source(name, str(root), files, choices)))
         found = _collect(parts, described)
         bundle = Bundle(
             name,
@@ -111,8 +113,9 @@ def load(
             # Files that changed while they were loaded: nobody can say which content this version is of.
             digest or (before if before and content.known(root) == before else ""),
             described,
-            {marker.name: marker for marker in found if not marker.is_event},
+            {marker.name: marker for marker in found if not (marker.is_event or marker.is_endpoint)},
             {marker.name: marker for marker in found if marker.is_event},
+            {marker.name: marker for marker in found if marker.is_endpoint},
             {other: why for part in parts for other, why in part.others.items()},
             parts,
         )
@@ -151,6 +154,7 @@ def ask(language: Driver, asked: Asked, name: str, digest: str) -> Bundle:
         None,
         {marker.name: marker for marker in part.markers if not marker.is_event},
         {marker.name: marker for marker in part.markers if marker.is_event},
+        {},
         part.others,
         [part],
     )
@@ -187,12 +191,19 @@ def _entries(root: pathlib.Path, described: Manifest | None) -> dict[Driver, lis
 
 
 def _listed(root: pathlib.Path, described: Manifest, language: Driver) -> list[pathlib.Path]:
-    """Returns what a driver runs of a bundle with a manifest: middleware.py, else the .py files of file_list."""
+    """Returns what a driver runs of a bundle with a manifest: middleware.py, else the .py files of file_list.
+
+    The hooks of JavaScript name their files, as in upstream: then those are run, and what file_list has besides.
+    """
     suffix = drivers.engines()[language].suffix
+    if not suffix:
+        return []
+    named = _named(described, suffix) if language is Driver.JAVASCRIPT else []
     standard = root / f"middleware{suffix}"
-    if standard.is_file():
+    if standard.is_file() and named in ([], [standard.name]):
         return [_own(root, standard)]
     listed = [name for name in described.files if name.endswith(suffix) and name != "__init__.py"]
+    listed += [name for name in named if name not in listed]
     files = [root / name for name in listed if pathlib.PurePosixPath(name).parts[0] != "vendor"]
     asked = (language, "") if language is Driver.PYTHON else (language,)
     if not files and any(hook.driver in asked for hook in described.hooks):
@@ -201,6 +212,20 @@ def _listed(root: pathlib.Path, described: Manifest, language: Driver) -> list[p
             f"nor a {suffix} file in file_list"
         )
     return files
+
+
+def _named(described: Manifest, suffix: str) -> list[str]:
+    """Returns the files that hooks name. One name in two files would be one function: they share their globals."""
+    owners: dict[str, str] = {}
+    for hook in described.hooks:
+        if hook.driver != Driver.JAVASCRIPT or not hook.file.endswith(suffix):
+            continue
+        if owners.setdefault(hook.name, hook.file) != hook.file:
+            words = f'the hook "{hook.name}" is in {owners[hook.name]} already, and {hook.file} would replace it'
+            raise LoadError(f"{described.file}: {hook.path}: {words}; rename one")
+        if not (described.file.parent / hook.file).is_file():
+            raise LoadError(f'{described.file}: {hook.path}.path: the bundle has no file "{hook.file}"')
+    return list(dict.fromkeys(owners.values()))
 
 
 def _own(root: pathlib.Path, file: pathlib.Path) -> pathlib.Path:

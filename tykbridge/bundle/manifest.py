@@ -25,12 +25,14 @@ class HookEntry:
     Attributes:
         path: where it stands: "custom_middleware.pre[0]".
         name: the function's name.
-        driver: the language that runs it; "" when neither driver nor path says so.
+        driver: the language that runs it; "" when neither driver nor path says so. Upstream's "otto" is "javascript".
+        file: the file that has it, as far as it says so: a path below the bundle's folder, with "/".
     """
 
     path: str
     name: str
     driver: str
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Manifest:
         file: the manifest's own path.
         files: file_list: paths below the bundle's folder, with "/".
         hooks: the enabled hooks, in the order of the chain.
-        driver: custom_middleware.driver; "" when there is none.
+        driver: custom_middleware.driver, named as of a hook; "" when there is none.
         checksum: hexadecimal md5 of the files; "" when there is none.
         signature: base64 of an RSA signature; "" when there is none.
     """
@@ -90,7 +92,7 @@ def describe(file: pathlib.Path, top: Any, *, folders: bool = False) -> Manifest
     reader = _Reader(file)
     manifest = reader.expect(top, dict, "the manifest")
     middleware = reader.get(manifest, "custom_middleware", dict, "") or {}
-    driver = reader.get(middleware, "driver", str, "custom_middleware.") or ""
+    driver = _driver(reader.get(middleware, "driver", str, "custom_middleware.") or "")
     return Manifest(
         file,
         tuple(reader.file_list(manifest, folders)),
@@ -169,10 +171,15 @@ class _Reader:
             return None
         if not name:
             raise LoadError(f"{self.file}: {path}.name must be the hook's function, and is missing")
-        self.inside(self.get(entry, "path", str, f"{path}.") or "", f"{path}.path")
-        own = self.get(entry, "driver", str, f"{path}.")
-        suffix = pathlib.PurePosixPath(entry.get("path") or "").suffix
-        return HookEntry(path, name, own or driver or SUFFIXES.get(suffix, ""))
+        file = self.get(entry, "path", str, f"{path}.") or ""
+        self.inside(file, f"{path}.path")
+        own = _driver(self.get(entry, "driver", str, f"{path}.") or "")
+        place = pathlib.PurePosixPath(file)
+        return HookEntry(path, name, own or driver or SUFFIXES.get(place.suffix, ""), place.as_posix() if file else "")
+
+
+def _driver(name: str) -> str:
+    return "javascript" if name == "otto" else name
 
 
 def _quoted(name: str) -> str:

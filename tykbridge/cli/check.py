@@ -59,7 +59,7 @@ def command(
                       (each has a manifest.json), or of folders of both
       a *.json file   one API definition
       a .zip file     a bundle's archive
-      a .py, .lua     a file of hooks
+      a .py, .js, .lua  a file of hooks
 
     Hooks are loaded as a gateway loads them, so the code of modules runs; no hook is called. What a definition asks for
     and this release cannot do, or a bundle that is not on this machine, is listed as "not loaded: needs ...", and is no

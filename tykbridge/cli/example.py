@@ -4,7 +4,7 @@ request.json:
 
     {
       "about": "what the example shows",
-      "api": {"org_id": "...", "api_id": "...", "config_data": {...}, "event_handlers": {...}},
+      "api": {"org_id": "...", "api_id": "...", "config_data": {...}, "event_handlers": {...}, "version_data": {...}},
       "calls": [
         {
           "about": "what is special about this call",
@@ -14,8 +14,8 @@ request.json:
       ]
     }
 
-`api` is a part of a classic API definition. Only `calls` and a call's `request` must be there; a file that has one call
-may be that call itself. Content-Length is added.
+`api` is a part of a classic API definition; of version_data its virtual endpoints count. Only `calls` and a call's
+`request` must be there; a file that has one call may be that call itself. Content-Length is added.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tykbridge.definition import VirtualEndpoint
 from tykbridge.outcome import Headers, Request, Response
 
 T = TypeVar("T")
@@ -79,6 +80,7 @@ class Scenario:
     """JSON text."""
     event_handlers: dict[str, tuple[str, ...]]
     """The names of the functions that hear an event, by the event's name."""
+    endpoints: tuple[VirtualEndpoint, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Example:
     """JSON text, "" without any."""
     event_handlers: dict[str, tuple[str, ...]]
     """The names of the functions that hear an event, by the event's name."""
+    endpoints: tuple[VirtualEndpoint, ...] = ()
 
 
 def find(folder: Path) -> list[Path]:
@@ -121,6 +124,7 @@ def read(folder: Path, name: str) -> Example:
         api_id=scenario.api_id or name,
         config_data=scenario.config_data,
         event_handlers=scenario.event_handlers,
+        endpoints=scenario.endpoints,
     )
 
 
@@ -141,7 +145,7 @@ def read_scenario(file: Path, hint: str = "") -> Scenario:
         event: tuple(
             entry.table("handler_meta").take("name", str)
             for entry in api.table("event_handlers").table("events").tables(event)
-            if entry.take("handler_name", str) == "cp_dynamic_handler"
+            if entry.take("handler_name", str) in ("cp_dynamic_handler", "eh_dynamic_handler")
         )
         for event in api.table("event_handlers").take("events", dict, {})
     }
@@ -152,7 +156,23 @@ def read_scenario(file: Path, hint: str = "") -> Scenario:
         api_id=api.take("api_id", str, ""),
         config_data=json.dumps(config_data) if config_data else "",
         event_handlers=handlers,
+        endpoints=tuple(_endpoints(api.table("version_data").table("versions"))),
     )
+
+
+def _endpoints(versions: _Table) -> Iterable[VirtualEndpoint]:
+    for version in map(versions.table, versions.value):
+        if not version.take("use_extended_paths", bool, False):
+            continue
+        for entry in version.table("extended_paths").tables("virtual"):
+            if not entry.take("disabled", bool, False):
+                yield VirtualEndpoint(
+                    function=entry.take("response_function_name", str),
+                    path=entry.take("path", str),
+                    method=entry.take("method", str),
+                    where=entry.path,
+                    proxy_on_error=entry.take("proxy_on_error", bool, False),
+                )
 
 
 def _hooks(middleware: _Table) -> Iterable[Hook]:

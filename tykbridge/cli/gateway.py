@@ -19,6 +19,7 @@ from tykbridge.bridge import Bridge, HookProblem
 from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import origins
 from tykbridge.definition import Notice, Problem
+from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import LoadError
 from tykbridge.operating import NONE, prepare
 from tykbridge.services import Services
@@ -61,6 +62,7 @@ class Gateway:
         if conf is not None:
             try:
                 self.settings, self.notices = read_settings(conf)
+                use_timeout(self.settings.jsvm_timeout)
             except SettingsError as error:
                 raise ConfError(*error.problems) from error
         try:
@@ -68,6 +70,7 @@ class Gateway:
         except LoadError as error:
             raise ConfError(HookProblem(str(conf), "$", str(error))) from error
         self.keys, self.trust, self._downloader = made.keys, made.trust, made.downloader
+        self._capabilities = made.capabilities
         if self.settings.storage.type != "memory" and (words := self.keys.warning()):
             self.log(words, "warning")
         self._middleware_path = os.path.abspath(middleware_path or self.settings.middleware_path or "middleware")
@@ -85,6 +88,7 @@ class Gateway:
         """Make what loads and runs API definitions with these settings."""
         bridge = Bridge(services, self._middleware_path, self._downloader, self.trust, self.settings.target)
         bridge.bundles_path = self._aside
+        bridge.capabilities = self._capabilities
         return bridge
 
     def store_problems(self) -> list[str]:

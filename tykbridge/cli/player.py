@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
@@ -17,9 +17,11 @@ from tykbridge import _bridge, outcome
 from tykbridge.cli.example import Call, Example, Hook
 from tykbridge.cli.host import CallError, Host, Listener
 from tykbridge.cli.witness import Seen, Witness
+from tykbridge.endpoints import Endpoint
 from tykbridge.outcome import Continue, Object, Request, Respond, Response
 
-_RESPONSE = 5
+_POST, _RESPONSE = 2, 5
+_VIRTUAL = "virtual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,34 +104,38 @@ class Player:
 
     def play(self, example: Example, call: Call) -> Iterator[Step]:
         """Play a call, step by step."""
-        request, session = call.request, b""
-        for hook in example.hooks:
-            if hook.hook_type == _RESPONSE:
-                continue
+        request, session, response, is_answered = call.request, b"", call.upstream, False
+        for hook in _before_the_upstream(example, request):
             sent = _sent(example, hook, request, session)
             step, result = self._run(hook, sent, request)
             yield step
-            yield from self._fired(example, step)
+            yield from self._fired(example, step.seen.events)
             if isinstance(result, Respond):
-                yield ClientStep(result.response, False, result.event)
+                response, is_answered = result.response, hook.section == _VIRTUAL and not (step.failure or step.fault)
+                if is_answered:
+                    break
+                yield ClientStep(response, False, result.event)
+                message = json.loads(response.body)["error"] if result.event else ""
+                meta = {"Path": request.url.partition("?")[0], "Origin": "", "Key": ""}
+                yield from self._told(example, result.event, {"Message": message, "OriginatingRequest": "", **meta})
                 return
             request = result.request
             if hook.hook_type == outcome.CUSTOM_KEY_CHECK and step.reply is not None:
                 session = step.reply.session.SerializeToString()
-        yield UpstreamStep(request, call.upstream)
-        response = call.upstream
+        if not is_answered:
+            yield UpstreamStep(request, response)
         for hook in example.hooks:
             if hook.hook_type != _RESPONSE:
                 continue
             sent = _sent(example, hook, request, session, response)
             step, result = self._run(hook, sent, response)
             yield step
-            yield from self._fired(example, step)
+            yield from self._fired(example, step.seen.events)
             assert isinstance(result, Respond)
             response = result.response
             if step.failure or step.fault:
                 break
-        yield ClientStep(response, True)
+        yield ClientStep(response, not is_answered)
 
     def _run(self, hook: Hook, sent: Object, message: Request | Response) -> tuple[HookStep, outcome.Outcome]:
         data = sent.SerializeToString()
@@ -152,21 +158,30 @@ class Player:
         fault = result.fault if isinstance(result, Respond) else ""
         return HookStep(hook, sent, reply, seconds, seen, fault=fault, token=token), result
 
-    def _fired(self, example: Example, step: HookStep) -> Iterator[EventStep]:
-        """Hand the events of a step to those who hear them, as the contract's section 12 has it."""
-        for event, payload in step.seen.events:
-            for handler in example.event_handlers.get(event, ()):
-                message = {
-                    "Type": event,
-                    "Meta": {"Message": payload, "OriginatingRequest": ""},
-                    "TimeStamp": datetime.now(UTC).isoformat(),
-                }
-                spec = {"APIID": example.api_id, "OrgID": example.org_id}
-                with self._witness.watching() as seen:
-                    start = time.perf_counter()
-                    self.host.dispatch_event(json.dumps({"message": message, "handler_name": handler, "spec": spec}))
-                    seconds = time.perf_counter() - start
-                yield EventStep(event, handler, seconds, seen)
+    def _fired(self, example: Example, events: Iterable[tuple[str, str]]) -> Iterator[EventStep]:
+        for event, payload in events:
+            yield from self._told(example, event, {"Message": payload, "OriginatingRequest": ""})
+
+    def _told(self, example: Example, event: str, meta: dict[str, str]) -> Iterator[EventStep]:
+        """Hand an event to those who hear it, as the contract's section 12 has it."""
+        for handler in example.event_handlers.get(event, ()):
+            message = {"Type": event, "Meta": meta, "TimeStamp": datetime.now(UTC).isoformat()}
+            spec = {"APIID": example.api_id, "OrgID": example.org_id}
+            with self._witness.watching() as seen:
+                start = time.perf_counter()
+                self.host.dispatch_event(json.dumps({"message": message, "handler_name": handler, "spec": spec}))
+                seconds = time.perf_counter() - start
+            yield EventStep(event, handler, seconds, seen)
+
+
+def _before_the_upstream(example: Example, request: Request) -> Iterator[Hook]:
+    """Give the hooks before the upstream: virtual endpoints of this path, as it came, stand before the post hooks."""
+    found = [hook for hook in example.hooks if hook.hook_type != _RESPONSE]
+    places = [(item.function, Endpoint(item.method, item.path, "/").finder()) for item in example.endpoints]
+    here = [Hook(_VIRTUAL, _POST, name) for name, is_for_it in places if is_for_it(request)]
+    yield from (hook for hook in found if hook.hook_type != _POST)
+    yield from here[:1]
+    yield from (hook for hook in found if hook.hook_type == _POST)
 
 
 def _sent(example: Example, hook: Hook, request: Request, session: bytes, response: Response | None = None) -> Object:

@@ -90,6 +90,7 @@ def command(
       a bundle            its folder or .zip: manifest.json says which hooks run,
                           and when
       a .py file          its functions that are marked with @Hook
+      a .js file          its global variables that are middlewares
       a .lua file         its global functions that have a hook's form
       API definitions     a *.json file, or a folder of them
 
@@ -179,7 +180,9 @@ def _policies(file: Path) -> dict[str, Policy]:
 
 
 def _settings(scenario: Scenario | None, config_data: str | None) -> Settings:
-    settings = Settings(scenario.org_id, scenario.api_id, scenario.config_data) if scenario else Settings()
+    settings = Settings()
+    if scenario is not None:
+        settings = Settings(scenario.org_id, scenario.api_id, scenario.config_data, scenario.endpoints)
     if config_data is None:
         return settings
     try:

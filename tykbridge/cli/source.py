@@ -36,9 +36,11 @@ from tykbridge.definition import (
     Reading,
     Section,
     TokenSource,
+    VirtualEndpoint,
     read_manifest,
     with_manifests,
 )
+from tykbridge.endpoints import Endpoint
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.flow import Step
 from tykbridge.handlers import Marker
@@ -203,11 +205,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a bundle's hooks find in `spec`. `config_data` is JSON text, "" for none."""
+    """What an API says of a bundle: what hooks find in `spec`, and its virtual endpoints.
+
+    `config_data` is JSON text, "" for none.
+    """
 
     org_id: str = ""
     api_id: str = ""
     config_data: str = ""
+    endpoints: tuple[VirtualEndpoint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -253,6 +259,7 @@ def open_plugin(
         api_id=settings.api_id,
         org_id=settings.org_id,
         config_data=json.loads(settings.config_data) if settings.config_data else None,
+        virtual=() if wanted.hook else settings.endpoints,
     )
     loader, codes = Loader("", target=gateway.settings.target), []
 
@@ -260,19 +267,25 @@ def open_plugin(
         if hook.driver is not Driver.GRPC:
             return _called(plugin, hook)
         codes.append(loader.load(definition, hook))
-        return codes[-1].called(hook)
+        return codes[-1].called(hook, definition.listen_path)
 
     try:
         chain = Chain(definition, called, services)
     except LoadError as error:
         raise Refusal(f"{plugin.file}: {error.detail}") from error
+    except NotFoundError as error:
+        raise Refusal(f"{plugin.file}: {error}") from error
     finally:
         loader.close()
     return Opened(chain, phase, None if phase is None else chain.steps[phase][0], tuple(codes))
 
 
 def _called(plugin: Plugin, hook: Hook) -> str:
-    """Give the name under which a hook is called, with its time limit."""
+    """Give the name under which a hook is called, with its time limit, and where it answers alone."""
+    if hook.endpoint is not None:
+        registry.check_endpoint(plugin.loaded_as, hook.name)
+        place = Endpoint(hook.endpoint.method, hook.endpoint.path, "/")
+        return registry.answering(plugin.loaded_as, hook.name, place)
     if hook.timeout_ms is None:
         return plugin.loaded_as
     return registry.limited(plugin.loaded_as, hook.name, hook.timeout_ms)

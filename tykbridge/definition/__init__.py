@@ -1,10 +1,12 @@
 """API definitions: classic and OAS files are read into one typed model."""
 
 from tykbridge.definition.model import (
+    NO_CHOICES,
     Auth,
     Bundle,
     Calling,
     Capabilities,
+    Choices,
     Definition,
     Driver,
     EventHandler,
@@ -33,11 +35,13 @@ from tykbridge.definition.reading import (
 )
 
 __all__ = [
+    "NO_CHOICES",
     "Auth",
     "Bundle",
     "Calling",
     "Capabilities",
     "Catalog",
+    "Choices",
     "Definition",
     "DefinitionError",
     "Driver",

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from tykbridge import idextractor
+from tykbridge import endpoints, idextractor
 from tykbridge.bundle import names as names_of_bundles
 from tykbridge.definition.model import (
     Auth,
@@ -29,7 +29,7 @@ from tykbridge.definition.model import (
     VirtualEndpoint,
 )
 from tykbridge.definition.problems import Report, describe, key
-from tykbridge.regex import MissingEngineError
+from tykbridge.regex import MissingEngineError, RegexError
 
 SUFFIXES = {".py": Driver.PYTHON, ".js": Driver.JAVASCRIPT, ".lua": Driver.LUA, ".so": Driver.GOPLUGIN}
 _DRIVERS = [*Driver, "otto"]
@@ -303,8 +303,30 @@ def needs(report: Report, section: Section, used: tuple[Bundle, ...], where: str
         report.need(where, f'a download of the bundle "{bundle.name}"')
     for item in section.hooks if not used else ():
         if not item.disabled and item.driver is not None and item.driver not in capabilities.drivers:
-            hint = capabilities.missing.get(item.driver)
-            report.need(item.where, f"the {item.driver} driver" + (f" ({hint})" if hint else ""))
+            report.need(item.where, _driver(item.driver, capabilities))
+
+
+def _driver(name: Driver, capabilities: Capabilities) -> str:
+    hint = capabilities.missing.get(name)
+    return f"the {name} driver" + (f" ({hint})" if hint else "")
+
+
+def endpoint(report: Report, drafted: VirtualEndpoint, paths: tuple[str, str], capabilities: Capabilities) -> None:
+    """Check where a virtual endpoint is. `paths` are the JSON paths of its path and its method."""
+    if drafted.disabled:
+        return
+    if not drafted.method:
+        report.problem(paths[1], "the method that it answers", "none")
+    if not drafted.path:
+        report.problem(paths[0], "the path that it answers", "none")
+    try:
+        endpoints.compile_path(drafted.path)
+    except MissingEngineError as error:
+        report.need(paths[0], str(error))
+    except RegexError as error:
+        report.problem(paths[0], "a path, or a regular expression", f"{describe(drafted.path)}: {error}")
+    if drafted.code and not capabilities.endpoint_code:
+        report.need(drafted.where, "code in definitions, which disable_virtual_path_blobs turns off")
 
 
 def javascript(
@@ -313,12 +335,16 @@ def javascript(
     """List the event handlers and endpoints that wait for the JavaScript driver."""
     if Driver.JAVASCRIPT in capabilities.drivers:
         return
-    for handler in events:
-        if handler.handler == "eh_dynamic_handler" and not handler.disabled:
-            report.need(handler.where, "the javascript driver")
-    for endpoint in virtual:
-        if not endpoint.disabled:
-            report.need(endpoint.where, "the javascript driver")
+    waiting = [handler.where for handler in events if _is_javascript(handler) and not handler.disabled]
+    waiting += [endpoint.where for endpoint in virtual if not endpoint.disabled]
+    for where in waiting:
+        report.need(where, _driver(Driver.JAVASCRIPT, capabilities))
+
+
+def _is_javascript(handler: EventHandler) -> bool:
+    if handler.handler == "cp_dynamic_handler":
+        return SUFFIXES.get(PurePosixPath(str(handler.meta.get("path"))).suffix) is Driver.JAVASCRIPT
+    return handler.handler == "eh_dynamic_handler"
 
 
 def token_source(

@@ -8,17 +8,19 @@ from typing import Any
 import msgspec
 
 from tykbridge import idextractor
-from tykbridge.definition import checks, targets, webhooks
+from tykbridge.definition import checks, folders, targets, webhooks
 from tykbridge.definition.fields import fill
 from tykbridge.definition.model import (
     Auth,
     Bundle,
     Capabilities,
+    Choices,
     Definition,
-    Driver,
     EventHandler,
     Extractor,
     Hook,
+    JavaScriptChoices,
+    LuaChoices,
     Phase,
     Section,
     TokenSource,
@@ -34,10 +36,6 @@ class _Extractor(msgspec.Struct, frozen=True):
     extractor_config: idextractor.Config = idextractor.Config()
 
 
-class _Lua(msgspec.Struct, frozen=True):
-    trusted: bool = False
-
-
 class _Section(msgspec.Struct, frozen=True):
     pre: list[checks.HookDraft] = []
     auth_check: checks.HookDraft = checks.HookDraft()
@@ -46,7 +44,8 @@ class _Section(msgspec.Struct, frozen=True):
     response: list[checks.HookDraft] = []
     traffic_logs: checks.HookDraft = checks.HookDraft()
     driver: str = ""
-    lua: _Lua = _Lua()
+    lua: LuaChoices = LuaChoices()
+    javascript: JavaScriptChoices = JavaScriptChoices()
     grpc: targets.Grpc = targets.Grpc()
     id_extractor: _Extractor = _Extractor()
 
@@ -195,9 +194,10 @@ def read(report: Report, document: dict[str, Any], capabilities: Capabilities) -
     targets.check_hooks(report, section.hooks, section.targets)
     if bundles and section.hooks:
         report.notice(where, "the hooks of the bundle's manifest replace these")
+    section = folders.with_hooks(report, section, raw.api_id, capabilities, bundled=bool(bundles))
     auth = _auth(report, raw, section, bool(bundles))
     events = checks.event_handlers(report, list(_events(report, raw.event_handlers)))
-    virtual = tuple(_virtual(report, raw.version_data))
+    virtual = tuple(_virtual(report, raw.version_data, capabilities))
     checks.needs(report, section, bundles, "$.custom_middleware_bundle", capabilities)
     checks.javascript(report, events, virtual, capabilities)
     _needs(report, raw)
@@ -262,7 +262,7 @@ def read_section(
     servers, server = targets.read(report, key(where, "grpc"), raw.grpc)
     return Section(
         driver=default,
-        trusted=(Driver.LUA,) if raw.lua.trusted else (),
+        choices=Choices(lua=raw.lua, javascript=raw.javascript),
         targets=servers,
         target=server,
         hooks=tuple(hooks),
@@ -344,7 +344,7 @@ def _events(report: Report, raw: _Events) -> Iterator[tuple[EventHandler, str, s
             )
 
 
-def _virtual(report: Report, raw: _Versions) -> Iterator[VirtualEndpoint]:
+def _virtual(report: Report, raw: _Versions, capabilities: Capabilities) -> Iterator[VirtualEndpoint]:
     for name, version in raw.versions.items():
         if not version.use_extended_paths:
             continue
@@ -358,7 +358,7 @@ def _virtual(report: Report, raw: _Versions) -> Iterator[VirtualEndpoint]:
                     report.problem(key(where, "function_source_uri"), "the file, or the code in base64", "none")
                 elif item.function_source_type == "blob":
                     code = checks.decode(report, key(where, "function_source_uri"), item.function_source_uri)
-            yield VirtualEndpoint(
+            endpoint = VirtualEndpoint(
                 function=item.response_function_name,
                 path=item.path,
                 method=item.method,
@@ -369,6 +369,8 @@ def _virtual(report: Report, raw: _Versions) -> Iterator[VirtualEndpoint]:
                 proxy_on_error=item.proxy_on_error,
                 disabled=item.disabled,
             )
+            checks.endpoint(report, endpoint, (key(where, "path"), key(where, "method")), capabilities)
+            yield endpoint
 
 
 def _needs(report: Report, raw: _Classic) -> None:

@@ -140,6 +140,8 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     on_failure: OnFailure = OnFailure.CLOSED
     target: str = ""
     """The name of the gRPC server that is asked for it; "": the section's."""
+    endpoint: VirtualEndpoint | None = None
+    """Where it answers in the place of the upstream; None for a hook that sees every request."""
 
 
 class Extractor(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,12 +158,36 @@ class Extractor(msgspec.Struct, frozen=True, kw_only=True):
     where: str = ""
 
 
+class LuaChoices(msgspec.Struct, frozen=True):
+    """What a definition says of hooks in Lua."""
+
+    trusted: bool = False
+    """The sandbox is lifted."""
+
+
+class JavaScriptChoices(msgspec.Struct, frozen=True):
+    """What a definition says of hooks in JavaScript."""
+
+    fresh_context: bool = False
+    """Each call starts with the globals that the code made when it was loaded."""
+
+
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What a definition says of the languages' engines, for everything that it loads."""
+
+    lua: LuaChoices = LuaChoices()
+    javascript: JavaScriptChoices = JavaScriptChoices()
+
+
+NO_CHOICES = Choices()
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True):
     """The hooks of a definition, or of a bundle's manifest."""
 
     driver: Driver | None = None
-    trusted: tuple[Driver, ...] = ()
-    """Drivers whose sandbox is lifted; of a definition's own section only, never of a manifest."""
+    choices: Choices = NO_CHOICES
+    """Of a definition's own section only, never of a manifest."""
     targets: dict[str, Target] = {}
     """gRPC servers by name; of a definition's own section only, never of a manifest."""
     target: str = ""
@@ -219,7 +245,7 @@ class EventHandler(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VirtualEndpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A path that JavaScript answers instead of the upstream. Read, and kept for that driver."""
+    """A path that a function answers instead of the upstream."""
 
     function: str
     path: str
@@ -231,6 +257,21 @@ class VirtualEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     use_session: bool = False
     proxy_on_error: bool = False
     disabled: bool = False
+
+    @property
+    def hook(self) -> Hook:
+        """The hook that this is: it runs for requests to this path alone, and what it answers is no refusal."""
+        return Hook(
+            phase=Phase.POST,
+            name=self.function,
+            where=self.where,
+            driver=Driver.JAVASCRIPT,
+            path=self.source,
+            code=self.code,
+            require_session=self.use_session,
+            on_failure=OnFailure.OPEN if self.proxy_on_error else OnFailure.CLOSED,
+            endpoint=self,
+        )
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,12 +306,18 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     document: dict[str, Any]
 
     def hooks(self, phase: Phase) -> tuple[Hook, ...]:
-        """Give the hooks that run in `phase`, in order: disabled ones and those of a phase that is off are left out."""
+        """Give the hooks that run in `phase`, in order: disabled ones and those of a phase that is off are left out.
+
+        Virtual endpoints come before the post hooks, as upstream has it.
+        """
         if phase is Phase.AUTH_CHECK and not self.auth.custom:
             return ()
         if phase is Phase.POST_KEY_AUTH and self.auth.keyless:
             return ()
-        return tuple(hook for hook in self.section.hooks if hook.phase is phase and not hook.disabled)
+        hooks = tuple(hook for hook in self.section.hooks if hook.phase is phase and not hook.disabled)
+        if phase is Phase.POST:
+            hooks = tuple(endpoint.hook for endpoint in self.virtual if not endpoint.disabled) + hooks
+        return hooks
 
     def spec(self, bundle: Bundle | None = None) -> dict[str, str]:
         """Make the `spec` map that a hook gets (contract, section 4)."""
@@ -304,5 +351,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Drivers that keep a hook's timeout_ms."""
     bundles: bool = False
     """Bundles can be fetched."""
+    endpoint_code: bool = True
+    """Virtual endpoints may have their code in the definition."""
+    middleware_path: str = ""
+    """The folder in which those of APIs may have hooks (`folders`); "" where nobody looks."""
     missing: dict[Driver, str] = {}
     """What is to be done for drivers that are known and cannot run: "pip install 'tykbridge[lua]'"."""

@@ -13,15 +13,18 @@ from typing import Any
 import msgspec
 
 from tykbridge import idextractor
-from tykbridge.definition import checks, targets, webhooks
+from tykbridge.definition import checks, folders, targets, webhooks
 from tykbridge.definition.fields import fill
 from tykbridge.definition.model import (
     Auth,
     Capabilities,
+    Choices,
     Definition,
     Driver,
     EventHandler,
     Extractor,
+    JavaScriptChoices,
+    LuaChoices,
     Phase,
     Section,
     TokenSource,
@@ -141,13 +144,14 @@ class _Data(msgspec.Struct, frozen=True):
     value: dict[str, Any] = {}
 
 
-class _Lua(msgspec.Struct, frozen=True):
-    trusted: bool = False
+class _JavaScript(msgspec.Struct, frozen=True, rename="camel"):
+    fresh_context: bool = False
 
 
 class _PluginConfig(msgspec.Struct, frozen=True):
     driver: str = ""
-    lua: _Lua = _Lua()
+    lua: LuaChoices = LuaChoices()
+    javascript: _JavaScript = _JavaScript()
     grpc: targets.OasGrpc = targets.OasGrpc()
     bundle: _Bundle = _Bundle()
     data: _Data = _Data()
@@ -171,6 +175,8 @@ class _Global(msgspec.Struct, frozen=True, rename="camel"):
 class _VirtualEndpoint(msgspec.Struct, frozen=True, rename="camel"):
     enabled: bool = False
     function_name: str = ""
+    name: str = ""
+    """What older versions of Tyk call it."""
     path: str = ""
     body: str = ""
     proxy_on_error: bool = False
@@ -180,7 +186,7 @@ class _VirtualEndpoint(msgspec.Struct, frozen=True, rename="camel"):
 class _Operation(msgspec.Struct, frozen=True, rename="camel"):
     allow: _Enabled = _Enabled()
     block: _Enabled = _Enabled()
-    virtual_endpoint: _VirtualEndpoint | None = None
+    virtual_endpoint: _VirtualEndpoint = _VirtualEndpoint()
     post_plugins: list[_Plugin] = []
 
 
@@ -231,9 +237,10 @@ def read(report: Report, document: dict[str, Any], capabilities: Capabilities) -
     section = _section(report, raw, capabilities, bool(bundles))
     if bundles and section.hooks:
         report.notice(_GLOBAL, "the hooks of the bundle's manifest replace these")
+    section = folders.with_hooks(report, section, raw.info.id, capabilities, bundled=bool(bundles))
     auth = _auth(report, raw, section, bool(bundles), document)
     events = checks.event_handlers(report, list(_events(report, raw.server.event_handlers, section.driver)))
-    virtual = tuple(_virtual(report, raw.middleware.operations, document))
+    virtual = tuple(_virtual(report, raw.middleware.operations, document, capabilities))
     checks.needs(report, section, bundles, where, capabilities)
     checks.javascript(report, events, virtual, capabilities)
     _needs(report, raw)
@@ -300,11 +307,13 @@ def _section(report: Report, raw: _Extension, capabilities: Capabilities, bundle
         )
         for phase, where, plugin, on in plugins
     )
-    trusted = (Driver.LUA,) if given.plugin_config.lua.trusted else ()
+    config = given.plugin_config
+    javascript = JavaScriptChoices(fresh_context=config.javascript.fresh_context)
+    choices = Choices(lua=config.lua, javascript=javascript)
     extractor = _extractor(report, custom.config.id_extractor)
     servers, server = targets.read(report, f"{_GLOBAL}.pluginConfig.grpc", given.plugin_config.grpc)
     targets.check_hooks(report, hooks, servers)
-    return Section(driver=default, trusted=trusted, targets=servers, target=server, hooks=hooks, extractor=extractor)
+    return Section(driver=default, choices=choices, targets=servers, target=server, hooks=hooks, extractor=extractor)
 
 
 def _list(
@@ -462,7 +471,9 @@ def _is_coprocess(report: Report, where: str, meta: dict[str, Any], default: Dri
     return report.choice(key(where, "driver"), driver, choices) and driver != "javascript"
 
 
-def _virtual(report: Report, raw: dict[str, _Operation], document: dict[str, Any]) -> Iterator[VirtualEndpoint]:
+def _virtual(
+    report: Report, raw: dict[str, _Operation], document: dict[str, Any], capabilities: Capabilities
+) -> Iterator[VirtualEndpoint]:
     operations = {
         operation["operationId"]: (path, method.upper())
         for path, item in _members(document.get("paths"))
@@ -471,19 +482,22 @@ def _virtual(report: Report, raw: dict[str, _Operation], document: dict[str, Any
     }
     for name, operation in raw.items():
         endpoint = operation.virtual_endpoint
-        if endpoint is None:
+        if endpoint == _VirtualEndpoint():
             continue
         where = f"{key(f'{_ROOT}.middleware.operations', name)}.virtualEndpoint"
-        if not endpoint.function_name:
+        function = endpoint.function_name or endpoint.name
+        if not function:
             report.problem(key(where, "functionName"), "a string, the name of the function", "none")
         if name not in operations:
             report.problem("$.paths", f'an operation with the operationId "{name}", for {where}', "none")
         code = checks.decode(report, key(where, "body"), endpoint.body)
         if not code and not endpoint.path:
             report.problem(where, '"path", or "body" in base64', "neither")
-        path, method = operations.get(name, ("", ""))
-        yield VirtualEndpoint(
-            function=endpoint.function_name,
+        if name not in operations:
+            continue
+        path, method = operations[name]
+        drafted = VirtualEndpoint(
+            function=function,
             path=path,
             method=method,
             where=where,
@@ -493,6 +507,8 @@ def _virtual(report: Report, raw: dict[str, _Operation], document: dict[str, Any
             proxy_on_error=endpoint.proxy_on_error,
             disabled=not endpoint.enabled,
         )
+        checks.endpoint(report, drafted, (key("$.paths", path), key("$.paths", path)), capabilities)
+        yield drafted
 
 
 def _needs(report: Report, raw: _Extension) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tykbridge.definition import checks, classic, oas, targets, tree
-from tykbridge.definition.model import Bundle, Capabilities, Definition, Driver, Extractor, Hook, Phase
+from tykbridge.definition.model import Bundle, Capabilities, Choices, Definition, Driver, Extractor, Hook, Phase
 from tykbridge.definition.problems import Need, Notice, Problem, Report
 from tykbridge.errors import LoadError
 
@@ -152,8 +152,12 @@ def with_manifests(
         report = Report((files or {}).get(bundle.name) or f"{bundle.name}/manifest.json")
         section = classic.read_section(report, manifest.get("custom_middleware"), "$.custom_middleware", capabilities)
         checks.needs(report, section, (), "", capabilities)
-        for driver in section.trusted:  # who writes a bundle is whom the sandbox is for
-            report.problem(f"$.custom_middleware.{driver}.trusted", f"it in {definition.file} alone", "true")
+        # Who writes a bundle is whom the sandbox is for; and one bundle's choice would be that of the others, too.
+        for driver in msgspec.structs.fields(Choices):
+            for choice, value in msgspec.structs.asdict(getattr(section.choices, driver.name)).items():
+                if value:
+                    where = f"$.custom_middleware.{driver.name}.{choice}"
+                    report.problem(where, f"it in {definition.file} alone", "true")
         if section.targets or section.target:  # where sessions go to
             report.problem("$.custom_middleware.grpc", f"it in {definition.file} alone", "an object")
         if definition.document:  # a bundle by itself has none

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tykbridge.definition.model import Capabilities, Driver, Phase, Target
+from tykbridge.definition.model import NO_CHOICES, Capabilities, Choices, Driver, Phase, Target
 from tykbridge.handlers import Marker
 
 
@@ -39,14 +39,14 @@ class Source:
         bundle: the bundle's name.
         root: its folder, without links.
         files: what is to be run, in this order.
-        trusted: the API's definition lifts the driver's sandbox, where it has one.
+        choices: what the API's definition says of the engines.
         asked: in place of files, for a driver whose code lies in no bundle.
     """
 
     bundle: str
     root: str
     files: Sequence[Path]
-    trusted: bool = False
+    choices: Choices = NO_CHOICES
     asked: Asked | None = None
 
 
@@ -55,11 +55,12 @@ class Loaded(Protocol):
 
     @property
     def markers(self) -> Sequence[Marker]:
-        """Its hooks and handlers of events, each name once.
+        """Its hooks, handlers of events and functions for virtual endpoints, each name once.
 
-        A hook's function takes the whole message, a view of a coprocess.Object (arity 1), changes it in place and keeps
-        nothing of it; what it raises is a failed hook. A handler's takes the event and its spec, as JSON has them.
-        Python's own hooks are called by the compiled module, in their forms of 3 to 5 arguments.
+        A hook's function, and that of an endpoint, takes the whole message, a view of a coprocess.Object (arity 1),
+        changes it in place and keeps nothing of it; what it raises is a failed hook. A handler's takes the event and
+        its spec, as JSON has them. Python's own hooks are called by the compiled module, in their forms of 3 to 5
+        arguments.
         """
 
     @property

@@ -43,8 +43,8 @@ def masked(key: str) -> str:
     return "" if not key else f"****{key[-4:]}" if len(key) >= _SHORTEST else "--"
 
 
-class PythonHandler:
-    """cp_dynamic_handler: a function of a driver, such as one that is marked with @Event in Python.
+class CodeHandler:
+    """A function of a driver: cp_dynamic_handler, such as one marked with @Event, or JavaScript's eh_dynamic_handler.
 
     What it fires itself goes to the sink alone, never to handlers: no event goes round for ever.
 
@@ -53,6 +53,7 @@ class PythonHandler:
     """
 
     kind = "python"
+    """Its lane, which has the name of the first language that there was."""
 
     def __init__(self, definition: Definition, name: str, code: Code, services: Services) -> None:
         self._name, self.code = name, code
@@ -84,8 +85,8 @@ def make(definition: Definition, handler: EventHandler, loader: Loader, services
     Raises:
         LoadError: its code or its template cannot be used.
     """
-    if handler.handler == "cp_dynamic_handler":
-        return PythonHandler(definition, handler.meta["name"], loader.load_handler(definition, handler), services)
+    if handler.handler in ("cp_dynamic_handler", "eh_dynamic_handler"):
+        return CodeHandler(definition, handler.meta["name"], loader.load_handler(definition, handler), services)
     if handler.webhook is not None:
         from tykbridge.events import webhook  # where there is one: urllib3 takes its time
 
@@ -110,9 +111,9 @@ class Handlers:
 
     @property
     def codes(self) -> list[Code]:
-        """The code of those that are Python functions."""
+        """The code of those that are functions."""
         found = (handler for handlers in self._by_event.values() for handler in handlers)
-        return [handler.code for handler in found if isinstance(handler, PythonHandler)]
+        return [handler.code for handler in found if isinstance(handler, CodeHandler)]
 
     def __bool__(self) -> bool:
         """Whether anything is to be done when events fire."""

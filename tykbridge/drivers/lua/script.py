@@ -27,7 +27,7 @@ class Script:
     """
 
     def __init__(self, source: Source) -> None:
-        self._root, self._trusted = source.root, source.trusted
+        self._root, self._trusted = source.root, source.choices.lua.trusted
         # Read once: every state of a version runs the same code. Modules are when they are asked for first.
         self._files = [(_relative(file, source.root), file.read_bytes()) for file in source.files]
         self._modules: Modules = {}

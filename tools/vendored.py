@@ -1,0 +1,146 @@
+"""Fetches what the build and the tests take from other projects: pinned, checked by its hash, once for a checkout.
+
+Nothing of it stands in the tree. What cannot be had is left out of the build, which says so; the driver that needs it
+says then what to do.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / "build" / "vendored"
+
+QUICKJS = "0.17.0.2"
+_QUICKJS_HASH = "43d2e48272208721a7aaea8e3f02d4b9318f12ef20cc4f5421b59d9a470706ef"
+
+UNDERSCORE = "1.13.8"
+_UNDERSCORE_HASH = "DXtD3ZtEQzc7M8m4cXotyHR+FAS18C64asBYY5vqZexfYryNNnDc02W4hKg3rdQuqOYas1jkseX0+nZXjTXnvQ=="
+TYPESCRIPT = "5.9.3"
+_TYPESCRIPT_HASH = "jl1vZzPDinLr9eUt3J/t7V6FgNEw9QjvBPdysz9KfQDD41fQrC2Y4vKQdiaUpFT4bXlb1RHhLpp8wtm6M5TgSw=="
+_REGISTRY = "https://registry.npmjs.org"
+
+# A sort of 10,000 elements would be compared to its end before anybody looks at the clock.
+_EDITS = {"quickjs.c": (("#define JS_INTERRUPT_COUNTER_INIT 10000", "#define JS_INTERRUPT_COUNTER_INIT 100"),)}
+
+
+class MissingError(Exception):
+    """Something cannot be had; the words say why."""
+
+
+def quickjs() -> Path:
+    """Give the folder of QuickJS-ng's C source, from the source package quickjs-ng of PyPI. Raises MissingError."""
+    edition = hashlib.sha256(repr(_EDITS).encode()).hexdigest()[:8]
+    return _once(f"quickjs-ng-{QUICKJS}-{edition}", _unpack_quickjs)
+
+
+def underscore() -> Path:
+    """Give the folder of underscore's file, from npm. Raises MissingError."""
+    return _once(f"underscore-{UNDERSCORE}", _unpack_underscore)
+
+
+def typescript() -> Path:
+    """Give the folder of TypeScript's compiler, lib/tsc.js, from npm; for tests. Raises MissingError."""
+    return _once(f"typescript-{TYPESCRIPT}", _unpack_typescript)
+
+
+def _once(name: str, unpack: Callable[[Path], None]) -> Path:
+    place = FOLDER / name
+    if place.is_dir():
+        return place
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    # In one step, since several Pythons may be building here.
+    with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".") as scratch:
+        made = Path(scratch, "made")
+        made.mkdir()
+        try:
+            unpack(made)
+            made.rename(place)
+        except (OSError, tarfile.TarError, subprocess.CalledProcessError) as error:
+            if not place.is_dir():  # else another build was faster
+                raise MissingError(_words(error)) from error
+    return place
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = str(error.stderr or error.stdout or "").strip().splitlines() or [f"it ended with {error.returncode}"]
+        return f"{Path(error.cmd[0]).name}: {lines[-1]}"
+    return str(error)
+
+
+def _unpack_quickjs(place: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        # pip, because it knows the machine's indexes, proxies and certificates.
+        wanted = Path(scratch, "wanted.txt")
+        wanted.write_text(f"quickjs-ng=={QUICKJS} --hash=sha256:{_QUICKJS_HASH}\n")
+        _run(
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"),
+            *("--no-build-isolation", "--require-hashes", "--dest", scratch, "--requirement", str(wanted)),
+        )
+        archive = next(Path(scratch).glob("*.tar.gz"), None)
+        if archive is None:
+            raise MissingError("pip brought no source package")
+        _check(archive, hashlib.sha256(archive.read_bytes()).hexdigest(), _QUICKJS_HASH)
+        top = f"quickjs_ng-{QUICKJS}"
+        with tarfile.open(archive) as unpacked:
+            unpacked.extractall(scratch, filter="data")
+        shutil.copytree(Path(scratch, top, "upstream-quickjs"), place, dirs_exist_ok=True)
+        shutil.copy(Path(scratch, top, "LICENSE"), place / "LICENSE")
+    for name, edits in _EDITS.items():
+        file = place / name
+        text = file.read_text(encoding="utf-8")
+        for old, new in edits:
+            if text.count(old) != 1:
+                raise MissingError(f"{name} of quickjs-ng {QUICKJS} has {old!r} {text.count(old)} times, not once")
+            text = text.replace(old, new)
+        file.write_text(text, encoding="utf-8")
+
+
+def _unpack_underscore(place: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        package = _of_npm("underscore", UNDERSCORE, _UNDERSCORE_HASH, scratch)
+        shutil.copy(package / "underscore-umd-min.js", place / "underscore.js")
+
+
+def _unpack_typescript(place: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        package = _of_npm("typescript", TYPESCRIPT, _TYPESCRIPT_HASH, scratch)
+        shutil.copytree(package, place, dirs_exist_ok=True)
+
+
+def _of_npm(name: str, version: str, wanted: str, scratch: str) -> Path:
+    """Give the folder of a package, below `scratch`."""
+    archive = Path(scratch, f"{name}-{version}.tgz")
+    npm = shutil.which("npm")
+    if npm is not None:  # which knows the machine's registry
+        _run(npm, "pack", "--silent", f"{name}@{version}", "--pack-destination", scratch)
+    else:
+        with urllib.request.urlopen(f"{_REGISTRY}/{name}/-/{archive.name}", timeout=60) as answer:
+            archive.write_bytes(answer.read())
+    _check(archive, base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode(), wanted)
+    with tarfile.open(archive) as unpacked:
+        unpacked.extractall(scratch, filter="data")
+    return Path(scratch, "package")
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def _check(archive: Path, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise MissingError(f"{archive.name} is not the pinned file: its hash is {found}")
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:]:
+        print({"quickjs": quickjs, "underscore": underscore, "typescript": typescript}[wanted]())
