@@ -55,7 +55,9 @@ def opened(folder: Path, address: str = "") -> Iterator[Door]:
 
 
 def check(door: Door, api: str) -> None:
-    """Hold what an API does against what every one of them does."""
+    """Hold what an API does against what every one of them does. Bodies are text in JavaScript."""
+    bodies = [b"Fragments\n", "Fragmente, \N{LATIN SMALL LETTER A WITH DIAERESIS}".encode(), b""]
+    bodies += [b"\xff\xfe"] if api not in ("javascript", "mixed") else []
     for card, reader in (("L-1815", "Ada"), ("L-1906", "Grace")):
         gone = door.enter(api, "/poetry?page=2&q=odes%20%26%20more&q=second", card, b"\xff\0")
         assert isinstance(gone, Continue), gone
@@ -72,7 +74,7 @@ def check(door: Door, api: str) -> None:
             ),
             b"\xff\0",
         )
-        for body in (b"Fragments\n", b"\xff\xfe", b""):
+        for body in bodies:
             assert door.leave(gone, body) == Response(
                 201,
                 (

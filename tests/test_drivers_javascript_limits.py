@@ -305,7 +305,9 @@ def test_recursion_through_the_host_ends(javascript, monkeypatch):
 # ---- The sandbox
 
 
-@pytest.mark.parametrize("name", ["std", "os", "bjson", "require", "process", "load", "Worker", "scriptArgs", "print", "gc"])
+@pytest.mark.parametrize(
+    "name", ["std", "os", "bjson", "require", "process", "load", "Worker", "scriptArgs", "print", "gc"]
+)
 def test_what_is_outside_is_not_there(javascript, name):
     assert reported(javascript(f"request.SetHeaders.X = typeof globalThis['{name}'];")) == "undefined"
 

@@ -93,7 +93,7 @@ def words(call: Callable[[], object]) -> tuple[str, str]:
 def test_statuses_are_those_of_the_header(root: Path, request: pytest.FixtureRequest) -> None:
     header = (request.config.rootpath / "csrc" / "api.h").read_text()
     kinds = [BridgeError, *BridgeError.__subclasses__()]
-    names = ["INTERNAL", "MALFORMED", "NOT_FOUND", "AMBIGUOUS", "HOOK", "LOAD"]
+    names = ["INTERNAL", "MALFORMED", "NOT_FOUND", "AMBIGUOUS", "HOOK", "LOAD", "GONE"]
     assert {kind.__name__ for kind in kinds} == {
         name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, BridgeError)
     }
