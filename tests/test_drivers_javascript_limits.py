@@ -154,3 +154,186 @@ def test_deep_recursion_is_an_error_or_goes_well(javascript, body):
         pass
     assert time.monotonic() - started < ENOUGH
     assert [reported(bundle) for _ in range(20)] == ["good"] * 20
+
+
+def test_a_thousand_good_requests_after_each_kind_of_bad_one(javascript):
+    bodies = [TIME["a loop"], TIME["a regular expression"], MEMORY["a text"], MEMORY["a global"]]
+    bodies += [RECURSION["a function"], "throw 1;", "request.SetHeaders = 1;"]
+    chosen = " ".join(f"if (request.Headers.Bad == '{i}') {{ {body} }}" for i, body in enumerate(bodies))
+    bundle = javascript(f'{chosen} request.SetHeaders.X = "good";')
+    for i in range(len(bodies)):
+        with pytest.raises(failures.ScriptError):
+            bundle.run(timeout_ms=50, request={"headers": {"Bad": str(i)}})
+        assert {reported(bundle) for _ in range(1_000)} == {"good"}
+
+
+def test_a_state_that_is_replaced_is_let_go(javascript):
+    bundle = javascript(switched("while (true) {}"))
+    before = weakref.ref(bundle.script._idle[0])
+    fails(bundle, "it ran longer than", timeout_ms=20, **BAD)
+    gc.collect()
+    assert before() is None
+    assert reported(bundle) == "good"
+
+
+def test_what_was_caught_is_no_reason_to_keep_a_state_that_ran_out_of_memory(javascript):
+    bundle = javascript(switched("try { new ArrayBuffer(1 << 30); } catch (e) { request.SetHeaders.C = String(e); }"))
+    before = weakref.ref(bundle.script._idle[0])
+    assert bundle.run(**BAD).request.set_headers["C"] in ("InternalError: out of memory", "RangeError: out of memory")
+    gc.collect()
+    assert before() is None
+
+
+def test_globals_that_fill_the_state_cost_no_request(javascript):
+    bundle = javascript("""
+      if (typeof held === 'undefined') held = [];
+      held.push('x'.repeat(1 << 18) + held.length);
+      request.SetHeaders.X = held.length;
+    """)
+    answers = [int(reported(bundle)) for _ in range(300)]
+    assert 80 < max(answers) < 128
+    assert answers.count(1) >= 2
+
+
+def test_code_that_fills_its_state_at_once_does_not_load(javascript, monkeypatch):
+    monkeypatch.setattr(state, "_CALLABLE", 8 << 20)
+    with pytest.raises(LoadError, match="keeps more than a state's 32 MiB of memory"):
+        javascript(code="held = []; for (var i = 0; i < 400; i++) held.push('x'.repeat(1 << 16) + i);")
+
+
+def test_the_limit_of_memory_counts_for_a_body_as_well(javascript):
+    bundle = javascript("request.SetHeaders.X = request.Body.length;")
+    assert reported(bundle, request={"raw_body": b"x" * (8 << 20)}) == str(8 << 20)
+    fails(bundle, "it needs more than 32 MiB of memory", request={"raw_body": b"x" * (state.MEMORY + 1)})
+    assert reported(bundle, request={"raw_body": b"x"}) == "1"
+    untouched = javascript("request.SetHeaders.X = 'ok';")
+    assert reported(untouched, request={"raw_body": b"x" * (state.MEMORY + 1)}) == "ok"
+
+
+HOOK_OF_ALL = """
+  var Hook = new TykJS.TykMiddleware.NewMiddleware({});
+  Hook.NewProcessRequest(async function (request, session, config) {
+    if (!globalThis.kept) kept = [];
+    kept.push(JSON.stringify([request, session, config]), /(a+)+b/.exec('aaab'), { get x() { return 1; } });
+    for (var name in request.Headers) request.SetHeaders[name + "-2"] = request.Headers[name][0] + b64enc(name);
+    request.DeleteHeaders.push("a");
+    session.access_rights.a = { versions: ["1"], allowed_urls: [{ url: "/", methods: ["GET"] }] };
+    session.meta_data.m = "1";
+    request.Body = request.Body.toUpperCase();
+    await null;
+    try { missing(); } catch (e) { session.alias = e.stack; }
+    return Hook.ReturnAuthData(request, session);
+  });
+"""
+
+
+def test_memory_may_run_out_anywhere(tmp_path, monkeypatch):
+    """Each limit ends it at another allocation: of the engine, of a value on its way in or out."""
+    message = _bridge.message("Object")
+    message.request.headers.update({f"H{i}": "v" * i for i in range(20)})
+    message.request.params["p"] = "1"
+    message.request.body = "body" * 100
+    message.session.tags.extend(["x", "y"])
+    message.session.access_rights["b"].versions.append("v")
+    message.spec["config_data"] = '{"a": [1, 2, {"b": null}]}'
+    data = message.SerializeToString()
+
+    def attempt(memory):
+        made = state.State(str(tmp_path), memory)
+        made.load("m.js", HOOK_OF_ALL.encode())
+        made.bind("Hook")
+        for _ in range(2):
+            whole = _bridge.message("Object", data)
+            try:
+                made.call(0, 5, whole)
+            except failures.ScriptError:
+                assert whole.SerializeToString() == data
+                raise
+        return made._engine.used
+
+    enough = attempt(state.MEMORY)
+    ended = 0
+    empty = state.State(str(tmp_path))._engine.used
+    limits = range(empty, enough + 200_000, 499)
+    for memory in limits:
+        try:
+            attempt(memory)
+        except (failures.ScriptError, MemoryError):
+            ended += 1
+    assert 20 < ended < len(limits)
+
+
+def test_a_limit_holds_while_other_threads_work(javascript):
+    bundle = javascript(switched("while (true) {}"))
+    wrong = []
+
+    def good():
+        wrong.extend({reported(bundle) for _ in range(200)} - {"good"})
+
+    def bad():
+        for _ in range(3):
+            try:
+                bundle.run(timeout_ms=20, **BAD)
+                wrong.append("not stopped")
+            except failures.ScriptError:
+                pass
+
+    threads = [threading.Thread(target=work) for work in (good, bad, good, bad)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+
+
+def test_recursion_through_the_host_ends(javascript, monkeypatch):
+    bundle = javascript("log('x'); request.SetHeaders.X = 'good';")
+    depth = []
+
+    def again(words, level):
+        depth.append(1)
+        bundle.run()
+
+    monkeypatch.setattr(_bridge, "log", again)
+    with pytest.raises(failures.ScriptError):
+        bundle.run(timeout_ms=5_000)
+    assert len(depth) > 10
+    monkeypatch.setattr(_bridge, "log", lambda words, level: None)
+    assert reported(bundle) == "good"
+
+
+# ---- The sandbox
+
+
+@pytest.mark.parametrize("name", ["std", "os", "bjson", "require", "process", "load", "Worker", "scriptArgs", "print", "gc"])
+def test_what_is_outside_is_not_there(javascript, name):
+    assert reported(javascript(f"request.SetHeaders.X = typeof globalThis['{name}'];")) == "undefined"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return import('std');",
+        "return import('./middleware.js');",
+        "eval('import x from \"os\"');",
+        "new Function('return import(\"std\")')().x;  return import('std');",
+        "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60000);",
+    ],
+)
+def test_what_leads_out_is_refused(javascript, body):
+    with pytest.raises(failures.ScriptError):
+        javascript(body).run(timeout_ms=2_000)
+
+
+def test_the_driver_s_own_functions_are_hidden(javascript):
+    names = reported(javascript("request.SetHeaders.X = Object.getOwnPropertyNames(globalThis).join();")).split(",")
+    assert not [name for name in names if "tykbridge" in name]
+    assert {name for name in host.FUNCTIONS if "tykbridge" not in name} <= set(names)
+
+
+def test_bundles_do_not_see_each_other(javascript, tmp_path):
+    first = javascript("shared = 1; Array.prototype.mine = 1; request.SetHeaders.X = typeof shared;")
+    second = javascript_of(tmp_path / "c", "request.SetHeaders.X = typeof shared + typeof [].mine;")
+    assert reported(first) == "number"
+    assert reported(second) == "undefinedundefined"
+    second.script.close()

@@ -94,7 +94,7 @@ void *tykb_js_alloc(struct tykb_js *js, size_t size) {
   size = (size + 15) & ~(size_t)15;
   if (!block || block->size - block->used < size) {
     size_t most = size > BLOCK ? size : BLOCK;
-    if (most > js->limit - js->collected || !(block = tykb_mem_alloc(sizeof *block + most))) {
+    if (js->collected > js->limit || most > js->limit - js->collected || !(block = tykb_mem_alloc(sizeof *block + most))) {
       js->full = true;
       tykb_js_fail(js, "it needs more than %zu MiB of memory", js->limit >> 20);
       return NULL;
@@ -429,7 +429,9 @@ struct tykb_js *tykb_js_new(const struct tykb_js_host *host, void *owner, size_t
   memset(js, 0, sizeof *js);
   js->host = host;
   js->owner = owner;
-  js->limit = memory;
+  /* A runtime that is being made does not look whether there is memory: the limit counts from tykb_js_prepare on. */
+  js->limit = SIZE_MAX;
+  js->memory = memory;
   js->own = JS_UNDEFINED;
   js->was_slow = true;
   js->runtime = JS_NewRuntime2(&MEMORY, js);
@@ -500,6 +502,7 @@ int tykb_js_run(struct tykb_js *js, const char *name, const char *source, size_t
 int tykb_js_prepare(struct tykb_js *js, const char *source, size_t size) {
   if (tykb_js_enter(js, 60) < 0) return -1;
   js->own = JS_Eval(js->context, source, size, "tykbridge", JS_EVAL_TYPE_GLOBAL);
+  js->limit = js->memory;
   return tykb_js_leave(js, JS_IsException(js->own) ? tykb_js_take_error(js) : 0);
 }
 

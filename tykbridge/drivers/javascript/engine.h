@@ -36,7 +36,7 @@ struct tykb_js_error {
   bool late, full; /* which limit it was; then nothing may run in the state any more */
 };
 
-/* NULL: no memory. `memory`: bytes that the state may hold. */
+/* NULL: no memory. `memory`: bytes that the state may hold, from tykb_js_prepare on. */
 struct tykb_js *tykb_js_new(const struct tykb_js_host *host, void *owner, size_t memory);
 void tykb_js_free(struct tykb_js *js);
 void tykb_js_last_error(struct tykb_js *js, struct tykb_js_error *error);

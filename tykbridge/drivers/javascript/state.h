@@ -69,7 +69,7 @@ struct tykb_js {
 
   struct tykb_js_run *run; /* NULL: no hook runs */
 
-  size_t used, limit;
+  size_t used, limit, memory; /* `memory`: what the limit will be */
   struct tykb_js_header *allocated; /* every block of the runtime */
 
   struct tykb_js_block *blocks; /* what a call collects */
