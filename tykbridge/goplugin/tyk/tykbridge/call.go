@@ -2,7 +2,6 @@
 package tykbridge
 
 import (
-	"context"
 	"encoding/json"
 	"sync"
 )
@@ -20,21 +19,6 @@ type Call struct {
 
 	Metadata map[string]string // the session's metadata; nil for none
 	Rewrite  string            // the URL that the request is to go to; "" for the API's own target
-
-	Values map[any]any // what else package ctx keeps for a request; nil until made
-}
-
-type callKey struct{}
-
-// With gives a context that carries a call, and all that is derived from it.
-func With(parent context.Context, call *Call) context.Context {
-	return context.WithValue(parent, callKey{}, call)
-}
-
-// Of gives the call of a request's context, nil when it is none of a hook's.
-func Of(ctx context.Context) *Call {
-	call, _ := ctx.Value(callKey{}).(*Call)
-	return call
 }
 
 // Definition is an API, given once and shared by all its calls: nobody changes it.

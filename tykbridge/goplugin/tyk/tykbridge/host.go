@@ -26,8 +26,18 @@ type Host interface {
 
 var host atomic.Pointer[Host]
 
+var onConnect []func() // appended to before main only
+
+// OnConnect has a function called when the host is there. For init().
+func OnConnect(function func()) { onConnect = append(onConnect, function) }
+
 // Connect is called once, by the shim, or by a test.
-func Connect(h Host) { host.Store(&h) }
+func Connect(h Host) {
+	host.Store(&h)
+	for _, function := range onConnect {
+		function()
+	}
+}
 
 func connected() Host {
 	if h := host.Load(); h != nil {

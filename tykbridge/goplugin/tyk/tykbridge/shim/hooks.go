@@ -266,6 +266,7 @@ func (r *run) request(function func(http.ResponseWriter, *http.Request)) (int, e
 	}
 	w := new(writer)
 	function(w, q.Request)
+	tykbridge.Settle(&r.call, q.Request.Context())
 	w.write(&r.out)
 	if w.status != 0 {
 		return respond, nil
@@ -280,6 +281,7 @@ func (r *run) response(function func(http.ResponseWriter, *http.Response, *http.
 	}
 	w, s := new(writer), r.in.upstream(q)
 	function(w, &s.Response, q.Request)
+	tykbridge.Settle(&r.call, q.Request.Context())
 	w.write(&r.out)
 	if w.status != 0 {
 		return respond, nil
