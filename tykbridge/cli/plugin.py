@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -30,6 +31,11 @@ def command(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+def _asked(name: str) -> bool:
+    # Many programs look at DEBUG, each for words of its own: those are no mistake here.
+    return os.environ.get(name) in ("1", "true")
+
+
 @command.command("build")
 @click.argument("plugin_name")
 @click.argument("build_id", required=False, default="")
@@ -43,9 +49,11 @@ def command(ctx: click.Context) -> None:
 )
 @click.option("--gw-version", default=f"v{__version__}", show_default=True, help="The version in the library's name.")
 @click.option("--glibc", metavar="VERSION", default="", help="The oldest glibc that it is to run with, such as 2.17.")
-@click.option("--tidy", envvar="GO_TIDY", is_flag=True, help="Run go mod tidy first.  [env: GO_TIDY=1]")
-@click.option("--get", envvar="GO_GET", is_flag=True, help="Run go get first.  [env: GO_GET=1]")
-@click.option("--debug", envvar="DEBUG", is_flag=True, help="Say what is done; keep debug information.  [env: DEBUG=1]")
+@click.option("--tidy", is_flag=True, default=lambda: _asked("GO_TIDY"), help="Run go mod tidy.  [env: GO_TIDY=1]")
+@click.option("--get", is_flag=True, default=lambda: _asked("GO_GET"), help="Run go get.  [env: GO_GET=1]")
+@click.option(
+    "--debug", is_flag=True, default=lambda: _asked("DEBUG"), help="Say what is done, keep debug data.  [env: DEBUG=1]"
+)
 def _build(
     plugin_name: str,
     build_id: str,

@@ -16,7 +16,7 @@ from tykbridge.goplugin import STAND_INS
 
 _VERSION = "v0.0.0-00010101000000-000000000000"  # Go's own for a module that has none
 _OLDEST = "1.16"  # of the language, for what says nothing; older ones know no modules
-_IMPORT = re.compile(r'^\s*(?:import\s+)?(?:[\w.]+\s+)?"([\w.~/-]+)"\s*$', re.MULTILINE)
+_IMPORT = re.compile(r'"([\w.~/-]+)"')  # or another text, which then ends as a folder's path only by accident
 
 
 @dataclass(frozen=True)
