@@ -12,7 +12,19 @@ import struct
 import subprocess
 import sys
 import threading
-from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    c_char_p,
+    c_int,
+    c_int64,
+    c_size_t,
+    c_uint8,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 from pathlib import Path
 
 import pytest
@@ -22,7 +34,17 @@ from tykbridge.goplugin.toolchain import Target
 
 ABI = 1
 CONTINUE, RESPOND = 0, 1
-ARGUMENT, NOT_STARTED, MALFORMED, NOT_FOUND, HOOK, TOO_LARGE, FORKED, BAD_ABI, HOST = -1, -2, -5, -6, -8, -10, -11, -13, -20
+ARGUMENT, NOT_STARTED, MALFORMED, NOT_FOUND, HOOK, TOO_LARGE, FORKED, BAD_ABI, HOST = (
+    -1,
+    -2,
+    -5,
+    -6,
+    -8,
+    -10,
+    -11,
+    -13,
+    -20,
+)
 KINDS = {"request": 1, "response": 2, "analytics": 3}
 PHASES = {"pre": 1, "post": 2, "post_key_auth": 3, "auth_check": 4, "response": 5, "": 0}
 TAGS = {

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/TykTechnologies/tyk/analytics"
@@ -124,6 +127,22 @@ func Host(rw http.ResponseWriter, r *http.Request) {
 	say(tykbridge.TTL("none"))
 	say(string(tykbridge.Settings()))
 	fmt.Fprintln(rw, said...)
+}
+
+// Limits tells those of the collector.
+func Limits(rw http.ResponseWriter, r *http.Request) {
+	percent := debug.SetGCPercent(100)
+	debug.SetGCPercent(percent)
+	fmt.Fprint(rw, percent, " ", debug.SetMemoryLimit(-1))
+}
+
+// Print prints to a standard output that nobody reads.
+func Print(rw http.ResponseWriter, r *http.Request) {
+	reader, writer, _ := os.Pipe()
+	reader.Close()
+	syscall.Dup3(int(writer.Fd()), 1, 0)
+	_, err := fmt.Println("into the void")
+	fmt.Fprint(rw, err)
 }
 
 // Response changes all that a response hook can.
