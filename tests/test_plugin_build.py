@@ -117,6 +117,28 @@ def test_the_example_with_a_module_of_somebody_elses(go_plugin):
     assert re.fullmatch(r"[0-9a-f-]{36}", value)
 
 
+# ---- The page, docs/go-plugins.md
+
+
+def test_the_pages_plugin_is_the_example_and_prints_what_the_page_says(root, tmp_path):
+    page = (root / "docs/go-plugins.md").read_text()
+    [printed] = re.findall(r"```go\n(.*?)```", page, re.DOTALL)
+    assert printed == (root / "examples/go/foo-bar/main.go").read_text()
+    command, output = re.search(r"```sh\n(tykbridge .*)\n```\n\n```text\n(.*?)```", page, re.DOTALL).groups()
+    result = tykbridge(*command.split()[1:], cwd=write(tmp_path, {"main.go": printed}))
+    machines_own = re.compile(r"_(linux)_\w+\.so: linux/\w+, glibc 2\.\d+")
+    assert machines_own.sub(r"\1", result.output) == machines_own.sub(r"\1", output)
+
+
+def test_the_page_lists_the_packages_that_are_there(root):
+    tyk = root / "tykbridge/goplugin/tyk"
+    there = {file.parent.relative_to(tyk).as_posix() for file in tyk.rglob("*.go")}
+    there = {name for name in there if name.partition("/")[0] not in ("internal", "tykbridge")}
+    table = (root / "docs/go-plugins.md").read_text().partition("| `github.com/TykTechnologies/tyk/` | |")[2]
+    cells = re.findall(r"^\| (`.*?) \|", table.partition("\n\n")[0], re.MULTILINE)
+    assert {name for cell in cells for name in re.findall(r"`([\w/]+)`", cell)} == there
+
+
 # ---- The command line
 
 
