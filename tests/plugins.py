@@ -1,4 +1,4 @@
-"""A host of native plugins (csrc/plugin.h) in ctypes, in a process of its own: a library with a runtime never leaves one."""
+"""A host of native plugins (csrc/plugin.h) in ctypes, in a process of its own: a Go library never leaves its process."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ def go_environment():
 
 @pytest.fixture(scope="session")
 def go_plugin(tmp_path_factory, root):
-    """Builds plugins in Go, each once: `go_plugin("examples/go/auth")`, `go_plugin(path, goarch="arm64", glibc="2.17")`."""
+    """Builds plugins in Go, each once: `go_plugin("examples/go/auth", goarch="arm64", glibc="2.17")`."""
     folder = tmp_path_factory.mktemp("plugins")
 
     @functools.cache
