@@ -1,4 +1,4 @@
-"""A host of native plugins (csrc/plugin.h) in ctypes, in a process of its own: a Go library never leaves its process."""
+"""A host of native plugins (csrc/plugin.h) in ctypes, in a process of its own: a Go library never leaves one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import pickle
+import signal
 import struct
 import subprocess
 import sys
@@ -271,6 +272,7 @@ class Host:
         there, back = os.pipe()
         child = os.fork()
         if not child:
+            signal.alarm(60)  # Go that is entered in a child waits for ever
             with contextlib.suppress(BaseException):
                 hook = 1
                 said = self.run(hook, kind, items), self.lookup(name, kind), self._plugin.manifest()

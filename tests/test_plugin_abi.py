@@ -181,7 +181,8 @@ def test_go_sees_the_request(every):
     assert outcome == RESPOND
     assert json.loads(of(items, "response_body")[0]) == {
         "method": "POST", "uri": "/a%20b?q=1&q=2", "path": "/a b", "query": {"q": ["1", "2"]}, "host": "h:1",
-        "header": {"X-Multi": ["1", "2"], "Other": ["o"]}, "body": "text", "again": "text", "length": 4,
+        "header": {"X-Multi": ["1", "2"], "Other": ["o"]}, "length": 4,
+        "body": "text", "again": "text", "closed": "text",
         "remote": "10.0.0.1:99", "tls": True, "limited": True, "token": "t", "alias": "Ada",
         "api": "7", "data": {"a": 1},
     }  # fmt: skip

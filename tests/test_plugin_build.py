@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.commands import tykbridge, write
 from tests.plugins import CONTINUE, RESPOND, Child, encode, go_environment
-from tykbridge import __version__
+from tykbridge import __version__, installation
 from tykbridge.goplugin import BuildError, toolchain
 from tykbridge.goplugin.compiler import Order, build
 from tykbridge.goplugin.toolchain import Target
@@ -227,6 +227,8 @@ replace (
 def test_a_vendor_folder_is_what_is_compiled(root, tmp_path, monkeypatch):
     folder = tmp_path / "source"
     shutil.copytree(root / "examples/go/request-id", folder)
+    with (folder / "go.mod").open("a") as file:
+        file.write("\nreplace github.com/google/uuid => github.com/google/uuid v1.6.0\n")
     subprocess.run(["go", "mod", "vendor"], cwd=folder, check=True, capture_output=True)
     [vendored] = (folder / "vendor").rglob("version4.go")
     text = vendored.read_text()
@@ -249,6 +251,8 @@ def test_a_build_id_makes_a_build_unlike_others(go_plugin, tmp_path, root):
     first = go_plugin("examples/go/foo-bar").file.read_bytes()
     again = build(Order(str(tmp_path / "foo-bar--"), Target("linux", Target.here()), root / "examples/go/foo-bar"))
     assert again.file.read_bytes() == first
+    for machines_own in (str(root), str(installation.include()), str(tmp_path)):
+        assert machines_own.encode() not in first
     assert go_plugin("examples/go/foo-bar", build_id="2").file.read_bytes() != first
 
 
@@ -262,14 +266,17 @@ def test_no_hook_and_what_was_seen(source):
 
 import "net/http"
 
-func Hook(rw http.ResponseWriter, r http.Request) error { return nil }
+func Hook(rw http.ResponseWriter, r *http.Request) error { return nil }
+
+func Value(rw http.ResponseWriter, r http.Request) {}
 
 func hello(rw http.ResponseWriter, r *http.Request) {}
 """
         }
     )
     words = refused(folder)
-    assert "  main.go:5: func Hook(http.ResponseWriter, http.Request) error\n" in words
+    assert "  main.go:5: func Hook(http.ResponseWriter, *http.Request) error\n" in words
+    assert "  main.go:7: func Value(http.ResponseWriter, http.Request)\n" in words
     assert "hello" not in words
     assert "func Name(rw http.ResponseWriter, req *http.Request)" in words
     assert not list(folder.parent.glob("*.so"))

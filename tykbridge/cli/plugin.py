@@ -31,6 +31,11 @@ def command(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        click.echo(clean(line), err=True)
+
+
 def _asked(name: str) -> bool:
     # Many programs look at DEBUG, each for words of its own: those are no mistake here.
     return os.environ.get(name) in ("1", "true")
@@ -80,7 +85,7 @@ def _build(
     try:
         target = Target(goos, goarch or Target.here(), glibc)
         order = Order(plugin_name, target, source, build_id, gw_version, tidy, get, debug)
-        made = build(order, lambda line: click.echo(clean(line), err=True))
+        made = build(order, _say)
     except BuildError as error:
         raise click.ClickException("\n".join(clean(line) for line in str(error).splitlines())) from error
     needs = f", glibc {made.glibc} or later" if made.glibc else ""

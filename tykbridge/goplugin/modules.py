@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tykbridge.goplugin import STAND_INS
+from tykbridge.goplugin.toolchain import Go
 
 _VERSION = "v0.0.0-00010101000000-000000000000"  # Go's own for a module that has none
+_PLACE = "_tykbridge"  # Go passes over such a name when it looks for the author's packages
 _OLDEST = "1.16"  # of the language, for what says nothing; older ones know no modules
 _IMPORT = re.compile(r'"([\w.~/-]+)"')  # or another text, which then ends as a folder's path only by accident
 
@@ -26,11 +28,13 @@ class Modules:
     Attributes:
         mod, sum: the texts of go.mod and go.sum.
         added: further files that the compiler is to see, with their text.
+        placed: files that it is to see elsewhere, by where that is.
     """
 
     mod: str
     sum: str
     added: dict[Path, str]
+    placed: dict[Path, Path]
 
 
 @dataclass(frozen=True)
@@ -47,39 +51,44 @@ class _Line:
     path: str
 
 
-def modules(source: Path, name: str, go_mod: Path | None, go_root: Path) -> Modules:
+def modules(source: Path, name: str, go: Go) -> Modules:
     """Make the modules of a plugin.
 
     Args:
         source: the folder of its package main.
         name: of the plugin, which becomes the module's where there is no go.mod.
-        go_mod: the author's; None for none.
-        go_root: the folder of Go, whose own packages' names no module may have.
+        go: what compiles it, and the author's go.mod. Its own packages' names no module may have.
     """
-    root = go_mod.parent if go_mod else source
-    author = go_mod.read_text("utf-8") if go_mod else f"module {_prefix(source) or name}\n\ngo 1.21\n"
-    added = {} if go_mod else {source / "go.mod": author}
-    folders = {_name(folder / "go.mod"): folder for folder in STAND_INS}
-    versions = dict.fromkeys(folders, _VERSION)
+    root = go.module.parent if go.module else source
+    made_up = f"module {_prefix(source) or name}\n\ngo {go.language}\n"
+    author = go.module.read_text("utf-8") if go.module else made_up
+    added = {} if go.module else {source / "go.mod": author}
+    # Placed below the author's module, for the compiler alone: a library notes where its modules were, and is to be the same
+    # on every machine.
+    folders = {_name(folder / "go.mod"): f"./{_PLACE}/{folder.name}" for folder in STAND_INS}
+    placed = {
+        root / _PLACE / file.relative_to(STAND_INS[0].parent): file
+        for folder in STAND_INS
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
     tyk = frozenset(folders)
-    for path, version, language in _vendored(root):
+    for path, language in _vendored(root):
         if path not in tyk:
-            folders[path] = root / "vendor" / path
-            versions[path] = version
-            added[folders[path] / "go.mod"] = f"module {path}\n\ngo {language}\n"
+            folders[path] = f"./vendor/{path}"
+            added[root / "vendor" / path / "go.mod"] = f"module {path}\n\ngo {language}\n"
     kept = []
     for line in _lines(author):
-        if line.verb == "module" and (go_root / "src" / line.path).is_dir():
+        if line.verb == "module" and (go.root / "src" / line.path).is_dir():
             kept.append(f"module tykbridge.local/{line.path}")
         elif not (line.path in tyk or (line.path in folders and line.verb == "replace")):
             kept.append(line.text)
-            if line.verb == "require":
-                versions.pop(line.path, None)
-    kept += [f"require {path} {version}" for path, version in versions.items()]
-    kept += [f'replace {path} => "{folder}"' for path, folder in folders.items()]
+    # What is vendored Go requires by itself; of what is nowhere required go get asks the network.
+    kept += [f"require {path} {_VERSION}" for path in sorted(tyk)]
+    kept += [f"replace {path} => {folder}" for path, folder in folders.items()]
     sums = (file for folder in (root, *STAND_INS) if (file := folder / "go.sum").exists())
     known = dict.fromkeys(line for file in sums for line in file.read_text("utf-8").splitlines())
-    return Modules("\n".join([*kept, ""]), "".join(f"{line}\n" for line in known), added)
+    return Modules("\n".join([*kept, ""]), "".join(f"{line}\n" for line in known), added, placed)
 
 
 def _lines(text: str) -> Iterator[_Line]:
@@ -101,24 +110,21 @@ def _name(go_mod: Path) -> str:
     return next(line.path for line in _lines(go_mod.read_text("utf-8")) if line.verb == "module")
 
 
-def _vendored(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Give path, version and language of each module of a vendor folder."""
+def _vendored(root: Path) -> Iterator[tuple[str, str]]:
+    """Give path and language of each module of a vendor folder."""
     listed = root / "vendor" / "modules.txt"
     if not listed.exists():
         return
-    found: tuple[str, str] | None = None
-    language, packages = _OLDEST, False
+    found, language, packages = "", _OLDEST, False
     for line in [*listed.read_text("utf-8").splitlines(), "# "]:
         if line.startswith("## "):
             if told := re.search(r"\bgo (\d\S*)", line):
                 language = told[1]
         elif line.startswith("# "):
             if found and packages:
-                yield (*found, language)
-            words = line.split()
-            # "# path => folder" at the end repeats replacements; "# path version => ..." is a module.
-            found = (words[1], words[2]) if len(words) > 2 and words[2] != "=>" else None
-            language, packages = _OLDEST, False
+                yield found, language
+            # "# path version", and " => ..." where it is replaced; at the end "# path => ..." without packages.
+            found, language, packages = (line.split() + [""])[1], _OLDEST, False
         else:
             packages = True
 

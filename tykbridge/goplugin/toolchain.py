@@ -132,6 +132,12 @@ class Go:
     root: Path
     module: Path | None
 
+    @property
+    def language(self) -> str:
+        """Its version of the language, such as "1.26"."""
+        number = re.match(r"go(\d+\.\d+)", self.version)
+        return number[1] if number else ".".join(map(str, OLDEST_GO))
+
 
 def find_go(source: Path, env: Mapping[str, str]) -> Go:
     """Give the Go that compiles what is in a folder. Raises `BuildError`."""

@@ -29,12 +29,14 @@ func Nothing(http.ResponseWriter, *http.Request) {}
 // Show answers with what it sees.
 func Show(rw http.ResponseWriter, r *http.Request) {
 	first, _ := io.ReadAll(r.Body)
-	r.Body.Close()
 	second, _ := io.ReadAll(r.Body)
+	r.Body.Read(make([]byte, 2))
+	r.Body.Close()
+	third, _ := io.ReadAll(r.Body)
 	_, limited := r.Context().Deadline()
 	seen := map[string]any{
 		"method": r.Method, "uri": r.RequestURI, "path": r.URL.Path, "query": r.URL.Query(), "host": r.Host,
-		"header": r.Header, "body": string(first), "again": string(second), "length": r.ContentLength,
+		"header": r.Header, "body": string(first), "again": string(second), "closed": string(third), "length": r.ContentLength,
 		"remote": r.RemoteAddr, "tls": r.TLS != nil, "limited": limited, "token": ctx.GetAuthToken(r),
 	}
 	if session := ctx.GetSession(r); session != nil {
