@@ -63,8 +63,8 @@ def modules(source: Path, name: str, go: Go) -> Modules:
     made_up = f"module {_prefix(source) or name}\n\ngo {go.language}\n"
     author = go.module.read_text("utf-8") if go.module else made_up
     added = {} if go.module else {source / "go.mod": author}
-    # Placed below the author's module, for the compiler alone: a library notes where its modules were, and is to be the same
-    # on every machine.
+    # Placed below the author's module, for the compiler alone: a library notes where its modules were, and is to be the
+    # same on every machine.
     folders = {_name(folder / "go.mod"): f"./{_PLACE}/{folder.name}" for folder in STAND_INS}
     placed = {
         root / _PLACE / file.relative_to(STAND_INS[0].parent): file
