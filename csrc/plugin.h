@@ -75,7 +75,7 @@ enum tykb_plugin_tag {
   TYKB_PLUGIN_SCHEME = 3,        /* in only: "http" or "https" */
   TYKB_PLUGIN_HOST = 4,          /* never among the headers */
   TYKB_PLUGIN_HEADER = 5,        /* pair, one for each value; out: a value to add */
-  TYKB_PLUGIN_DELETE_HEADER = 6, /* out only: a name, all whose values go before values are added */
+  TYKB_PLUGIN_DELETE_HEADER = 6, /* out only: a name whose values all go, before any value is added */
   TYKB_PLUGIN_BODY = 7,
   TYKB_PLUGIN_REMOTE = 8, /* in only: the client's "address:port" */
 

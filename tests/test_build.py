@@ -151,12 +151,16 @@ def test_a_wheel_from_a_source_archive_is_complete_and_works(root, tmp_path):
     assert {
         "tykbridge/libtykbridge.so.1",
         "tykbridge/include/tykbridge/api.h",
+        "tykbridge/include/tykbridge/plugin.h",
         "tykbridge/pkgconfig/tykbridge.pc",
         "tykbridge/py.typed",
         "tyk-stubs/__init__.pyi",
         "gateway-stubs/__init__.pyi",
     } <= names
-    assert not [name for name in names if name.endswith((".c", ".pyx", ".pxd", "/object.h"))]
+    # Plugins in Go are compiled with these.
+    modules = {file for file in map(str, Path("tykbridge/goplugin").glob("tyk*/**/*.*")) if (root / file).is_file()}
+    assert {name for name in names if name.startswith("tykbridge/goplugin/tyk")} == modules
+    assert not [name for name in names - modules if name.endswith((".c", ".pyx", ".pxd", "/object.h"))]
     assert {name.split("/")[0] for name in names} == {
         "tykbridge",
         "tyk-stubs",

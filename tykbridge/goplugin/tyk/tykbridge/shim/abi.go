@@ -8,8 +8,10 @@ import "C"
 
 import (
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -44,6 +46,9 @@ func tykbShimStart(settings *C.char) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
+	// Without this, Go ends the process when a plugin prints to a standard output that nobody reads any more. Nobody
+	// listens to the channel: the write fails, as others do. What the host's own threads get goes to the host, as before.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	made := cHost{}
 	if settings != nil {
 		made.settings = []byte(C.GoString(settings))

@@ -128,6 +128,11 @@ func define(text []byte) (int64, error) {
 	if err := json.Unmarshal(text, made); err != nil {
 		return errorMalformed, fmt.Errorf("the definition: %w", err)
 	}
+	for _, document := range []*json.RawMessage{&made.Classic, &made.OAS} {
+		if string(*document) == "null" {
+			*document = nil
+		}
+	}
 	defining.Lock()
 	defer defining.Unlock()
 	definitions++

@@ -64,6 +64,7 @@ func (p *pairs) header() http.Header {
 		p.names[i] = name
 		if earlier, found := header[name]; found {
 			header[name] = append(earlier, p.values[i])
+			p.repeated = true
 		} else {
 			header[name] = p.values[i : i+1 : i+1]
 		}
@@ -73,16 +74,16 @@ func (p *pairs) header() http.Header {
 
 // changes writes what became of headers: a name whose values are others is deleted and written anew.
 func (p *pairs) changes(r *reply, header http.Header, deleteTag, addTag uint32) {
-	met := 0 // names of header that came in
+	added := len(header) // names that are new, as soon as those that came in are taken off
 	for i, name := range p.names {
-		if slices.Contains(p.names[:i], name) {
+		if p.repeated && slices.Contains(p.names[:i], name) {
 			continue
 		}
 		now, found := header[name]
 		if found {
-			met++
+			added--
 		}
-		if len(now) > 0 && p.same(i, name, now) {
+		if p.same(i, now) {
 			continue
 		}
 		r.text(deleteTag, name)
@@ -90,34 +91,40 @@ func (p *pairs) changes(r *reply, header http.Header, deleteTag, addTag uint32) 
 			r.pair(addTag, name, value)
 		}
 	}
-	if met == len(header) {
+	if added == 0 {
 		return
 	}
-	var added []string
+	names := make([]string, 0, added)
 	for name := range header {
-		// Go takes the host from Request.Host, and looks at no header for it.
-		if name != "Host" && !slices.Contains(p.names, name) {
-			added = append(added, name)
+		if !slices.Contains(p.names, name) {
+			if names = append(names, name); len(names) == added {
+				break
+			}
 		}
 	}
-	slices.Sort(added)
-	for _, name := range added {
-		for _, value := range header[name] {
-			r.pair(addTag, name, value)
+	slices.Sort(names)
+	for _, name := range names {
+		// Go takes the host from Request.Host, and looks at no header for it.
+		if name != "Host" {
+			for _, value := range header[name] {
+				r.pair(addTag, name, value)
+			}
 		}
 	}
 }
 
-// same tells whether the values of the name at i are these.
-func (p *pairs) same(i int, name string, now []string) bool {
-	for ; i < len(p.names); i++ {
-		if p.names[i] != name {
-			continue
+// same tells whether these are the values of the name at i, which stands there first.
+func (p *pairs) same(i int, now []string) bool {
+	if !p.repeated {
+		return len(now) == 1 && now[0] == p.values[i]
+	}
+	for at := i; at < len(p.names); at++ {
+		if p.names[at] == p.names[i] {
+			if len(now) == 0 || now[0] != p.values[at] {
+				return false
+			}
+			now = now[1:]
 		}
-		if len(now) == 0 || now[0] != p.values[i] {
-			return false
-		}
-		now = now[1:]
 	}
 	return len(now) == 0
 }

@@ -44,9 +44,23 @@ type message struct {
 }
 
 // pairs are headers in the message's order, a name for each value.
-type pairs struct{ names, values []string }
+type pairs struct {
+	names, values []string
+	repeated      bool // a name has several values
+}
 
-func (p *pairs) add(name, value string) {
+// add appends to slices that are made for all that may follow in rest: growing them costs more than the hook.
+func (p *pairs) add(tag uint32, name, value, rest string) {
+	if p.names == nil {
+		n := 1
+		for len(rest) >= 8 {
+			if number(rest) == tag {
+				n++
+			}
+			rest = rest[8+min(uint64(number(rest[4:])), uint64(len(rest)-8)):]
+		}
+		p.names, p.values = make([]string, 0, n), make([]string, 0, n)
+	}
 	p.names = append(p.names, name)
 	p.values = append(p.values, value)
 }
@@ -100,9 +114,9 @@ func (m *message) read(items string) error {
 			end := 4 + number(value)
 			switch name, value := value[4:end], value[end:]; tag {
 			case tagHeader:
-				m.headers.add(name, value)
+				m.headers.add(tag, name, value, items)
 			case tagResponseHeader:
-				m.response.add(name, value)
+				m.response.add(tag, name, value, items)
 			default:
 				if m.metadata == nil {
 					m.metadata = map[string]string{}
