@@ -21,7 +21,10 @@ def go(root):
     def run(*command, module="tyk"):
         env = os.environ | go_environment()
         # -mod=readonly: go.mod and go.sum are complete. The shim includes what a built project installs.
-        env |= {"GOFLAGS": f"{env['GOFLAGS']} -buildvcs=false -mod=readonly", "CGO_CFLAGS": f"-I{installation.include()}"}
+        env |= {
+            "GOFLAGS": f"{env['GOFLAGS']} -buildvcs=false -mod=readonly",
+            "CGO_CFLAGS": f"-I{installation.include()}",
+        }
         folder = root / "tykbridge/goplugin" / module
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"

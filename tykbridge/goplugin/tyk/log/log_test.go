@@ -31,7 +31,7 @@ func TestLevelsAreKept(t *testing.T) {
 	log.Get().Info("b")
 	log.Get().Warning("c")
 	log.Get().Errorf("%d", 4)
-	expect(t, host, fakehost.Line{"debug", "a"}, fakehost.Line{"info", "b"}, fakehost.Line{"warning", "c"}, fakehost.Line{"error", "4"})
+	expect(t, host, fakehost.Line{Level: "debug", Message: "a"}, fakehost.Line{Level: "info", Message: "b"}, fakehost.Line{Level: "warning", Message: "c"}, fakehost.Line{Level: "error", Message: "4"})
 }
 
 func TestLinesBelowTheGatewaysLevelAreNotSent(t *testing.T) {
@@ -46,15 +46,15 @@ func TestALevelOfThePluginsOwnStays(t *testing.T) {
 	defer log.Get().SetLevel(logrus.InfoLevel)
 	host := fakehost.Connect(`{"log_level": "error"}`)
 	log.Get().Debug("a")
-	expect(t, host, fakehost.Line{"debug", "a"})
+	expect(t, host, fakehost.Line{Level: "debug", Message: "a"})
 }
 
 func TestFieldsStandBehindTheMessage(t *testing.T) {
 	host := fakehost.Connect("")
 	log.Get().WithFields(logrus.Fields{"n": 1, "a b": "x y", "e": ""}).WithError(errors.New("no\nway")).Info("m")
-	expect(t, host, fakehost.Line{"info", `m a b="x y" e="" error="no\nway" n=1`})
+	expect(t, host, fakehost.Line{Level: "info", Message: `m a b="x y" e="" error="no\nway" n=1`})
 	log.GetRaw().WithField("n", 1).Info("m")
-	expect(t, host, fakehost.Line{"info", "m"})
+	expect(t, host, fakehost.Line{Level: "info", Message: "m"})
 }
 
 func TestAFormatterOfThePluginsOwnFormats(t *testing.T) {
@@ -63,13 +63,13 @@ func TestAFormatterOfThePluginsOwnFormats(t *testing.T) {
 	defer log.Get().SetFormatter(quiet)
 	log.Get().SetFormatter(&logrus.JSONFormatter{DisableTimestamp: true})
 	log.Get().WithField("n", 1).Warn("m")
-	expect(t, host, fakehost.Line{"warning", `{"level":"warning","msg":"m","n":1}`})
+	expect(t, host, fakehost.Line{Level: "warning", Message: `{"level":"warning","msg":"m","n":1}`})
 }
 
 func TestLogrusItselfReachesTheLog(t *testing.T) {
 	host := fakehost.Connect("")
 	logrus.Warn("m")
-	expect(t, host, fakehost.Line{"warning", "m"})
+	expect(t, host, fakehost.Line{Level: "warning", Message: "m"})
 }
 
 func TestFatalEndsTheHookAndNotTheGateway(t *testing.T) {
@@ -83,6 +83,6 @@ func TestFatalEndsTheHookAndNotTheGateway(t *testing.T) {
 			}()
 			fatal("m")
 		}()
-		expect(t, host, fakehost.Line{"error", "m"})
+		expect(t, host, fakehost.Line{Level: "error", Message: "m"})
 	}
 }
