@@ -8,7 +8,6 @@ import (
 	"net/url"
 
 	"github.com/TykTechnologies/tyk/apidef"
-	"github.com/TykTechnologies/tyk/apidef/oas"
 	"github.com/TykTechnologies/tyk/internal/clone"
 	"github.com/TykTechnologies/tyk/log"
 	"github.com/TykTechnologies/tyk/storage"
@@ -19,6 +18,9 @@ import (
 func init() {
 	tykbridge.Value, tykbridge.Settle = value, settle
 }
+
+// document gives the OpenAPI document of a call's API; set by oas.go, where that is compiled.
+var document = func(*tykbridge.Call) any { return nil }
 
 // value gives what a call has for a key. Of a key that is none of this package's it must not look at the call: who asks may
 // be a goroutine that runs beside the hook.
@@ -45,9 +47,7 @@ func value(call *tykbridge.Call, key any) any {
 			return definition
 		}
 	case OASDefinition:
-		if definition := oasOf(call); definition != nil {
-			return definition
-		}
+		return document(call)
 	}
 	return nil
 }
@@ -166,7 +166,6 @@ func GetAuthToken(r *http.Request) string {
 // ---- API definitions
 
 type classicKey struct{}
-type documentKey struct{}
 
 // definitionOf gives the definition that all calls of the API share.
 func definitionOf(call *tykbridge.Call) *apidef.APIDefinition {
@@ -209,26 +208,3 @@ func GetDefinition(r *http.Request) *apidef.APIDefinition {
 
 // SetDefinition has GetDefinition give another definition from here on, in this hook. For tests of plugins.
 func SetDefinition(r *http.Request, s *apidef.APIDefinition) { put(r, Definition, s) }
-
-func oasOf(call *tykbridge.Call) *oas.OAS {
-	if call.Definition == nil || call.Definition.OAS == nil {
-		return nil
-	}
-	return call.Definition.Keep(documentKey{}, func() any {
-		document, err := oas.Load(call.Definition.OAS)
-		if err != nil {
-			log.Get().WithError(err).Error("ctx.GetOASDefinition: the API definition cannot be read")
-		}
-		return document
-	}).(*oas.OAS)
-}
-
-// GetOASDefinition gives the API's OpenAPI document, nil for an API in classic form. It is a copy, which takes time with a
-// large document: r.Context().Value(ctx.OASDefinition).(*oas.OAS) is the one that all share, to be read only.
-func GetOASDefinition(r *http.Request) *oas.OAS {
-	document, _ := r.Context().Value(OASDefinition).(*oas.OAS)
-	return clone.Of(document)
-}
-
-// SetOASDefinition has GetOASDefinition give another document from here on, in this hook. For tests of plugins.
-func SetOASDefinition(r *http.Request, s *oas.OAS) { put(r, OASDefinition, s) }
