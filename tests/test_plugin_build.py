@@ -251,7 +251,7 @@ def test_a_build_id_makes_a_build_unlike_others(go_plugin, tmp_path, root):
     first = go_plugin("examples/go/foo-bar").file.read_bytes()
     again = build(Order(str(tmp_path / "foo-bar--"), Target("linux", Target.here()), root / "examples/go/foo-bar"))
     assert again.file.read_bytes() == first
-    for machines_own in (str(root), str(installation.include()), str(tmp_path)):
+    for machines_own in (str(root / "examples"), str(installation.include()), str(tmp_path)):
         assert machines_own.encode() not in first
     assert go_plugin("examples/go/foo-bar", build_id="2").file.read_bytes() != first
 

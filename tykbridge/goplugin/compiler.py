@@ -162,8 +162,7 @@ class _Build:
         made = modules(self._source, Path(self._order.root).name, go)
         (self._folder / "go.mod").write_text(made.mod, encoding="utf-8")
         (self._folder / "go.sum").write_text(made.sum, encoding="utf-8")
-        over = {str(path): str(file) for path, file in made.placed.items()}
-        over[str(self._source / _GENERATED)] = str(self._folder / _GENERATED)
+        over = {str(self._source / _GENERATED): str(self._folder / _GENERATED)}
         for number, (path, text) in enumerate(made.added.items()):
             file = self._folder / f"added-{number}"
             file.write_text(text, encoding="utf-8")

@@ -16,7 +16,6 @@ from tykbridge.goplugin import STAND_INS
 from tykbridge.goplugin.toolchain import Go
 
 _VERSION = "v0.0.0-00010101000000-000000000000"  # Go's own for a module that has none
-_PLACE = "_tykbridge"  # Go passes over such a name when it looks for the author's packages
 _OLDEST = "1.16"  # of the language, for what says nothing; older ones know no modules
 _IMPORT = re.compile(r'"([\w.~/-]+)"')  # or another text, which then ends as a folder's path only by accident
 
@@ -28,13 +27,11 @@ class Modules:
     Attributes:
         mod, sum: the texts of go.mod and go.sum.
         added: further files that the compiler is to see, with their text.
-        placed: files that it is to see elsewhere, by where that is.
     """
 
     mod: str
     sum: str
     added: dict[Path, str]
-    placed: dict[Path, Path]
 
 
 @dataclass(frozen=True)
@@ -63,15 +60,9 @@ def modules(source: Path, name: str, go: Go) -> Modules:
     made_up = f"module {_prefix(source) or name}\n\ngo {go.language}\n"
     author = go.module.read_text("utf-8") if go.module else made_up
     added = {} if go.module else {source / "go.mod": author}
-    # Placed below the author's module, for the compiler alone: a library notes where its modules were, and is to be the
-    # same on every machine.
-    folders = {_name(folder / "go.mod"): f"./{_PLACE}/{folder.name}" for folder in STAND_INS}
-    placed = {
-        root / _PLACE / file.relative_to(STAND_INS[0].parent): file
-        for folder in STAND_INS
-        for file in folder.rglob("*")
-        if file.is_file()
-    }
+    # Where they are, which the library then notes. Laid over the author's folder they would not compile: cgo goes to a
+    # package's folder, which must be there.
+    folders = {_name(folder / "go.mod"): f'"{folder}"' for folder in STAND_INS}
     tyk = frozenset(folders)
     for path, language in _vendored(root):
         if path not in tyk:
@@ -88,7 +79,7 @@ def modules(source: Path, name: str, go: Go) -> Modules:
     kept += [f"replace {path} => {folder}" for path, folder in folders.items()]
     sums = (file for folder in (root, *STAND_INS) if (file := folder / "go.sum").exists())
     known = dict.fromkeys(line for file in sums for line in file.read_text("utf-8").splitlines())
-    return Modules("\n".join([*kept, ""]), "".join(f"{line}\n" for line in known), added, placed)
+    return Modules("\n".join([*kept, ""]), "".join(f"{line}\n" for line in known), added)
 
 
 def _lines(text: str) -> Iterator[_Line]:
