@@ -97,6 +97,8 @@ class Server:
         try:
             answer = self._sent(name, message, timeout, metadata)
             answered = True
+            if answer is None:
+                raise ScriptError("it answered OK and without a message")
         except grpc.RpcError as error:
             code, words = error.code(), _words(error)
             answered = code not in _FAILURES
