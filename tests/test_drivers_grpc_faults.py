@@ -169,6 +169,24 @@ def test_one_call_at_a_time_tries_an_open_breaker(plugins, logs, monkeypatch):  
     assert len(plugins.calls) == 3
 
 
+def test_a_probe_whose_end_nobody_heard_of_is_not_waited_for_for_ever(plugins, logs, monkeypatch):  # noqa: F811
+    now = [1000.0]
+    monkeypatch.setattr(server.time, "monotonic", lambda: now[0])
+    plugins.hook = lambda message: (grpc.StatusCode.UNAVAILABLE, "")
+    with grpcserver.serving(plugins.answer) as address:
+        bridge = loaded("H", grpc=target(address, breaker_failures=1, timeout_ms=3000))
+        assert statuses(bridge) == [503]
+        now[0] += 1
+        [asked] = [each for each in server._servers.values() if each.target.address == address]
+        assert asked._admit(3.0)  # and an interrupt
+        plugins.hook = lambda message: None
+        now[0] += 3.9
+        assert statuses(bridge) == [503]
+        now[0] += 0.2
+        assert statuses(bridge) == [200]
+        assert counts(address)["open"] == 0
+
+
 def test_without_a_breaker_every_call_is_made(plugins, logs):  # noqa: F811
     plugins.hook = lambda message: (grpc.StatusCode.UNAVAILABLE, "")
     with grpcserver.serving(plugins.answer) as address:
