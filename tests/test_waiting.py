@@ -84,6 +84,16 @@ def test_a_thread_of_the_hosts_waits_in_its_own_way():
     assert not waiting.suspend(begin)
 
 
+def test_a_loop_that_a_hook_runs_is_nobody_elses(outside):
+    """A thread has one running loop: what is put aside in it would leave it running for the next."""
+
+    async def within():
+        return waiting.suspend(outside.begin)
+
+    futures = [waiting.call(lambda: asyncio.run(within())) for _ in range(3 * waiting.THREADS)]
+    assert not any(future.result(TIMEOUT) for future in futures)
+
+
 def test_what_cannot_begin_raises():
     def begin(resume):
         raise ValueError("no")

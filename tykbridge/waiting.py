@@ -11,6 +11,7 @@ Without the package greenlet nothing is put aside: a hook that waits keeps its t
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import collections
 import contextlib
@@ -192,14 +193,15 @@ def suspend(begin: Callable[[Callable[[], None]], None]) -> bool:
         begin: begins it, and sees to it that what it is given is called once, from any thread, when it has happened.
 
     Returns:
-        Whether that is so. False: this is a thread of the host's, or there is no greenlet: `begin` was not called, and
-        the caller waits in its own way.
+        Whether that is so. False: this is a thread of the host's, there is no greenlet, or asyncio runs here: `begin`
+        was not called, and the caller waits in its own way.
     """
     worker = _here.worker
     if worker is None or greenlet is None:
         return False
     me = getcurrent()
-    if me is worker.hub:
+    # A loop of asyncio's that a hook runs here would be running for the other requests of this thread, too.
+    if me is worker.hub or asyncio._get_running_loop() is not None:
         return False
     begin(lambda: worker.inbox.put(me))
     worker.hub.switch()
