@@ -296,6 +296,11 @@ def test_a_thousand_slow_ones_at_a_time(server: Server, client: Client) -> None:
     assert threads_of(server) <= 24  # those of gRPC's own, and four for hooks
 
 
+def test_no_call_of_a_burst_is_given_up(client: Client) -> None:
+    """gRPC cancels calls by chance when 1,000 have not been looked at yet, and all beyond 3,000."""
+    assert {header(reply) for reply in client.dispatch_all([sent("returns")] * 6000)} == {"1"}
+
+
 def test_as_many_threads_as_were_asked_for(client: Client) -> None:
     list(client.dispatch_all([sent("counts")] * 100))
     assert header(client.dispatch(sent("counts"))) == "4"

@@ -53,6 +53,7 @@ _FORMS = {
 }
 _WORDS = 600  # characters of a status: a header of HTTP/2, in which each may become 12 bytes of the 8 KiB allowed
 _LISTED = 20  # names in a status
+_PENDING = 1 << 16  # calls that nobody has looked at yet
 
 _log = logging.getLogger(__name__)
 
@@ -395,6 +396,9 @@ async def _serve(
         ("grpc.max_send_message_length", max_message),
         # Otherwise two servers could have one port, and each some of the calls.
         ("grpc.so_reuseport", 0),
+        # Otherwise calls of a burst are cancelled by chance. How many there may be is the gateway's max_in_flight.
+        ("grpc.server.max_pending_requests", _PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _PENDING),
     ]
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers([dispatcher.handler()])
