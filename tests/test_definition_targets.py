@@ -104,7 +104,16 @@ def test_what_leaves_it_needs_tls_or_the_word_of_whoever_runs_it(address):
 @pytest.mark.parametrize(
     "address",
     [
-        *("", "127.0.0.1:1", "tcp://127.0.0.1", "tcp://127.0.0.1:1/x", "http://h:1", "unix://x", "dns://h:1", "tcp://:1"),
+        *(
+            "",
+            "127.0.0.1:1",
+            "tcp://127.0.0.1",
+            "tcp://127.0.0.1:1/x",
+            "http://h:1",
+            "unix://x",
+            "dns://h:1",
+            "tcp://:1",
+        ),
         *("tcp://127.0.0.1:1/", "tcp://127.0.0.1:0", "tcp://127.0.0.1:65536", "dns:///localhost:0", "dns:///h:99999"),
         *("tcp://[127.0.0.1]:1", "tcp://u:p@127.0.0.1:1", "tcp://\u217cocalhost:1", "tcp://localhost:\uff11"),
         *("unix:///a?b", "unix:///a#b", f"unix:///{'x' * 107}"),

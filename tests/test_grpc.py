@@ -297,7 +297,7 @@ def test_a_thousand_slow_ones_at_a_time(server: Server, client: Client) -> None:
 
 
 def test_no_call_of_a_burst_is_given_up(client: Client) -> None:
-    """gRPC cancels calls by chance when 1,000 have not been looked at yet, and all beyond 3,000."""
+    """By itself gRPC cancels some when 1,000 have not been looked at yet, and all beyond 3,000."""
     assert {header(reply) for reply in client.dispatch_all([sent("returns")] * 6000)} == {"1"}
 
 

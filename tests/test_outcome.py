@@ -77,7 +77,8 @@ from tykbridge.compat import pb2
 Object = pb2.message_class("Object")
 names = [f"X-{n}" for n in range(200_000)]
 request = outcome.Request("GET", "/", (("Host", "h"), *((name, "old") for name in names[::2])))
-after = Object(request=dict(url="/", method="GET", set_headers=dict.fromkeys(names, "v"), add_params=dict.fromkeys(names, "v")))
+edits = dict.fromkeys(names, "v")
+after = Object(request=dict(url="/", method="GET", set_headers=edits, add_params=edits))
 made = outcome.after_request(request, Object(request=dict(url="/", method="GET")), after).request
 print(len(made.headers), len(set(made.headers)), made.url.count("&"))
 before = Object(response=dict(status_code=200))
@@ -88,7 +89,7 @@ print(len(outcome.after_response(response, before, after).response.headers))
 
 
 def test_many_edits_take_no_more_than_their_share():
-    """A server's answer of 4 MB, the default's limit, has room for 200,000 of them; each by itself would take minutes."""
+    """An answer of 4 MiB, a target's default, has room for 200,000; each by itself would take minutes."""
     done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=60)
     lines = done.stdout.splitlines()
     assert lines == ["200001 200001 199999", "200002"], done.stderr

@@ -135,7 +135,7 @@ cdef extern from *:
 
 
 def to_its_end(function, argument):
-    """Calls a function in a greenlet, whose thread the end of the interpreter may find in it: it waits there for ever."""
+    """Calls a function in a greenlet, whose thread the interpreter's end may find in it: it stays there for ever."""
     return call_to_its_end(function, argument)
 
 

@@ -340,8 +340,10 @@ class _Address:
         return cls(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", is_local=_is_loopback(host), port=True)
 
     def is_taken(self) -> bool:
-        """Whether it is a socket on which somebody listens. gRPC would put another in its place, and the first server
-        remove that at its end."""
+        """Whether it is a socket on which somebody listens.
+
+        gRPC would put another in its place, and the first server remove that at its end.
+        """
         if self.port:
             return False
         with socket.socket(socket.AF_UNIX) as probe:

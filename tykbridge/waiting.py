@@ -120,7 +120,7 @@ class _Pool:
         except RuntimeError as error:  # the interpreter ends, or the process may have no more threads
             with self._lock:
                 self._count -= 1
-                if self._count or task not in self._backlog:
+                if self._count or task is None or task not in self._backlog:
                     return  # others will come to it, or have
                 self._backlog.remove(task)
                 self._tasks.discard(task)
@@ -141,7 +141,7 @@ class _Pool:
                 item = worker.inbox.get()
             if item is not _ROUSED:
                 break
-        # One that goes on may block. So nobody may think any more that this thread is free, or will come to the backlog.
+        # One that goes on may block: nobody may think any more that this thread is free, or will come to the backlog.
         starts = False
         with self._lock:
             with contextlib.suppress(ValueError):

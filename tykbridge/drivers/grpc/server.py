@@ -71,7 +71,7 @@ class Server:
         self._in_flight = 0
         self._failures = 0  # in a row
         self._opened = 0.0  # when the breaker opened, or its last probe failed (monotonic); 0: it is closed
-        self._probed = 0.0  # when the call that is on its way past the open breaker must be over (monotonic); 0: none is
+        self._probed = 0.0  # when the call past the open breaker must be over (monotonic); 0: none is on its way
         self._is_full = False  # the log knows that calls are refused for their number
         self._counts = dict.fromkeys(("calls", "failed", "refused_full", "refused_open"), 0)
         self._refused_before = 0  # by the breaker, when it opened
