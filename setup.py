@@ -252,7 +252,8 @@ setup(
             ["tykbridge/_bridge.pyx", *SHARED],
             include_dirs=["csrc"],
             depends=[*headers, *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "tykbridge").glob("*.px[di]"))],
-            extra_compile_args=[*compile_flags(), *module_flags()],
+            # Exceptions: `to_its_end` has to stand in the way of a stack that is unwound.
+            extra_compile_args=[*compile_flags(), "-fexceptions", *module_flags()],
             extra_link_args=[
                 f"-l:{SONAME}",
                 "-Wl,-rpath,$ORIGIN",

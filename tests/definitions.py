@@ -197,6 +197,12 @@ BROKEN = [
         "a whole number of milliseconds, at least 1",
         "a number (0)",
     ),
+    broken(
+        hooked(name="f", timeout_ms=2**31),
+        f"{PRE}.timeout_ms",
+        "a whole number of milliseconds, at most 2147483647",
+        "a number (2147483648)",
+    ),
     broken(hooked(name="f", timeout_ms="1s"), f"{PRE}.timeout_ms", "a whole number", 'a string ("1s")'),
     broken(
         hooked(name="f", timeout_ms=10),

@@ -111,7 +111,8 @@ async def _serve(delay: float, port: int) -> None:
             await asyncio.sleep(delay)
         return data
 
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    pending = [("grpc.server.max_pending_requests", 1 << 16), ("grpc.server.max_pending_requests_hard_limit", 1 << 16)]
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *pending])  # none of a burst is given up
     server.add_generic_rpc_handlers((handler(answer, answer),))
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()

@@ -83,6 +83,12 @@ def test_what_stays_on_this_machine_may_be_plain(address):
         "tcp://localhost.example.org:1",
         "tcp://[2001:db8::1]:1",
         "dns://10.0.0.1/localhost:1",  # another machine says what it means
+        "tcp://localhost.:1",
+        "tcp://127.1:1",
+        "tcp://0x7f.1:1",
+        "tcp://2130706433:1",
+        "tcp://0.0.0.0:1",
+        "tcp://[::]:1",
     ],
 )
 def test_what_leaves_it_needs_tls_or_the_word_of_whoever_runs_it(address):
@@ -97,7 +103,21 @@ def test_what_leaves_it_needs_tls_or_the_word_of_whoever_runs_it(address):
 
 @pytest.mark.parametrize(
     "address",
-    ["", "127.0.0.1:1", "tcp://127.0.0.1", "tcp://127.0.0.1:1/x", "http://h:1", "unix://x", "dns://h:1", "tcp://:1"],
+    [
+        *(
+            "",
+            "127.0.0.1:1",
+            "tcp://127.0.0.1",
+            "tcp://127.0.0.1:1/x",
+            "http://h:1",
+            "unix://x",
+            "dns://h:1",
+            "tcp://:1",
+        ),
+        *("tcp://127.0.0.1:1/", "tcp://127.0.0.1:0", "tcp://127.0.0.1:65536", "dns:///localhost:0", "dns:///h:99999"),
+        *("tcp://[127.0.0.1]:1", "tcp://u:p@127.0.0.1:1", "tcp://\u217cocalhost:1", "tcp://localhost:\uff11"),
+        *("unix:///a?b", "unix:///a#b", f"unix:///{'x' * 107}"),
+    ],
 )
 def test_an_address_is_one_of_the_three_forms(address):
     [words] = refusal(address=address)
@@ -109,6 +129,23 @@ def test_a_certificate_needs_its_key_and_numbers_their_sense():
     assert refusal(address="unix:///x", key="k.pem") == ['cert: a PEM file, because "key" is set; none']
     assert refusal(address="unix:///x", timeout_ms=0) == ["timeout_ms: a whole number, at least 1; a number (0)"]
     assert refusal(address="unix:///x", max_in_flight=0) == ["max_in_flight: a whole number, at least 1; a number (0)"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["recv_max_size", "send_max_size", "timeout_ms", "max_in_flight", "breaker_failures", "breaker_ms", "keepalive_ms"],
+)
+def test_numbers_are_those_that_grpc_takes(name):
+    assert refusal(address="unix:///x", **{name: 2**31 - 1}) == []
+    [words] = refusal(address="unix:///x", **{name: 2**31})
+    assert words == f"{name}: a whole number, at most 2147483647; a number (2147483648)"
+
+
+@pytest.mark.parametrize("name", ["authority", "server_name", "health_check"])
+@pytest.mark.parametrize("text", ["a\nb", "a\0b", "\u00e9"])
+def test_what_travels_in_a_header_is_printable(name, text):
+    [words] = refusal(address="unix:///x", **{name: text})
+    assert words.startswith(f"{name}: printable ASCII; a string (")
 
 
 def test_a_target_that_is_not_there():

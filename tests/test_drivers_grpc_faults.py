@@ -169,6 +169,24 @@ def test_one_call_at_a_time_tries_an_open_breaker(plugins, logs, monkeypatch):  
     assert len(plugins.calls) == 3
 
 
+def test_a_probe_whose_end_nobody_heard_of_is_not_waited_for_for_ever(plugins, logs, monkeypatch):  # noqa: F811
+    now = [1000.0]
+    monkeypatch.setattr(server.time, "monotonic", lambda: now[0])
+    plugins.hook = lambda message: (grpc.StatusCode.UNAVAILABLE, "")
+    with grpcserver.serving(plugins.answer) as address:
+        bridge = loaded("H", grpc=target(address, breaker_failures=1, timeout_ms=3000))
+        assert statuses(bridge) == [503]
+        now[0] += 1
+        [asked] = [each for each in server._servers.values() if each.target.address == address]
+        assert asked._admit(3.0)  # and an interrupt
+        plugins.hook = lambda message: None
+        now[0] += 3.9
+        assert statuses(bridge) == [503]
+        now[0] += 0.2
+        assert statuses(bridge) == [200]
+        assert counts(address)["open"] == 0
+
+
 def test_without_a_breaker_every_call_is_made(plugins, logs):  # noqa: F811
     plugins.hook = lambda message: (grpc.StatusCode.UNAVAILABLE, "")
     with grpcserver.serving(plugins.answer) as address:
@@ -202,25 +220,56 @@ def test_a_hook_never_runs_twice(logs):  # noqa: F811
     """The connection breaks while the hook runs: whether it did its work, nobody knows."""
     messages = []
 
-    def serve(listener):
+    def answer(connection, message):
+        messages.append(message)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with listening(answer) as address:
+        bridge = loaded("Once", grpc=target(address, wait_for_ready=True, timeout_ms=3000))
+        assert statuses(bridge) == [503]
+    assert b"Once" in messages[0]
+    assert len(messages) == 1
+
+
+@contextlib.contextmanager
+def listening(answer):
+    """Talks HTTP/2 up to the first call's message, which `answer` gets, with the connection; that is closed then."""
+
+    def serve():
         with contextlib.suppress(OSError):
             while True:
                 with listener.accept()[0] as connection:
                     take(connection, 24)  # HTTP/2's preface
-                    connection.sendall(b"\0\0\0\4\0\0\0\0\0" + b"\0\0\0\4\1\0\0\0\0")  # SETTINGS, and its answer
+                    connection.sendall(frame(4) + frame(4, flags=1))  # SETTINGS, and the answer to the client's
                     while (head := take(connection, 9))[3]:  # up to DATA
                         take(connection, int.from_bytes(head[:3], "big"))
-                    messages.append(take(connection, int.from_bytes(head[:3], "big")))
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    answer(connection, take(connection, int.from_bytes(head[:3], "big")))
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, args=[listener], daemon=True).start()
-        port = listener.getsockname()[1]
-        bridge = loaded("Once", grpc=target(f"tcp://127.0.0.1:{port}", wait_for_ready=True, timeout_ms=3000))
-        assert statuses(bridge) == [503]
-        assert b"Once" in messages[0]
-        assert len(messages) == 1
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def frame(kind, payload=b"", flags=0, stream=0):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def fields(**values):
+    """Headers, each written out (HPACK's literal without indexing)."""
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in values.items()]
+    return b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in pairs)
+
+
+def test_a_status_of_ok_alone_is_no_answer(logs):  # noqa: F811
+    def answer(connection, message):
+        first = b"\x88" + fields(content_type="application/grpc")  # :status 200
+        connection.sendall(frame(1, first, 4, 1) + frame(1, fields(grpc_status="0"), 5, 1))
+        connection.recv(1)  # until the client has read it
+
+    with listening(answer) as address:
+        assert statuses(loaded("H", grpc=target(address))) == [500]
+    assert "it answered OK and without a message" in logs[0]
 
 
 def take(connection, size):

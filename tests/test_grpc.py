@@ -92,6 +92,12 @@ HOOKS = """\
     def shouts(self, object):
         raise ValueError("\\N{PILE OF POO}\\n" * 100_000)
 
+    def mumbles(self, object):
+        raise ValueError("\\udcff")
+
+    async def mumbles_async(self, object):
+        raise ValueError("\\ud800")
+
     def counts(self, object):
         self._count(1)
         time.sleep(0.01)
@@ -178,7 +184,7 @@ def refused(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
 
 def test_it_says_what_it_serves(server: Server) -> None:
     hooks = "returns, returns_nothing, returns_another, waits, returns_text, returns_request, breaks, breaks_async, "
-    hooks += "leaves, leaves_async, cancels, shouts, counts, sees, sticks"
+    hooks += "leaves, leaves_async, cancels, shouts, mumbles, mumbles_async, counts, sees, sticks"
     said = f"serving {server.address}: hooks {hooks}; event handlers hears, hears_async, hears_wrong\n"
     assert server.announced == said
     assert int(server.port) > 0
@@ -228,6 +234,13 @@ def test_long_words_fit_into_a_status(client: Client) -> None:
     assert code is grpc.StatusCode.INTERNAL
     assert words.startswith('hook "shouts" of "Hooks": ValueError: \N{PILE OF POO} \N{PILE OF POO}')
     assert words.endswith(f"(plugin.py:{line_of('PILE OF POO')})")
+
+
+@pytest.mark.parametrize(("hook", "escaped"), [("mumbles", "\\udcff"), ("mumbles_async", "\\ud800")])
+def test_words_that_are_no_text_are_answered(client: Client, hook: str, escaped: str) -> None:
+    code, words = refused(lambda: client.dispatch(sent(hook)))
+    assert code is grpc.StatusCode.INTERNAL
+    assert f"ValueError: {escaped} (plugin.py:" in words
 
 
 def test_names_that_are_no_hooks(client: Client) -> None:
@@ -281,6 +294,11 @@ def test_a_thousand_slow_ones_at_a_time(server: Server, client: Client) -> None:
     assert {header(reply) for reply in client.dispatch_all([sent("waits")] * 1000)} == {"4"}
     assert {header(reply) for reply in client.dispatch_all([sent("returns")] * 1000)} == {"1"}
     assert threads_of(server) <= 24  # those of gRPC's own, and four for hooks
+
+
+def test_no_call_of_a_burst_is_given_up(client: Client) -> None:
+    """By itself gRPC cancels some when 1,000 have not been looked at yet, and all beyond 3,000."""
+    assert {header(reply) for reply in client.dispatch_all([sent("returns")] * 6000)} == {"1"}
 
 
 def test_as_many_threads_as_were_asked_for(client: Client) -> None:
@@ -348,6 +366,14 @@ def test_a_hook_that_never_returns_does_not_keep_it(tmp_path: Path) -> None:
 def test_two_do_not_share_a_port(tmp_path: Path, server: Server) -> None:
     with pytest.raises(AssertionError, match="cannot be listened on; is it in use"):
         start(tmp_path, f'address="{server.address}"')
+
+
+def test_two_do_not_share_a_socket(tmp_path: Path) -> None:
+    address = f'address="unix://{tmp_path}/s"'
+    with start(tmp_path, address), Client(f"unix:{tmp_path}/s") as client:
+        with pytest.raises(AssertionError, match="cannot be listened on; is it in use"):
+            start(tmp_path, address)
+        assert header(client.dispatch(sent("returns"))) == "1"
 
 
 # ---- Addresses, limits, TLS

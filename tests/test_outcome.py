@@ -1,6 +1,8 @@
 """tykbridge.outcome, case by case, with google.protobuf's messages and with the bridge's views."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -67,6 +69,30 @@ def refused(result):
 
 
 # ---- Section 4: requests
+
+
+MANY = """
+from tykbridge import outcome
+from tykbridge.compat import pb2
+Object = pb2.message_class("Object")
+names = [f"X-{n}" for n in range(200_000)]
+request = outcome.Request("GET", "/", (("Host", "h"), *((name, "old") for name in names[::2])))
+edits = dict.fromkeys(names, "v")
+after = Object(request=dict(url="/", method="GET", set_headers=edits, add_params=edits))
+made = outcome.after_request(request, Object(request=dict(url="/", method="GET")), after).request
+print(len(made.headers), len(set(made.headers)), made.url.count("&"))
+before = Object(response=dict(status_code=200))
+after = Object(response=dict(status_code=200, headers=dict.fromkeys(names, "v")))
+response = outcome.Response(200, request.headers, b"")
+print(len(outcome.after_response(response, before, after).response.headers))
+"""
+
+
+def test_many_edits_take_no_more_than_their_share():
+    """An answer of 4 MiB, a target's default, has room for 200,000; each by itself would take minutes."""
+    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=60)
+    lines = done.stdout.splitlines()
+    assert lines == ["200001 200001 199999", "200002"], done.stderr
 
 
 def test_untouched_request_goes_on_as_it_came(ask):

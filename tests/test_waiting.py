@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from tests.definitions import smallest
+from tests.servers import until
 from tykbridge import Bridge, waiting
 from tykbridge.errors import GoneError, NotFoundError
 from tykbridge.outcome import Continue, Request, Response
@@ -83,6 +84,16 @@ def test_a_thread_of_the_hosts_waits_in_its_own_way():
     assert not waiting.suspend(begin)
 
 
+def test_a_loop_that_a_hook_runs_is_nobody_elses(outside):
+    """A thread has one running loop: what is put aside in it would leave it running for the next."""
+
+    async def within():
+        return waiting.suspend(outside.begin)
+
+    futures = [waiting.call(lambda: asyncio.run(within())) for _ in range(3 * waiting.THREADS)]
+    assert not any(future.result(TIMEOUT) for future in futures)
+
+
 def test_what_cannot_begin_raises():
     def begin(resume):
         raise ValueError("no")
@@ -111,6 +122,43 @@ def test_more_than_there_are_threads_take_turns():
     futures = [waiting.call(lambda: release.wait(TIMEOUT)) for _ in range(3 * waiting.THREADS)]
     release.set()
     assert all(future.result(TIMEOUT) for future in futures)
+
+
+def test_what_begins_just_as_a_thread_goes_on_with_another_finds_a_free_one(outside, monkeypatch):
+    """The thread that is idle when it is chosen has, by then, one to go on with that will block it."""
+    release, blocked = threading.Event(), threading.Event()
+    pool = waiting._Pool()
+    monkeypatch.setattr(waiting, "_pool", pool)
+
+    def block():
+        waiting.suspend(outside.begin)
+        blocked.set()
+        return release.wait(TIMEOUT)
+
+    first = waiting.call(block)
+    outside.wait_for(1)
+    until(lambda: pool._idle)
+
+    class Late:
+        """The pool's lock: as soon as it is taken, what the idle thread put aside may go on."""
+
+        def __init__(self, lock):
+            self._lock = lock
+
+        def __enter__(self):
+            self._lock.acquire()
+            pool._lock = self._lock
+            outside.happen()
+
+        def __exit__(self, *_):
+            self._lock.release()
+
+    pool._lock = Late(pool._lock)
+    second = waiting.call(lambda: 2)
+    assert blocked.wait(TIMEOUT)
+    assert second.result(TIMEOUT) == 2
+    release.set()
+    assert first.result(TIMEOUT)
 
 
 def test_exceptions_reach_who_waits():
@@ -221,6 +269,29 @@ def test_the_interpreters_end_gives_up_what_waits():
         "the interpreter is ending: nothing can be started any more",
     ]
     assert issubclass(GoneError, Exception)
+
+
+def test_the_interpreters_end_in_the_middle_of_requests_is_no_crash():
+    """Their threads want the GIL once more: Python ends them, in the middle of greenlets."""
+    program = """
+        import threading
+        from tykbridge import waiting
+        begun = threading.Semaphore(0)
+        def work():
+            waiting.suspend(lambda resume: resume())
+            begun.release()
+            while True:
+                pass
+        for _ in range(waiting.THREADS):
+            waiting.call(work)
+        for _ in range(waiting.THREADS):
+            begun.acquire()
+        print("over")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=TIMEOUT
+    )
+    assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr
 
 
 def test_a_child_begins_with_threads_of_its_own():

@@ -213,5 +213,8 @@ def store_data(key: str, value: str | bytes, ttl: int) -> None:
 def get_data(key: str) -> bytes:
     """Calls TykGetData; b"" for what is not there."""
 
+def to_its_end(function: Callable[[Any], object], argument: Any) -> object:
+    """Calls a function in a greenlet, whose thread the interpreter's end may find in it: it stays there for ever."""
+
 def trigger_event(name: str, payload: str) -> None:
     """Calls TykTriggerEvent."""

@@ -116,6 +116,29 @@ cdef int c_run_response(const void *data, size_t size, CoProcessMessage *out) no
         return explain(error, out)
 
 
+cdef extern from *:
+    """
+    #include <unistd.h>
+    /* A thread that wants the GIL of an interpreter that is over is ended by pthread_exit, which unwinds its stack.
+     * greenlet's frames would touch Python's objects then: the thread stays here instead, until the process is over. */
+    static void stay(int *is_over) {
+      while (!*is_over) pause();
+    }
+    static PyObject *call_to_its_end(PyObject *function, PyObject *argument) {
+      int is_over __attribute__((cleanup(stay))) = 0;
+      PyObject *result = PyObject_CallOneArg(function, argument);
+      is_over = 1;
+      return result;
+    }
+    """
+    object call_to_its_end(object function, object argument)
+
+
+def to_its_end(function, argument):
+    """Calls a function in a greenlet, whose thread the interpreter's end may find in it: it stays there for ever."""
+    return call_to_its_end(function, argument)
+
+
 @cython.final
 cdef class Started:
     """A request or a response that a host has started: runs it, and hands over what came of it, once."""

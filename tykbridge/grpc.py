@@ -24,6 +24,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ _FORMS = {
 }
 _WORDS = 600  # characters of a status: a header of HTTP/2, in which each may become 12 bytes of the 8 KiB allowed
 _LISTED = 20  # names in a status
+_PENDING = 1 << 16  # calls that nobody has looked at yet
 
 _log = logging.getLogger(__name__)
 
@@ -150,6 +152,8 @@ class _Status(Exception):
 
     def __init__(self, code: grpc.StatusCode, words: str) -> None:
         super().__init__(words)
+        # A lone surrogate cannot be sent, and then nothing would be: the client would wait for ever.
+        words = words.encode("utf-8", "backslashreplace").decode()
         self.code, self.words = code, failures.one_line(words, _WORDS)
 
 
@@ -335,6 +339,23 @@ class _Address:
             raise ValueError(f'the address must be "tcp://host:port" or "unix:///path", not {address!r}')
         return cls(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", is_local=_is_loopback(host), port=True)
 
+    def is_taken(self) -> bool:
+        """Whether it is a socket on which somebody listens.
+
+        gRPC would put another in its place, and the first server remove that at its end.
+        """
+        if self.port:
+            return False
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(self.target.removeprefix("unix:"))
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return True
+
     def announced(self, port: int) -> str:
         """Give it as definitions have it, with the port that was taken."""
         return f"tcp://{self.target.rpartition(':')[0]}:{port}" if self.port else f"unix://{self.target[5:]}"
@@ -377,6 +398,9 @@ async def _serve(
         ("grpc.max_send_message_length", max_message),
         # Otherwise two servers could have one port, and each some of the calls.
         ("grpc.so_reuseport", 0),
+        # Otherwise calls of a burst are cancelled by chance. How many there may be is the gateway's max_in_flight.
+        ("grpc.server.max_pending_requests", _PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _PENDING),
     ]
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers([dispatcher.handler()])
@@ -384,6 +408,8 @@ async def _serve(
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     await healthy.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     try:
+        if place.is_taken():
+            raise RuntimeError("somebody listens")
         if credentials is None:
             port = server.add_insecure_port(place.target)
         else:

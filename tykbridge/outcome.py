@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -227,15 +227,20 @@ def with_headers(request: Request, headers: Iterable[tuple[str, str]]) -> Reques
 
 
 def _with(headers: Headers, new: Iterable[tuple[str, str]]) -> Headers:
-    keys = [name.lower() for name, _ in headers]
+    keys = {name.lower() for name, _ in headers}
+    added: dict[str, tuple[str, str]] = {}
+    replaced: dict[str, Sequence[tuple[str, str]]] = {}
     for name, value in new:
         key = name.lower()
+        if key in FRAMING:  # it follows the body
+            continue
         if key in keys:
-            headers = _set(headers, name, value)
-        elif key not in FRAMING:
-            headers = (*headers, (name, value))
-            keys.append(key)
-    return headers
+            replaced[key] = [(name, value)]
+        else:
+            added[key] = (name, value)
+    if replaced:
+        headers = tuple(_put(headers, replaced, str.lower))
+    return (*headers, *added.values()) if added else headers
 
 
 def _body(kept: bytes, before: Any, after: Any) -> bytes:
@@ -278,8 +283,8 @@ def _with_params(
     path, _, query = url.partition("?")
     pairs = [(unquote_plus(part.partition("=")[0]), part) for part in query.split("&")] if query else []
     kept = [pair for pair in pairs if pair[0] not in deleted]
-    for name, value in added:  # "add" is the plugins' word for it: one value replaces what there is, as upstream
-        kept = list(_put(kept, name, [(name, f"{quote_plus(name)}={quote_plus(value)}")]))
+    # "add" is the plugins' word for it: one value replaces what there is, as upstream.
+    kept = list(_put(kept, {name: [(name, f"{quote_plus(name)}={quote_plus(value)}")] for name, value in added}))
     kept += [(name, f"{quote_plus(name)}={quote_plus(value)}") for name, value in further]
     if kept == pairs:
         return url
@@ -298,12 +303,13 @@ def _merged(headers: Headers, before: Any, after: Any) -> Headers:
     decided = {name.lower() for name, _ in written} | removed | FRAMING
     old_values, new_values = _grouped(before.multivalue_headers), _grouped(after.multivalue_headers)
     headers = _without(headers, (removed | (old_values.keys() - new_values.keys() - decided)) - FRAMING)
-    for key, pairs in new_values.items():
-        if key not in decided and _values(pairs) != _values(old_values.get(key, [])):
-            headers = tuple(_put(headers, key, list(_checked(pairs)), str.lower))
-    for name, value in _checked(written):
-        headers = _set(headers, name, value)
-    return headers
+    changed = {
+        key: list(_checked(pairs))
+        for key, pairs in new_values.items()
+        if key not in decided and _values(pairs) != _values(old_values.get(key, []))
+    }
+    changed |= {name.lower(): [(name, value)] for name, value in _checked(written) if name.lower() not in FRAMING}
+    return tuple(_put(headers, changed, str.lower))
 
 
 def _grouped(entries: Iterable[Any]) -> dict[str, list[tuple[str, str]]]:
@@ -322,25 +328,25 @@ def _values(pairs: list[tuple[str, str]]) -> list[str]:
 
 
 def _put(
-    pairs: Iterable[tuple[str, str]], key: str, new: list[tuple[str, str]], fold: Callable[[str], str] = str
+    pairs: Iterable[tuple[str, str]], new: Mapping[str, Sequence[tuple[str, str]]], fold: Callable[[str], str] = str
 ) -> Iterator[tuple[str, str]]:
-    """Replace the pairs of `key` by `new`, where the first of them stood, else at the end."""
-    put = False
+    """Replace the pairs of each key of `new`, where the first of them stood, else at the end."""
+    left = dict(new)
     for pair in pairs:
-        if fold(pair[0]) != key:
+        key = fold(pair[0])
+        if key not in new:
             yield pair
-        elif not put:
-            put = True
-            yield from new
-    if not put:
-        yield from new
+        else:
+            yield from left.pop(key, ())
+    for added in left.values():
+        yield from added
 
 
 def _set(headers: Headers, name: str, value: str) -> Headers:
     """Give a header this one value. A hook's framing header is passed over: framing follows the body."""
     if name.lower() in FRAMING:
         return headers
-    return tuple(_put(headers, name.lower(), [(name, value)], str.lower))
+    return tuple(_put(headers, {name.lower(): [(name, value)]}, str.lower))
 
 
 def _without(headers: Headers, names: AbstractSet[str]) -> Headers:
@@ -366,7 +372,7 @@ def _framed(headers: Headers, length: int) -> Headers:
     """Tell the body's length, spelled and placed as the one that is there."""
     name = next((name for name, _ in headers if name.lower() == "content-length"), "Content-Length")
     headers = _without(headers, FRAMING - {"content-length"})
-    return tuple(_put(headers, "content-length", [(name, str(length))], str.lower))
+    return tuple(_put(headers, {"content-length": [(name, str(length))]}, str.lower))
 
 
 def _framed_request(headers: Headers, body: bytes) -> Headers:

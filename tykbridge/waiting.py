@@ -11,6 +11,7 @@ Without the package greenlet nothing is put aside: a hook that waits keeps its t
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import collections
 import contextlib
@@ -32,6 +33,9 @@ except ImportError:
 THREADS = 8
 """Threads at the most. More of them would fight for one GIL; fewer would let a handful of slow hooks stop the rest."""
 
+_ROUSED = object()
+"""In the inbox of a thread: there is, or was, a task that waits."""
+
 Result = TypeVar("Result")
 
 
@@ -50,7 +54,7 @@ class _Worker:
 
     def __init__(self, pool: _Pool) -> None:
         self._pool = pool
-        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()  # tasks, and greenlets that go on
+        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()  # greenlets that go on, and _ROUSED
         self.hub: Any = None  # the thread's own greenlet; written once, by itself
 
     def loop(self) -> None:
@@ -64,7 +68,7 @@ class _Worker:
             elif isinstance(item, greenlet):
                 item.switch()
             else:
-                greenlet(self._run).switch(item)
+                greenlet(_bridge.to_its_end).switch(self._run, item)
             del item  # nothing of a request stays here while the thread waits
 
     def _run(self, task: Task) -> None:
@@ -95,24 +99,28 @@ class _Pool:
             if self._closed:
                 raise GoneError("the interpreter is ending: nothing can be started any more")
             self._tasks.add(task)
-            if self._idle:
-                self._idle.pop().inbox.put(task)
-                return
             self._backlog.append(task)
-            if self._count < THREADS:
-                self._count += 1
-                starts = True
+            starts = self._rouse()
         if starts:
             self._start_thread(task)
 
-    def _start_thread(self, task: Task) -> None:
+    def _rouse(self) -> bool:
+        """Have a thread come to the backlog; tells whether it must be started first. Under the lock."""
+        if self._idle:
+            self._idle.pop().inbox.put(_ROUSED)
+            return False
+        starts = self._count < THREADS
+        self._count += starts
+        return starts
+
+    def _start_thread(self, task: Task | None = None) -> None:
         thread = threading.Thread(target=_Worker(self).loop, name="tykbridge-requests", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # the interpreter ends, or the process may have no more threads
             with self._lock:
                 self._count -= 1
-                if self._count or task not in self._backlog:
+                if self._count or task is None or task not in self._backlog:
                     return  # others will come to it, or have
                 self._backlog.remove(task)
                 self._tasks.discard(task)
@@ -120,17 +128,28 @@ class _Pool:
 
     def next(self, worker: _Worker) -> Any:
         """Wait for what a worker does next; None: the thread has nothing to do in this process any more."""
-        with contextlib.suppress(queue.Empty):
-            return worker.inbox.get_nowait()
+        while True:
+            try:
+                item = worker.inbox.get_nowait()
+            except queue.Empty:
+                with self._lock:
+                    if self is not _pool:  # a child that a hook forked: the requests are the parent's
+                        return None
+                    if self._backlog:
+                        return self._backlog.popleft()
+                    self._idle.append(worker)
+                item = worker.inbox.get()
+            if item is not _ROUSED:
+                break
+        # One that goes on may block: nobody may think any more that this thread is free, or will come to the backlog.
+        starts = False
         with self._lock:
-            if self is not _pool:  # a child that a hook forked: the requests are the parent's
-                return None
+            with contextlib.suppress(ValueError):
+                self._idle.remove(worker)
             if self._backlog:
-                return self._backlog.popleft()
-            self._idle.append(worker)
-        item = worker.inbox.get()
-        with self._lock, contextlib.suppress(ValueError):  # it may be a greenlet that goes on
-            self._idle.remove(worker)
+                starts = self._rouse()
+        if starts:
+            self._start_thread()
         return item
 
     def over(self, task: Task) -> None:
@@ -174,14 +193,15 @@ def suspend(begin: Callable[[Callable[[], None]], None]) -> bool:
         begin: begins it, and sees to it that what it is given is called once, from any thread, when it has happened.
 
     Returns:
-        Whether that is so. False: this is a thread of the host's, or there is no greenlet: `begin` was not called, and
-        the caller waits in its own way.
+        Whether that is so. False: this is a thread of the host's, there is no greenlet, or asyncio runs here: `begin`
+        was not called, and the caller waits in its own way.
     """
     worker = _here.worker
     if worker is None or greenlet is None:
         return False
     me = getcurrent()
-    if me is worker.hub:
+    # A loop of asyncio's that a hook runs here would be running for the other requests of this thread, too.
+    if me is worker.hub or asyncio._get_running_loop() is not None:
         return False
     begin(lambda: worker.inbox.put(me))
     worker.hub.switch()

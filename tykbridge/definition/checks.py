@@ -40,6 +40,10 @@ _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HANDLERS = ("eh_log_handler", "eh_web_hook_handler", "eh_dynamic_handler", "cp_dynamic_handler")
 
 
+_LONGEST = 2**31 - 1
+"""Milliseconds of a time limit, at most: 24 days, which every engine can count."""
+
+
 class HookKeys(msgspec.Struct, frozen=True):
     """How the two forms spell a hook's keys, for the JSON paths in messages."""
 
@@ -137,6 +141,8 @@ def _deadline(
         return
     if timeout_ms < 1:
         report.problem(where, "a whole number of milliseconds, at least 1", describe(timeout_ms))
+    elif timeout_ms > _LONGEST:
+        report.problem(where, f"a whole number of milliseconds, at most {_LONGEST}", describe(timeout_ms))
     elif language is not None and language not in capabilities.deadlines:
         able = ", ".join(sorted(capabilities.deadlines)) or "none yet"
         report.problem(

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -14,9 +15,13 @@ from tykbridge.definition.problems import Report, describe, key
 
 ADDRESSES = '"tcp://host:port", "dns:///name:port" or "unix:///path"'
 _ADDRESS = re.compile(
-    r"(?P<scheme>tcp|dns)://(?P<server>[^/\s]*)(?P<slash>/?)(?P<name>[^/\s]*)|unix://(?P<path>/[^\s\0]+)", re.ASCII
+    r"(?P<scheme>tcp|dns)://(?P<server>[^/\s]*)(?P<slash>/?)(?P<name>[^/\s]*)|unix://(?P<path>/[^\s\0?#]+)", re.ASCII
 )
-_ENDPOINT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
+_ENDPOINT = re.compile(
+    r"(?P<host>\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::(?P<port>[0-9]{1,5}))?", re.ASCII
+)
+_SOCKET = 107  # bytes of a socket's path, at most
+_MOST = 2**31 - 1  # of every number, as gRPC takes them; in milliseconds 24 days
 _LEAST = {"recv_max_size": 0, "send_max_size": 0, "timeout_ms": 1, "max_in_flight": 1, "breaker_failures": 0}
 _LEAST |= {"breaker_ms": 1, "keepalive_ms": 0}
 
@@ -76,8 +81,14 @@ def check(report: Report, where: Mapping[str, str], target: Target) -> None:
         missing, other = ("key", "cert") if target.cert else ("cert", "key")
         report.problem(where[missing], f'a PEM file, because "{_key(where[other])}" is set', "none")
     for name, least in _LEAST.items():
-        if getattr(target, name) < least:
-            report.problem(where[name], f"a whole number, at least {least}", describe(getattr(target, name)))
+        number = getattr(target, name)
+        if not least <= number <= _MOST:
+            limit = f"at least {least}" if number < least else f"at most {_MOST}"
+            report.problem(where[name], f"a whole number, {limit}", describe(number))
+    for name in ("authority", "server_name", "health_check"):
+        text = getattr(target, name) or ""
+        if not (text.isascii() and text.isprintable()):
+            report.problem(where[name], "printable ASCII", describe(text))
 
 
 def check_hooks(report: Report, hooks: Iterable[Hook], targets: Mapping[str, Target]) -> None:
@@ -104,13 +115,15 @@ def _host(address: str) -> str | None:
     if found is None:
         return None
     if found["path"]:
-        return ""
-    if found["scheme"] == "tcp":
-        end = _ENDPOINT.fullmatch(found["server"])
-        return end["host"] if end is not None and end["port"] and not found["name"] else None
-    end = _ENDPOINT.fullmatch(found["name"])
-    if end is None or not found["slash"]:
+        return "" if len(unquote_to_bytes(found["path"])) <= _SOCKET else None
+    is_tcp = found["scheme"] == "tcp"
+    end = _ENDPOINT.fullmatch(found["server"] if is_tcp else found["name"])
+    if end is None or is_tcp == bool(found["slash"]) or (is_tcp and not end["port"]):
         return None
+    if end["port"] and not 0 < int(end["port"]) < 2**16:
+        return None
+    if is_tcp:
+        return end["host"]
     return f"{end['host']} of {found['server']}" if found["server"] else end["host"]
 
 

@@ -70,8 +70,8 @@ class Server:
         self._is_forked = False
         self._in_flight = 0
         self._failures = 0  # in a row
-        self._opened = 0.0  # when the breaker opened, or let its last call through (monotonic); 0: it is closed
-        self._is_probing = False  # one call is on its way past the open breaker
+        self._opened = 0.0  # when the breaker opened, or its last probe failed (monotonic); 0: it is closed
+        self._probed = 0.0  # when the call past the open breaker must be over (monotonic); 0: none is on its way
         self._is_full = False  # the log knows that calls are refused for their number
         self._counts = dict.fromkeys(("calls", "failed", "refused_full", "refused_open"), 0)
         self._refused_before = 0  # by the breaker, when it opened
@@ -91,12 +91,14 @@ class Server:
             return {**self._counts, "in_flight": self._in_flight, "open": int(self._opened > 0)}
 
     def _call(self, name: str, message: bytes, timeout: float, metadata: Metadata) -> bytes:
-        is_probe = self._admit()
+        is_probe = self._admit(timeout)
         answered: bool | None = None  # None: nobody knows
         words = ""
         try:
             answer = self._sent(name, message, timeout, metadata)
             answered = True
+            if answer is None:
+                raise ScriptError("it answered OK and without a message")
         except grpc.RpcError as error:
             code, words = error.code(), _words(error)
             answered = code not in _FAILURES
@@ -148,7 +150,7 @@ class Server:
 
     # ---- Who is let through
 
-    def _admit(self) -> bool:
+    def _admit(self, timeout: float) -> bool:
         """Let a call through; tells whether it is the one that tries an open breaker. Raises `DownError`."""
         target = self.target
         with self._lock:
@@ -160,10 +162,12 @@ class Server:
                 raise DownError(words, is_told=is_told)
             is_probe = self._opened > 0
             if is_probe:
-                if self._is_probing or time.monotonic() < self._opened + target.breaker_ms / 1000:
+                now = time.monotonic()
+                # A probe whose end nobody heard of, since an interrupt came in between, is over when it has to be.
+                if now < max(self._opened, self._probed) + target.breaker_ms / 1000:
                     self._counts["refused_open"] += 1
                     raise DownError("it did not answer, and is not asked again yet", is_told=True)
-                self._is_probing = True
+                self._probed = now + timeout
             self._in_flight += 1
             self._counts["calls"] += 1
         return is_probe
@@ -175,7 +179,7 @@ class Server:
             if self._is_full and self._in_flight <= self.target.max_in_flight // 2:
                 self._is_full = False
             if is_probe:
-                self._is_probing = False
+                self._probed = 0.0
             if answered:
                 self._failures = 0
                 if self._opened:
