@@ -210,59 +210,6 @@ def test_the_limit_of_memory_counts_for_a_body_as_well(javascript):
     assert reported(untouched, request={"raw_body": b"x" * (state.MEMORY + 1)}) == "ok"
 
 
-HOOK_OF_ALL = """
-  var Hook = new TykJS.TykMiddleware.NewMiddleware({});
-  Hook.NewProcessRequest(async function (request, session, config) {
-    if (!globalThis.kept) kept = [];
-    kept.push(JSON.stringify([request, session, config]), /(a+)+b/.exec('aaab'), { get x() { return 1; } });
-    for (var name in request.Headers) request.SetHeaders[name + "-2"] = request.Headers[name][0] + b64enc(name);
-    request.DeleteHeaders.push("a");
-    session.access_rights.a = { versions: ["1"], allowed_urls: [{ url: "/", methods: ["GET"] }] };
-    session.meta_data.m = "1";
-    request.Body = request.Body.toUpperCase();
-    await null;
-    try { missing(); } catch (e) { session.alias = e.stack; }
-    return Hook.ReturnAuthData(request, session);
-  });
-"""
-
-
-def test_memory_may_run_out_anywhere(tmp_path, monkeypatch):
-    """Each limit ends it at another allocation: of the engine, of a value on its way in or out."""
-    message = _bridge.message("Object")
-    message.request.headers.update({f"H{i}": "v" * i for i in range(20)})
-    message.request.params["p"] = "1"
-    message.request.body = "body" * 100
-    message.session.tags.extend(["x", "y"])
-    message.session.access_rights["b"].versions.append("v")
-    message.spec["config_data"] = '{"a": [1, 2, {"b": null}]}'
-    data = message.SerializeToString()
-
-    def attempt(memory):
-        made = state.State(str(tmp_path), memory)
-        made.load("m.js", HOOK_OF_ALL.encode())
-        made.bind("Hook")
-        for _ in range(2):
-            whole = _bridge.message("Object", data)
-            try:
-                made.call(0, 5, whole)
-            except failures.ScriptError:
-                assert whole.SerializeToString() == data
-                raise
-        return made._engine.used
-
-    enough = attempt(state.MEMORY)
-    ended = 0
-    empty = state.State(str(tmp_path))._engine.used
-    limits = range(empty, enough + 200_000, 499)
-    for memory in limits:
-        try:
-            attempt(memory)
-        except (failures.ScriptError, MemoryError):
-            ended += 1
-    assert 20 < ended < len(limits)
-
-
 def test_a_limit_holds_while_other_threads_work(javascript):
     bundle = javascript(switched("while (true) {}"))
     wrong = []
