@@ -173,6 +173,7 @@ class BuildExtensions(build_ext):
             return
         engine.include_dirs.append(str(source))
         engine.extra_objects = [str(path) for path in self._quickjs(source)]
+        engine.depends = [*engine.depends, *engine.extra_objects]  # or another QuickJS would not be linked
 
     def _quickjs(self, source: Path) -> list[Path]:
         """Compiles QuickJS, once for all Pythons, which it knows nothing of."""

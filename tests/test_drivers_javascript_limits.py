@@ -1,16 +1,21 @@
 """Hostile JavaScript: what may take for ever, needs everything, or reaches for what is outside of its state."""
 
 import gc
+import resource
+import subprocess
+import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 
 from tests.scripts import fails, javascript_of, reported
-from tykbridge import _bridge, failures
+from tykbridge import _bridge, failures, runtime
 from tykbridge.drivers.javascript import host, state
 from tykbridge.errors import LoadError
+from tykbridge.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.once
 
@@ -69,6 +74,33 @@ TIME = {
     "an iterator": "Array.from({ [Symbol.iterator]: function () { return { next: function () { return {}; } }; } });",
     "a set": "new Set({ [Symbol.iterator]: function () { return { next: function () { return { value: 1 }; } }; } });",
 }
+
+HOLES = "{ length: 2 ** 53 - 3 }"
+
+IN_C = {
+    "reverse": f"Array.prototype.reverse.call({HOLES});",
+    "unshift": f"Array.prototype.unshift.call({HOLES}, 1);",
+    "shift": f"Array.prototype.shift.call({HOLES});",
+    "splice": f"Array.prototype.splice.call({HOLES}, 0, 1);",
+    "copyWithin": f"Array.prototype.copyWithin.call({HOLES}, 0, 1);",
+    "join": f"Array.prototype.join.call({HOLES}, '');",
+    "a separator": f"Array.prototype.join.call({HOLES}, 'xx');",
+    "slice": "var a = []; a.length = 2 ** 32 - 1; a.slice(1);",
+    "concat": "var a = []; a[2 ** 32 - 2] = 1; [].concat(a, a, a);",
+    "flat": "var a = []; a.length = 2 ** 32 - 1; a.flat();",
+    "sort": "var a = []; a.length = 2 ** 32 - 1; a.sort();",
+    "a text of an array": "var a = []; a.length = 2 ** 32 - 1; '' + a;",
+    "String.raw": f"String.raw({{ raw: {HOLES} }});",
+    "json": "var a = []; a.length = 2 ** 32 - 1; JSON.stringify(a);",
+    "names": "var o = {}; for (var i = 0; i < 100000; i++) o[i] = 1; while (true) Object.keys(o);",
+    "names of a proxy": """var k = Array(150000).fill(0).map(function (x, i) { return 'k' + i; });
+        while (true) Reflect.ownKeys(new Proxy({}, { ownKeys: function () { return k; } }));""",
+    "private names": """var s = ''; for (var i = 0; i < 20000; i++) s += '#a' + i + ';';
+        while (true) eval('(class {' + s + '})');""",
+    "numbers": "var n = (1n << 65000n) - 1n, m = (1n << 32000n) - 1n; while (true) (n % m).toString();",
+    "marks": "var s = '\\u0316\\u0301'.repeat(1 << 18); while (true) s.normalize('NFKC');",
+}
+"""What QuickJS does in loops of its own C."""
 
 MEMORY = {
     "a text": "var s = 'x'; while (true) s += s + s.length;",
@@ -130,6 +162,100 @@ def test_what_takes_for_ever_is_stopped_and_the_next_requests_are_good(javascrip
     fails(bundle, "it ran longer than 50 ms", timeout_ms=50, **BAD)
     assert time.monotonic() - started < ENOUGH
     assert [reported(bundle) for _ in range(20)] == ["good"] * 20
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from tests.scripts import javascript_of, reported
+from tykbridge.failures import ScriptError
+bundle = javascript_of(Path(sys.argv[1]), sys.argv[2])
+try:
+    bundle.run(timeout_ms=50, request={"headers": {"Bad": "1"}})
+except ScriptError as error:
+    print(error)
+assert [reported(bundle) for _ in range(20)] == ["good"] * 20
+"""
+
+
+@pytest.mark.parametrize("body", IN_C.values(), ids=IN_C)
+def test_loops_of_the_engine_s_own_c_are_stopped_as_well(tmp_path, body):
+    """In a process of its own: what does not end can only be killed."""
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "b"), switched(body)]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=root)
+    assert done.stderr == ""
+    assert done.stdout == "it ran longer than 50 ms\n"
+
+
+def test_a_number_has_65_536_bits_at_the_most(javascript):
+    """More could not be stopped: one division would take seconds."""
+    fits = "request.SetHeaders.X = String((1n << 65000n) % 7n);"
+    assert reported(javascript(fits)) == str((1 << 65000) % 7)
+    fails(javascript("(1n << 1000000n).toString();"), "RangeError: BigInt is too large")
+
+
+def test_a_getter_in_the_place_of_a_function_lets_go_of_python_s_lock(javascript):
+    bundle = javascript(code="""
+      var Hook = new TykJS.TykMiddleware.NewMiddleware({}), reads = 0;
+      var hook = function (request) { request.SetHeaders.X = "good"; return Hook.ReturnData(request, {}); };
+      Object.defineProperty(Hook, "ProcessRequest", { get: function () {
+        while (++reads == 3) reads = 2;
+        return hook;
+      } });
+    """)
+    counted = [0]
+    done = threading.Event()
+
+    def count():
+        while not done.is_set():
+            counted[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    before = counted[0]
+    fails(bundle, "it ran longer than 300 ms", timeout_ms=300)
+    moved = counted[0] - before
+    done.set()
+    thread.join()
+    assert moved > 1000
+
+
+def test_an_error_of_a_getter_in_the_place_of_a_function_is_that_request_s_alone(javascript):
+    bundle = javascript(code="""
+      var Hook = new TykJS.TykMiddleware.NewMiddleware({}), reads = 0;
+      var hook = function (request) { request.SetHeaders.X = "good"; return Hook.ReturnData(request, {}); };
+      Object.defineProperty(Hook, "ProcessRequest", { get: function () {
+        if (++reads == 4) throw new Error("once");
+        return hook;
+      } });
+    """)
+    got = []
+    for _ in range(6):
+        try:
+            got.append(reported(bundle))
+        except failures.ScriptError as error:
+            got.append(str(error))
+    assert sorted(got) == ["Error: once"] + ["good"] * 5
+
+
+def test_what_is_asked_of_the_host_is_forgotten_when_it_is_answered(javascript):
+    bundle = javascript("for (var i = 0; i < 60; i++) b64enc('x'.repeat(1 << 20)); request.SetHeaders.X = 'good';")
+    assert reported(bundle) == "good"
+
+
+def test_small_blocks_count_as_what_they_cost(javascript):
+    """Of short texts, say, more than half of what is taken is not theirs."""
+    bundle = javascript("held = []; for (var i = 0; ; i++) held.push('k' + i);")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(failures.ScriptError, match="more than 32 MiB"):
+        bundle.run(timeout_ms=20_000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 48 << 10
+
+
+def test_a_traceback_that_a_plugin_wrote_is_cut(javascript):
+    error = fails(javascript("var e = new Error('m'); e.stack = '    at f (a.js:1:1)\\n'.repeat(100000); throw e;"), "Error: m")
+    assert 1_000 < len(error.trace) < 20_000
 
 
 @pytest.mark.parametrize("body", MEMORY.values(), ids=MEMORY)

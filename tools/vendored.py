@@ -28,8 +28,42 @@ TYPESCRIPT = "5.9.3"
 _TYPESCRIPT_HASH = "jl1vZzPDinLr9eUt3J/t7V6FgNEw9QjvBPdysz9KfQDD41fQrC2Y4vKQdiaUpFT4bXlb1RHhLpp8wtm6M5TgSw=="
 _REGISTRY = "https://registry.npmjs.org"
 
-# A sort of 10,000 elements would be compared to its end before anybody looks at the clock.
-_EDITS = {"quickjs.c": (("#define JS_INTERRUPT_COUNTER_INIT 10000", "#define JS_INTERRUPT_COUNTER_INIT 100"),)}
+# What keeps QuickJS from running on after its time: loops in its own C that never look at the clock, or seldom.
+_POLL = "if (js_poll_interrupts(ctx)) goto fail;"
+_EDITS = {
+    "quickjs.c": (
+        # A sort of 10,000 elements would be compared to its end before anybody looks.
+        ("#define JS_INTERRUPT_COUNTER_INIT 10000", "#define JS_INTERRUPT_COUNTER_INIT 100"),
+        # One division or text of a number of a million bits takes seconds, and cannot be ended.
+        ("#define JS_BIGINT_MAX_SIZE ((1024 * 1024)", "#define JS_BIGINT_MAX_SIZE ((64 * 1024)"),
+        # Holes: reverse, splice, join and others go through 2 ** 53 of them.
+        (
+            "    val = JS_EXCEPTION;\n    present = -1;\n    prop = JS_NewAtomInt64(ctx, idx);",
+            "    *pval = val = JS_EXCEPTION;\n    present = -1;\n    if (js_poll_interrupts(ctx)) return -1;\n"
+            "    prop = JS_NewAtomInt64(ctx, idx);",
+        ),
+        (
+            "            return val;\n    }\n    prop = JS_NewAtomInt64(ctx, idx);",
+            "            return val;\n    }\n    if (js_poll_interrupts(ctx)) return JS_EXCEPTION;\n"
+            "    prop = JS_NewAtomInt64(ctx, idx);",
+        ),
+        # The names that a proxy tells are compared each with each.
+        (
+            "if (find_prop_key(tab, i, tab[i].atom) >= 0) {\n            JS_ThrowTypeError(ctx, \"proxy: duplicate",
+            _POLL + "\n        if (find_prop_key(tab, i, tab[i].atom) >= 0) {\n"
+            "            JS_ThrowTypeError(ctx, \"proxy: duplicate",
+        ),
+        ("idx = find_prop_key(tab, len, tab2[i].atom);", _POLL + "\n idx = find_prop_key(tab, len, tab2[i].atom);"),
+    ),
+    # The marks on one letter are sorted by insertion, and gone through for each of them: no language has a hundred.
+    "libunicode.c": (
+        ("while (j < len) {\n                ch1", "while (j < len && j - start < 128) {\n                ch1"),
+        (
+            "while (starter_pos >= 0) {\n            cc",
+            "while (starter_pos >= 0) {\n            if (out_len - starter_pos > 128) goto next;\n            cc",
+        ),
+    ),
+}
 
 
 class MissingError(Exception):

@@ -82,8 +82,7 @@ static JSValue scalar_to_js(struct tykb_js *js, const struct tykb_field *row, un
   case TYKB_KIND_BYTES:
     return text_to_js(js, value.text);
   case TYKB_KIND_DOUBLE:
-    return value.real == (int32_t)value.real ? JS_NewInt32(js->context, (int32_t)value.real)
-                                             : JS_NewFloat64(js->context, value.real);
+    return JS_NewNumber(js->context, value.real);
   case TYKB_KIND_BOOL:
     return JS_NewBool(js->context, value.number != 0);
   default:
@@ -311,7 +310,6 @@ static JSValue on_fetch(JSContext *context, JSValueConst this, int name) {
     return JS_EXCEPTION;
   }
   if (is_same(this, run->is_response ? run->response_object : run->request_object)) {
-    run->fetched[name] = true;
     JS_FreeValue(context, run->fields[name]);
     run->fields[name] = JS_DupValue(context, value);
   }
@@ -320,9 +318,6 @@ static JSValue on_fetch(JSContext *context, JSValueConst this, int name) {
 
 static JSValue on_store(JSContext *context, JSValueConst this, JSValueConst value, int name) {
   struct tykb_js *js = JS_GetContextOpaque(context);
-  if (js->run && is_same(this, js->run->is_response ? js->run->response_object : js->run->request_object)) {
-    js->run->fetched[name] = true;
-  }
   return define(js, this, js->names[name], JS_DupValue(context, value)) < 0 ? JS_EXCEPTION : JS_UNDEFINED;
 }
 
@@ -439,7 +434,6 @@ int tykb_js_run_open(struct tykb_js *js, struct tykb_js_run *run, struct tykb_no
   run->root = root;
   run->request_object = run->response_object = run->session_object = run->config_object = JS_UNDEFINED;
   for (int i = 0; i < NAMES; i++) run->fields[i] = JS_UNINITIALIZED;
-  memset(run->fetched, 0, sizeof run->fetched);
   run->is_whole_session = run->is_response = false;
   if (!object.request) find_rows(tykb_node_type(root));
   if (tykb_node_child(root, object.request, &run->request) != 0 ||
@@ -662,6 +656,15 @@ static int take_body(struct tykb_js *js, const char *where, JSValueConst value, 
                                                     : JS_UNDEFINED;
   const uint8_t *data = NULL;
   if (JS_IsObject(buffer)) {
+    /* The engine's `size` is that of when it was made: its buffer may have been resized. Before the buffer is looked
+     * at, since this may be a getter. */
+    JSValue length = JS_GetPropertyStr(context, value, "byteLength");
+    if (JS_IsNumber(length)) {
+      int64_t now = 0;
+      JS_ToInt64(context, &now, length);
+      size = now < 0 ? 0 : (size_t)now;
+    }
+    JS_FreeValue(context, length);
     data = JS_GetArrayBuffer(context, &all, buffer);
   } else if (JS_IsArrayBuffer(value)) {
     data = JS_GetArrayBuffer(context, &all, value);
@@ -813,6 +816,17 @@ static int take_token(struct tykb_js *js, JSValueConst result, struct tykb_js_va
   return status;
 }
 
+/* Whether a field is still what fetches it: nobody has read it, nor put anything in its place. */
+static bool is_unread(struct tykb_js *js, JSValueConst place, int name) {
+  JSPropertyDescriptor found;
+  if (JS_GetOwnProperty(js->context, &found, place, js->names[name]) <= 0) return false;
+  bool is_unread = is_same(found.getter, js->getters[name]);
+  JS_FreeValue(js->context, found.value);
+  JS_FreeValue(js->context, found.getter);
+  JS_FreeValue(js->context, found.setter);
+  return is_unread;
+}
+
 static int collect(struct tykb_js *js, struct tykb_js_run *run, JSValueConst result, struct taken *taken) {
   JSContext *context = js->context;
   JSValue place = JS_UNDEFINED, session = JS_UNDEFINED, meta = JS_UNDEFINED;
@@ -833,7 +847,7 @@ static int collect(struct tykb_js *js, struct tykb_js_run *run, JSValueConst res
                                            : "ReturnData(request, meta) or ReturnAuthData(request, session)");
   }
   bool skips_body = is_same(place, run->is_response ? run->response_object : run->request_object) &&
-                    !run->fetched[NAME_Body];
+                    is_unread(js, place, NAME_Body);
   if (status == 0 && !run->is_response) {
     JSValue ignored = JS_GetProperty(context, place, js->names[NAME_IgnoreBody]);
     if (JS_IsException(ignored)) status = tykb_js_take_error(js);
@@ -1137,6 +1151,7 @@ int tykb_js_run_finish(struct tykb_js *js, struct tykb_js_run *run, JSValueConst
   taken.meta.shape = taken.token.shape = TYKB_JS_ABSENT;
   taken.has_session = taken.says_who = false;
   if (collect(js, run, result, &taken) < 0) return -1;
+  if (js->late) return tykb_js_take_error(js); /* what it was told of that, it may have caught */
   tykb_js_lock(js); /* for good: what follows is short */
   if (apply(run, &taken) != 0) return tykb_js_fail(js, "the message cannot be written: there is no memory");
   return 0;

@@ -43,7 +43,6 @@ struct tykb_js_run {
   struct tykb_node *root, *request, *response, *session;
   JSValue request_object, response_object, session_object, config_object;
   JSValue fields[NAMES]; /* what the hook got, by name; uninitialized: not read, or not to be compared */
-  uint8_t fetched[NAMES];
   JSValue before[SESSION_FIELDS]; /* of the session, by the field's index */
   bool is_response, is_whole_session;
 };
@@ -62,14 +61,16 @@ struct tykb_js {
   JSValue blank_session;                  /* the prototype of a session that is not there */
 
   void *unlocked; /* NULL: Python's lock is held */
-  int64_t began, deadline, lets_go;
+  int64_t began, deadline, lets_go; /* `deadline`: INT64_MAX where no call runs */
   double allowed; /* seconds */
   bool was_slow;
+  bool held; /* Python's lock is needed: nobody lets it go */
   bool late, full;
+  int until_look; /* allocations */
 
   struct tykb_js_run *run; /* NULL: no hook runs */
 
-  size_t used, limit, memory; /* `memory`: what the limit will be */
+  size_t used, limit, memory; /* `used`: with what each block costs; `memory`: what the limit will be */
   struct tykb_js_header *allocated; /* every block of the runtime */
 
   struct tykb_js_block *blocks; /* what a call collects */
