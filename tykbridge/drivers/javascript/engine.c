@@ -42,7 +42,7 @@ static void link_block(struct tykb_js *js, struct tykb_js_header *block, size_t 
   block->next = js->allocated;
   if (js->allocated) js->allocated->previous = block;
   js->allocated = block;
-  js->used += sizeof *block + size;
+  js->used += size;
 }
 
 static void unlink_block(struct tykb_js *js, struct tykb_js_header *block) {
@@ -52,7 +52,7 @@ static void unlink_block(struct tykb_js *js, struct tykb_js_header *block) {
     js->allocated = block->next;
   }
   if (block->next) block->next->previous = block->previous;
-  js->used -= sizeof *block + block->size;
+  js->used -= block->size;
 }
 
 static bool has_room(struct tykb_js *js, size_t size) {
@@ -68,9 +68,7 @@ static bool has_room(struct tykb_js *js, size_t size) {
 
 static void *js_take(void *opaque, size_t size) {
   struct tykb_js *js = opaque;
-  struct tykb_js_header *block = NULL;
-  if (size > SIZE_MAX - sizeof *block || !has_room(js, sizeof *block + size)) return NULL;
-  block = tykb_mem_alloc(sizeof *block + size);
+  struct tykb_js_header *block = has_room(js, size) ? tykb_mem_alloc(sizeof *block + size) : NULL;
   if (!block) return NULL;
   link_block(js, block, size);
   return block + 1;
@@ -104,9 +102,7 @@ static void *js_resize(void *opaque, void *memory, size_t size) {
   return moved + 1;
 }
 
-static size_t js_size(const void *memory) {
-  return memory ? ((const struct tykb_js_header *)memory - 1)->size : 0;
-}
+static size_t js_size(const void *memory) { return memory ? ((const struct tykb_js_header *)memory - 1)->size : 0; }
 
 static const JSMallocFunctions MEMORY = {js_take_zeroed, js_take, js_give_back, js_resize, js_size};
 
@@ -115,7 +111,8 @@ void *tykb_js_alloc(struct tykb_js *js, size_t size) {
   size = (size + 15) & ~(size_t)15;
   if (!block || block->size - block->used < size) {
     size_t most = size > BLOCK ? size : BLOCK;
-    if (js->collected > js->limit || most > js->limit - js->collected || !(block = tykb_mem_alloc(sizeof *block + most))) {
+    if (js->collected > js->limit || most > js->limit - js->collected ||
+        !(block = tykb_mem_alloc(sizeof *block + most))) {
       js->full = true;
       tykb_js_fail(js, "it needs more than %zu MiB of memory", js->limit >> 20);
       return NULL;
@@ -321,17 +318,11 @@ void tykb_js_last_error(struct tykb_js *js, struct tykb_js_error *error) {
   };
 }
 
-bool tykb_js_exceeded(const struct tykb_js *js) {
-  return js->late || js->full;
-}
+bool tykb_js_exceeded(const struct tykb_js *js) { return js->late || js->full; }
 
-size_t tykb_js_used(const struct tykb_js *js) {
-  return js->used;
-}
+size_t tykb_js_used(const struct tykb_js *js) { return js->used; }
 
-void tykb_js_collect(struct tykb_js *js) {
-  JS_RunGC(js->runtime);
-}
+void tykb_js_collect(struct tykb_js *js) { JS_RunGC(js->runtime); }
 
 /* ---- Texts ---- */
 
@@ -373,14 +364,14 @@ static int take_word(struct tykb_js *js, JSValueConst value, struct tykb_js_word
 
 static JSValue from_word(struct tykb_js *js, const struct tykb_js_word *word) {
   switch (word->kind) {
-  case TYKB_JS_BOOL:
-    return JS_NewBool(js->context, word->number != 0);
-  case TYKB_JS_NUMBER:
-    return JS_NewNumber(js->context, word->number);
-  case TYKB_JS_TEXT:
-    return JS_NewStringLen(js->context, (const char *)word->text.data, word->text.size);
-  default:
-    return JS_UNDEFINED;
+    case TYKB_JS_BOOL:
+      return JS_NewBool(js->context, word->number != 0);
+    case TYKB_JS_NUMBER:
+      return JS_NewNumber(js->context, word->number);
+    case TYKB_JS_TEXT:
+      return JS_NewStringLen(js->context, (const char *)word->text.data, word->text.size);
+    default:
+      return JS_UNDEFINED;
   }
 }
 
@@ -507,20 +498,20 @@ static JSValue settled(struct tykb_js *js, JSValue value) {
     return JS_ThrowInternalError(context, "interrupted");
   }
   switch (JS_PromiseState(context, value)) {
-  case JS_PROMISE_PENDING:
-    JS_FreeValue(context, value);
-    tykb_js_fail(js, "it returned a promise that nothing will settle: there is nothing to wait for in a hook");
-    return JS_ThrowPlainError(context, "pending");
-  case JS_PROMISE_FULFILLED:
-    error = JS_PromiseResult(context, value);
-    JS_FreeValue(context, value);
-    return error;
-  case JS_PROMISE_REJECTED:
-    error = JS_PromiseResult(context, value);
-    JS_FreeValue(context, value);
-    return JS_Throw(context, error);
-  default:
-    return value;
+    case JS_PROMISE_PENDING:
+      JS_FreeValue(context, value);
+      tykb_js_fail(js, "it returned a promise that nothing will settle: there is nothing to wait for in a hook");
+      return JS_ThrowPlainError(context, "pending");
+    case JS_PROMISE_FULFILLED:
+      error = JS_PromiseResult(context, value);
+      JS_FreeValue(context, value);
+      return error;
+    case JS_PROMISE_REJECTED:
+      error = JS_PromiseResult(context, value);
+      JS_FreeValue(context, value);
+      return JS_Throw(context, error);
+    default:
+      return value;
   }
 }
 
@@ -605,8 +596,8 @@ int tykb_js_call(struct tykb_js *js, uint32_t number, struct tykb_node *root, do
     JSValueConst arguments[] = {run.response_object, run.request_object, run.session_object, run.config_object};
     int first = run.is_response ? 0 : 1;
     run_alone(js);
-    JSValue result = settled(
-        js, JS_Call(context, run.is_response ? for_response : for_request, hook, 4 - first, arguments + first));
+    JSValue result =
+        settled(js, JS_Call(context, run.is_response ? for_response : for_request, hook, 4 - first, arguments + first));
     status = JS_IsException(result) ? tykb_js_take_error(js) : tykb_js_run_finish(js, &run, result);
     JS_FreeValue(context, result);
   }

@@ -11,17 +11,28 @@
 
 #define OBJECT_ROWS(X) X(request) X(session) X(response) X(spec)
 #define REQUEST_ROWS(X)                                                                                                \
-  X(headers) X(set_headers) X(delete_headers) X(raw_body) X(body) X(url) X(params) X(add_params) X(extended_params)    \
-  X(delete_params) X(return_overrides) X(method) X(request_uri) X(scheme)
+  X(headers)                                                                                                           \
+  X(set_headers) X(delete_headers) X(raw_body) X(body) X(url) X(params) X(add_params) X(extended_params)               \
+      X(delete_params) X(return_overrides) X(method) X(request_uri) X(scheme)
 #define OVERRIDES_ROWS(X) X(response_code) X(response_error) X(response_body) X(headers) X(override_error)
 #define RESPONSE_ROWS(X) X(status_code) X(raw_body) X(body) X(headers) X(multivalue_headers)
 
 #define MEMBER(name) const struct tykb_field *name;
-static struct { OBJECT_ROWS(MEMBER) } object;
-static struct { REQUEST_ROWS(MEMBER) } request;
-static struct { OVERRIDES_ROWS(MEMBER) } overrides;
-static struct { RESPONSE_ROWS(MEMBER) } response;
-static struct { MEMBER(key) MEMBER(values) } header;
+static struct {
+  OBJECT_ROWS(MEMBER)
+} object;
+static struct {
+  REQUEST_ROWS(MEMBER)
+} request;
+static struct {
+  OVERRIDES_ROWS(MEMBER)
+} overrides;
+static struct {
+  RESPONSE_ROWS(MEMBER)
+} response;
+static struct {
+  MEMBER(key) MEMBER(values)
+} header;
 static const struct tykb_field *session_metadata;
 #undef MEMBER
 
@@ -78,15 +89,15 @@ static JSValue no_memory(struct tykb_js *js, int status) {
 
 static JSValue scalar_to_js(struct tykb_js *js, const struct tykb_field *row, union tykb_value value) {
   switch (row->kind) {
-  case TYKB_KIND_STRING:
-  case TYKB_KIND_BYTES:
-    return text_to_js(js, value.text);
-  case TYKB_KIND_DOUBLE:
-    return JS_NewNumber(js->context, value.real);
-  case TYKB_KIND_BOOL:
-    return JS_NewBool(js->context, value.number != 0);
-  default:
-    return JS_NewInt64(js->context, value.number);
+    case TYKB_KIND_STRING:
+    case TYKB_KIND_BYTES:
+      return text_to_js(js, value.text);
+    case TYKB_KIND_DOUBLE:
+      return JS_NewNumber(js->context, value.real);
+    case TYKB_KIND_BOOL:
+      return JS_NewBool(js->context, value.number != 0);
+    default:
+      return JS_NewInt64(js->context, value.number);
   }
 }
 
@@ -145,8 +156,7 @@ static JSValue list_to_js(struct tykb_js *js, struct tykb_node *node, const stru
     } else {
       value = scalar_to_js(js, row, elements[i].value);
     }
-    if (JS_IsException(value) ||
-        JS_DefinePropertyValueUint32(js->context, made, (uint32_t)i, value, PLAIN) < 0) {
+    if (JS_IsException(value) || JS_DefinePropertyValueUint32(js->context, made, (uint32_t)i, value, PLAIN) < 0) {
       JS_FreeValue(js->context, made);
       return JS_EXCEPTION;
     }
@@ -174,8 +184,8 @@ static JSValue node_to_js(struct tykb_js *js, struct tykb_node *node) {
   JSValue made = JS_NewObject(js->context);
   for (uint32_t i = 0; !JS_IsException(made) && i < type->count; i++) {
     JSValue value = field_to_js(js, node, &type->fields[i]);
-    if (JS_IsException(value) || JS_DefinePropertyValueStr(js->context, made, json_name(type->fields[i].name), value,
-                                                           PLAIN) < 0) {
+    if (JS_IsException(value) ||
+        JS_DefinePropertyValueStr(js->context, made, json_name(type->fields[i].name), value, PLAIN) < 0) {
       JS_FreeValue(js->context, made);
       made = JS_EXCEPTION;
     }
@@ -347,8 +357,7 @@ static JSValue request_to_js(struct tykb_js *js, struct tykb_js_run *run) {
   if (define_lazy(js, made, NAME_Headers) < 0 ||
       show(js, run, made, NAME_SetHeaders, map_to_js(js, node, request.set_headers, false)) < 0 ||
       show(js, run, made, NAME_DeleteHeaders, list_to_js(js, node, request.delete_headers)) < 0 ||
-      define_lazy(js, made, NAME_Body) < 0 ||
-      show(js, run, made, NAME_URL, field_to_js(js, node, request.url)) < 0 ||
+      define_lazy(js, made, NAME_Body) < 0 || show(js, run, made, NAME_URL, field_to_js(js, node, request.url)) < 0 ||
       define_lazy(js, made, NAME_Params) < 0 ||
       show(js, run, made, NAME_AddParams, map_to_js(js, node, request.add_params, false)) < 0 ||
       show(js, run, made, NAME_ExtendedParams, map_to_js(js, node, request.extended_params, true)) < 0 ||
@@ -596,8 +605,7 @@ static int take_map(struct tykb_js *js, const char *where, enum item_kind kind, 
   for (uint32_t i = 0; status == 0 && i < count; i++) {
     JSValue item = JS_GetProperty(context, value, names[i].atom);
     JSValue name = JS_IsException(item) ? JS_EXCEPTION : JS_AtomToString(context, names[i].atom);
-    status = JS_IsException(name) ? tykb_js_take_error(js)
-                                  : tykb_js_copy_text(js, name, &out->keys[out->count]);
+    status = JS_IsException(name) ? tykb_js_take_error(js) : tykb_js_copy_text(js, name, &out->keys[out->count]);
     /* What JSON has no word for was left out. */
     if (status == 0 && !JS_IsUndefined(item) && !JS_IsFunction(context, item)) {
       struct tykb_js_value *place = &out->items[out->count];
@@ -611,8 +619,8 @@ static int take_map(struct tykb_js *js, const char *where, enum item_kind kind, 
   return status;
 }
 
-static int take_list(struct tykb_js *js, const char *where, int kind, const struct tykb_type *type,
-                     JSValueConst value, struct tykb_js_value *out) {
+static int take_list(struct tykb_js *js, const char *where, int kind, const struct tykb_type *type, JSValueConst value,
+                     struct tykb_js_value *out) {
   JSContext *context = js->context;
   int64_t count;
   out->shape = TYKB_JS_LIST;
@@ -620,7 +628,8 @@ static int take_list(struct tykb_js *js, const char *where, int kind, const stru
   if (JS_IsNull(value)) return 0;
   if (!JS_IsObject(value)) return wrong(js, where, NULL, "an array", value);
   if (JS_GetLength(context, value, &count) < 0) return tykb_js_take_error(js);
-  if (count > MOST_ITEMS) return tykb_js_fail(js, "%s has %lld items: there can be %d", where, (long long)count, MOST_ITEMS);
+  if (count > MOST_ITEMS)
+    return tykb_js_fail(js, "%s has %lld items: there can be %d", where, (long long)count, MOST_ITEMS);
   if (count <= 0) return 0;
   out->items = tykb_js_alloc(js, (size_t)count * sizeof *out->items);
   if (!out->items) return -1;
@@ -652,8 +661,8 @@ static int take_body(struct tykb_js *js, const char *where, JSValueConst value, 
   JSContext *context = js->context;
   if (!JS_IsObject(value)) return take_scalar(js, where, NULL, TYKB_KIND_BYTES, value, out);
   size_t offset = 0, size = 0, all = 0, each;
-  JSValue buffer = JS_GetTypedArrayType(value) >= 0 ? JS_GetTypedArrayBuffer(context, value, &offset, &size, &each)
-                                                    : JS_UNDEFINED;
+  JSValue buffer =
+      JS_GetTypedArrayType(value) >= 0 ? JS_GetTypedArrayBuffer(context, value, &offset, &size, &each) : JS_UNDEFINED;
   const uint8_t *data = NULL;
   if (JS_IsObject(buffer)) {
     /* The engine's `size` is that of when it was made: its buffer may have been resized. Before the buffer is looked
@@ -734,26 +743,26 @@ static int take_one(struct tykb_js *js, struct tykb_js_run *run, const struct wa
   struct tykb_js_value *out = &taken->fields[row->name];
   JSValueConst before = run->fields[row->name];
   switch (row->kind) {
-  case A_MAP:
-    return take_map(js, row->where, TEXT_ITEM, NULL, value, out);
-  case A_VALUES:
-    return take_map(js, row->where, VALUES_ITEM, NULL, value, out);
-  case A_VALUE:
-    return take_map(js, row->where, ONE_VALUE_ITEM, NULL, value, out);
-  case A_LIST:
-    return take_list(js, row->where, TYKB_KIND_STRING, NULL, value, out);
-  case OVERRIDES:
-    if (JS_IsNull(value)) return 0;
-    if (!JS_IsObject(value)) return wrong(js, row->where, NULL, "an object", value);
-    return take_all(js, run, value, OF_OVERRIDES, COUNT(OF_OVERRIDES), false, taken);
-  default:
-    if (JS_VALUE_GET_TAG(before) != JS_TAG_UNINITIALIZED && JS_IsStrictEqual(js->context, value, before)) return 0;
-    if (row->kind == A_BODY) return JS_IsNull(value) ? 0 : take_body(js, row->where, value, out);
-    return take_scalar(js, row->where, NULL,
-                       row->kind == A_CODE   ? TYKB_KIND_INT32
-                       : row->kind == A_BOOL ? TYKB_KIND_BOOL
-                                             : TYKB_KIND_STRING,
-                       value, out);
+    case A_MAP:
+      return take_map(js, row->where, TEXT_ITEM, NULL, value, out);
+    case A_VALUES:
+      return take_map(js, row->where, VALUES_ITEM, NULL, value, out);
+    case A_VALUE:
+      return take_map(js, row->where, ONE_VALUE_ITEM, NULL, value, out);
+    case A_LIST:
+      return take_list(js, row->where, TYKB_KIND_STRING, NULL, value, out);
+    case OVERRIDES:
+      if (JS_IsNull(value)) return 0;
+      if (!JS_IsObject(value)) return wrong(js, row->where, NULL, "an object", value);
+      return take_all(js, run, value, OF_OVERRIDES, COUNT(OF_OVERRIDES), false, taken);
+    default:
+      if (JS_VALUE_GET_TAG(before) != JS_TAG_UNINITIALIZED && JS_IsStrictEqual(js->context, value, before)) return 0;
+      if (row->kind == A_BODY) return JS_IsNull(value) ? 0 : take_body(js, row->where, value, out);
+      return take_scalar(js, row->where, NULL,
+                         row->kind == A_CODE   ? TYKB_KIND_INT32
+                         : row->kind == A_BOOL ? TYKB_KIND_BOOL
+                                               : TYKB_KIND_STRING,
+                         value, out);
   }
 }
 
@@ -846,8 +855,8 @@ static int collect(struct tykb_js *js, struct tykb_js_run *run, JSValueConst res
                           run->is_response ? "ReturnResponseData(response, meta)"
                                            : "ReturnData(request, meta) or ReturnAuthData(request, session)");
   }
-  bool skips_body = is_same(place, run->is_response ? run->response_object : run->request_object) &&
-                    is_unread(js, place, NAME_Body);
+  bool skips_body =
+      is_same(place, run->is_response ? run->response_object : run->request_object) && is_unread(js, place, NAME_Body);
   if (status == 0 && !run->is_response) {
     JSValue ignored = JS_GetProperty(context, place, js->names[NAME_IgnoreBody]);
     if (JS_IsException(ignored)) status = tykb_js_take_error(js);
@@ -1152,7 +1161,7 @@ int tykb_js_run_finish(struct tykb_js *js, struct tykb_js_run *run, JSValueConst
   taken.has_session = taken.says_who = false;
   if (collect(js, run, result, &taken) < 0) return -1;
   if (js->late) return tykb_js_take_error(js); /* what it was told of that, it may have caught */
-  tykb_js_lock(js); /* for good: what follows is short */
+  tykb_js_lock(js);                            /* for good: what follows is short */
   if (apply(run, &taken) != 0) return tykb_js_fail(js, "the message cannot be written: there is no memory");
   return 0;
 }
@@ -1171,7 +1180,8 @@ int tykb_js_message_prepare(struct tykb_js *js) {
     js->getters[i] = js->setters[i] = JS_UNDEFINED;
     js->names[i] = JS_NewAtom(context, names[i]);
   }
-  for (uint32_t i = 0; i < type->count; i++) js->session_names[i] = JS_NewAtom(context, json_name(type->fields[i].name));
+  for (uint32_t i = 0; i < type->count; i++)
+    js->session_names[i] = JS_NewAtom(context, json_name(type->fields[i].name));
   for (size_t i = 0; i < COUNT(LAZY); i++) {
     JSCFunctionType get = {.getter_magic = on_fetch}, set = {.setter_magic = on_store};
     int name = LAZY[i];

@@ -23,17 +23,18 @@ struct tykb_js_block {
 
 /* Texts that the engine knows as atoms. */
 #define TYKB_JS_NAMES(X)                                                                                               \
-  X(Headers) X(SetHeaders) X(DeleteHeaders) X(Body) X(URL) X(Params) X(AddParams) X(ExtendedParams) X(DeleteParams)    \
-  X(ReturnOverrides) X(IgnoreBody) X(Method) X(RequestURI) X(Scheme) X(ResponseCode) X(ResponseError) X(ResponseBody)  \
-  X(ResponseHeaders) X(OverrideError) X(StatusCode) X(Request) X(Response) X(Session) X(SessionMeta) X(OrgID)          \
-  X(APIID) X(config_data) X(ProcessRequest) X(ProcessResponse) X(stack)  \
-  X(AuthValue)
+  X(Headers)                                                                                                           \
+  X(SetHeaders) X(DeleteHeaders) X(Body) X(URL) X(Params) X(AddParams) X(ExtendedParams) X(DeleteParams)               \
+      X(ReturnOverrides) X(IgnoreBody) X(Method) X(RequestURI) X(Scheme) X(ResponseCode) X(ResponseError)              \
+          X(ResponseBody) X(ResponseHeaders) X(OverrideError) X(StatusCode) X(Request) X(Response) X(Session)          \
+              X(SessionMeta) X(OrgID) X(APIID) X(config_data) X(ProcessRequest) X(ProcessResponse) X(stack)            \
+                  X(AuthValue)
 
 enum {
 #define TYKB_JS_ENUM(name) NAME_##name,
   TYKB_JS_NAMES(TYKB_JS_ENUM)
 #undef TYKB_JS_ENUM
-  NAMES
+      NAMES
 };
 
 #define SESSION_FIELDS 40 /* more than SessionState has */
@@ -42,7 +43,7 @@ enum {
 struct tykb_js_run {
   struct tykb_node *root, *request, *response, *session;
   JSValue request_object, response_object, session_object, config_object;
-  JSValue fields[NAMES]; /* what the hook got, by name; uninitialized: not read, or not to be compared */
+  JSValue fields[NAMES];          /* what the hook got, by name; uninitialized: not read, or not to be compared */
   JSValue before[SESSION_FIELDS]; /* of the session, by the field's index */
   bool is_response, is_whole_session;
 };
@@ -60,9 +61,9 @@ struct tykb_js {
   JSValue getters[NAMES], setters[NAMES]; /* of the fields that are fetched when they are read */
   JSValue blank_session;                  /* the prototype of a session that is not there */
 
-  void *unlocked; /* NULL: Python's lock is held */
+  void *unlocked;                   /* NULL: Python's lock is held */
   int64_t began, deadline, lets_go; /* `deadline`: INT64_MAX where no call runs */
-  double allowed; /* seconds */
+  double allowed;                   /* seconds */
   bool was_slow;
   bool held; /* Python's lock is needed: nobody lets it go */
   bool late, full;
@@ -70,7 +71,7 @@ struct tykb_js {
 
   struct tykb_js_run *run; /* NULL: no hook runs */
 
-  size_t used, limit, memory; /* `used`: with what each block costs; `memory`: what the limit will be */
+  size_t used, limit, memory;       /* `memory`: what the limit will be */
   struct tykb_js_header *allocated; /* every block of the runtime */
 
   struct tykb_js_block *blocks; /* what a call collects */
