@@ -273,9 +273,19 @@ setup(
         ),
         Extension(
             ENGINE,
-            [f"{JAVASCRIPT}/_quickjs.pyx", f"{JAVASCRIPT}/engine.c", f"{JAVASCRIPT}/message.c", *SHARED],
+            [
+                f"{JAVASCRIPT}/_quickjs.pyx",
+                f"{JAVASCRIPT}/engine.c",
+                f"{JAVASCRIPT}/message.c",
+                f"{JAVASCRIPT}/collect.c",
+                *SHARED,
+            ],
             include_dirs=["csrc", JAVASCRIPT],
-            depends=[*headers, "tykbridge/_bridge.pxd", f"{JAVASCRIPT}/engine.h", f"{JAVASCRIPT}/state.h"],
+            depends=[
+                *headers,
+                "tykbridge/_bridge.pxd",
+                *sorted(str(p.relative_to(ROOT)) for p in (ROOT / JAVASCRIPT).glob("*.h")),
+            ],
             extra_compile_args=[*compile_flags(), *module_flags()],
             extra_link_args=[*link_flags(), *module_flags()],
             libraries=["m"],

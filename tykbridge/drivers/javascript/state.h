@@ -104,7 +104,7 @@ void tykb_js_message_free(struct tykb_js *js);
 int tykb_js_run_open(struct tykb_js *js, struct tykb_js_run *run, struct tykb_node *root, bool can_request,
                      bool can_response);
 void tykb_js_run_close(struct tykb_js *js, struct tykb_js_run *run);
-/* Collects what became different of what a hook returned, then applies it. */
+/* collect.c: collects what became different of what a hook returned, then applies it. */
 int tykb_js_run_finish(struct tykb_js *js, struct tykb_js_run *run, JSValueConst result);
 
 #endif
