@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import shutil
 import subprocess
 import sys
@@ -39,19 +40,23 @@ _EDITS = {
         # Holes: reverse, splice, join and others go through 2 ** 53 of them.
         (
             "    val = JS_EXCEPTION;\n    present = -1;\n    prop = JS_NewAtomInt64(ctx, idx);",
-            "    *pval = val = JS_EXCEPTION;\n    present = -1;\n    if (js_poll_interrupts(ctx)) return -1;\n"
-            "    prop = JS_NewAtomInt64(ctx, idx);",
+            (
+                "    *pval = val = JS_EXCEPTION;\n    present = -1;\n    if (js_poll_interrupts(ctx)) return -1;\n"
+                "    prop = JS_NewAtomInt64(ctx, idx);"
+            ),
         ),
         (
             "            return val;\n    }\n    prop = JS_NewAtomInt64(ctx, idx);",
-            "            return val;\n    }\n    if (js_poll_interrupts(ctx)) return JS_EXCEPTION;\n"
-            "    prop = JS_NewAtomInt64(ctx, idx);",
+            (
+                "            return val;\n    }\n    if (js_poll_interrupts(ctx)) return JS_EXCEPTION;\n"
+                "    prop = JS_NewAtomInt64(ctx, idx);"
+            ),
         ),
         # The names that a proxy tells are compared each with each.
         (
-            "if (find_prop_key(tab, i, tab[i].atom) >= 0) {\n            JS_ThrowTypeError(ctx, \"proxy: duplicate",
+            'if (find_prop_key(tab, i, tab[i].atom) >= 0) {\n            JS_ThrowTypeError(ctx, "proxy: duplicate',
             _POLL + "\n        if (find_prop_key(tab, i, tab[i].atom) >= 0) {\n"
-            "            JS_ThrowTypeError(ctx, \"proxy: duplicate",
+            '            JS_ThrowTypeError(ctx, "proxy: duplicate',
         ),
         ("idx = find_prop_key(tab, len, tab2[i].atom);", _POLL + "\n idx = find_prop_key(tab, len, tab2[i].atom);"),
     ),
@@ -90,17 +95,18 @@ def _once(name: str, unpack: Callable[[Path], None]) -> Path:
     place = FOLDER / name
     if place.is_dir():
         return place
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    # In one step, since several Pythons may be building here.
-    with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".") as scratch:
-        made = Path(scratch, "made")
-        made.mkdir()
-        try:
+    try:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        # In one step, since several Pythons may be building here.
+        with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".") as scratch:
+            made = Path(scratch, "made")
+            made.mkdir()
             unpack(made)
             made.rename(place)
-        except (OSError, tarfile.TarError, subprocess.CalledProcessError) as error:
-            if not place.is_dir():  # else another build was faster
-                raise MissingError(_words(error)) from error
+    # HTTPException: a download that broke off.
+    except (OSError, http.client.HTTPException, tarfile.TarError, subprocess.CalledProcessError) as error:
+        if not place.is_dir():  # else another build was faster
+            raise MissingError(_words(error)) from error
     return place
 
 
@@ -108,7 +114,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         lines = str(error.stderr or error.stdout or "").strip().splitlines() or [f"it ended with {error.returncode}"]
         return f"{Path(error.cmd[0]).name}: {lines[-1]}"
-    return str(error)
+    return str(error) or type(error).__name__
 
 
 def _unpack_quickjs(place: Path) -> None:
