@@ -530,7 +530,9 @@ def test_what_a_store_fails_to_do_can_be_caught_and_is_a_failure_of_the_store_ot
 
 
 def test_numbers_become_the_texts_that_javascript_makes_of_them(javascript, said):
-    numbers = "0, -0, 1, -1.5, 1e-6, 1e-7, 1.25e-7, 0.1 + 0.2, 5e-324, 1e20, 123456789012345680000, 1e21, -1.5e300, 2 ** 53"
+    numbers = (
+        "0, -0, 1, -1.5, 1e-6, 1e-7, 1.25e-7, 0.1 + 0.2, 5e-324, 1e20, 123456789012345680000, 1e21, -1.5e300, 2 ** 53"
+    )
     javascript(f"[{numbers}, 1 / 0, -1 / 0, 0 / 0].forEach(function (n) {{ log(n); log('' + n); }});").run()
     assert [words for _, words in said[::2]] == [words for _, words in said[1::2]]
     assert len(said) == 34
@@ -538,7 +540,8 @@ def test_numbers_become_the_texts_that_javascript_makes_of_them(javascript, said
 
 def test_a_time_to_live_may_be_a_text(javascript, store):
     bundle = javascript("""
-      TykStorageSet("a", 1, "60"); TykStorageSet("b", 1, "x"); TykStorageSetNX("c", 1, " 60 "); TykStorageIncr("d", "60");
+      TykStorageSet("a", 1, "60"); TykStorageSet("b", 1, "x"); TykStorageSetNX("c", 1, " 60 ");
+      TykStorageIncr("d", "60");
       request.SetHeaders.X = ["a", "b", "c", "d"].map(TykStorageTTL).join();
     """)
     assert reported(bundle) == "60,-1,60,60"
@@ -602,15 +605,20 @@ def test_what_a_hook_does_to_the_language_does_not_reach_the_driver(javascript, 
 
 def test_code_that_gave_the_language_other_ways_loads(javascript):
     """Old libraries do: a toJSON of arrays, an iterator. So do setters of the names that the driver tells of."""
-    bundle = javascript(code="""
+    bundle = javascript(
+        code="""
       Object.defineProperty(Object.prototype, "Hook", { set: function () { throw 1; }, configurable: true });
       Object.prototype.toJSON = Array.prototype.toJSON = function () { return 1; };
       Array.prototype[Symbol.iterator] = Array.prototype.filter = null;
       Object.prototype.kind = "event"; Object.prototype.stack = "evil";
       JSON.parse = JSON.stringify = Object.keys = WeakMap.prototype.get = WeakMap.prototype.has = String = eval = null;
       var Hook = new TykJS.TykMiddleware.NewMiddleware({});
-      Hook.NewProcessRequest(function (request) { request.SetHeaders.X = "good"; return Hook.ReturnData(request, {}); });
-    """)
+      Hook.NewProcessRequest(function (request) {
+        request.SetHeaders.X = "good";
+        return Hook.ReturnData(request, {});
+      });
+    """
+    )
     assert [marker.name for marker in bundle.script.markers] == ["Hook"]
     assert reported(bundle) == "good"
 
