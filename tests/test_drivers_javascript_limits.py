@@ -330,6 +330,39 @@ def test_the_limit_of_memory_counts_for_a_body_as_well(javascript):
     assert reported(untouched, request={"raw_body": b"x" * (state.MEMORY + 1)}) == "ok"
 
 
+COMPILED = '''
+import sys
+from tykbridge.drivers.javascript.state import State
+from tykbridge.failures import ScriptError
+code = b"""
+var Hook = new TykJS.TykMiddleware.NewMiddleware({});
+Hook.NewProcessRequest(function (r, s, c) {
+  for (var i = 0; i < 5; i++) try { log({ a: [i] }); b64dec(b64enc('x')); TykStorageGet('x'.repeat(999)); }
+    catch (e) { r.SetHeaders['e' + i] = String(e) };
+  r.Body = new Uint8Array([1, 2]); s.meta_data.x = '1'; r.DeleteHeaders = ['a', 'b'];
+  return Hook.ReturnAuthData(r, s);
+});
+"""
+empty = State(sys.argv[1])._engine.used
+ended = []
+for memory in range(empty, empty + 12_000, 7):
+    try:
+        State(sys.argv[1], memory).load("m.js", code)
+        ended.append(False)
+    except (ScriptError, MemoryError):
+        ended.append(True)
+assert set(ended) == {True, False}
+'''
+
+
+def test_memory_may_run_out_anywhere_while_code_is_compiled(tmp_path):
+    """In a process of its own, which QuickJS ended: it went through half of a function as if it were whole."""
+    command = [sys.executable, "-c", COMPILED, str(tmp_path)]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=root)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_limit_holds_while_other_threads_work(javascript):
     bundle = javascript(switched("while (true) {}"))
     wrong = []

@@ -52,6 +52,25 @@ _EDITS = {
                 "    prop = JS_NewAtomInt64(ctx, idx);"
             ),
         ),
+        # Where memory ends while code is compiled, what is half written was gone through as if it were whole.
+        (
+            "if (!new_buf)\n                    return -1;\n                memcpy(new_buf, fd->scopes",
+            "if (!new_buf) return dbuf_set_error(&fd->byte_code), -1;\n                memcpy(new_buf, fd->scopes",
+        ),
+        (
+            "fd->scopes, new_size * sizeof(*fd->scopes));\n                if (!new_buf)",
+            (
+                "fd->scopes, new_size * sizeof(*fd->scopes));\n                if (!new_buf) dbuf_set_error(&fd->byte_code);"
+                "\n                if (!new_buf)"
+            ),
+        ),
+        (
+            "    /* add the module global variables in the closure */",
+            (
+                "    if (dbuf_error(&fd->byte_code)) {\n        JS_ThrowOutOfMemory(ctx);\n        goto fail;\n    }\n"
+                "    /* add the module global variables in the closure */"
+            ),
+        ),
         # The names that a proxy tells are compared each with each.
         (
             'if (find_prop_key(tab, i, tab[i].atom) >= 0) {\n            JS_ThrowTypeError(ctx, "proxy: duplicate',

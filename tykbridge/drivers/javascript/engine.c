@@ -14,6 +14,7 @@
 #define UNKNOWN_STACK ((size_t)256 << 10) /* of a thread that runs on a stack which is not its own */
 #define BLOCK ((size_t)8 << 10)
 #define LOOK 256 /* allocations from one look at the clock to the next */
+#define GRACE_NS 50000000 /* for QuickJS to notice by itself that the time is over */
 #define MOST_TRACE ((size_t)16 << 10)
 
 /* ---- Memory ---- */
@@ -25,13 +26,13 @@ struct tykb_js_header {
 };
 
 /* Whether the time is over. Lets Python's lock go where it was held long enough, unless something needs it. */
-static bool is_late(struct tykb_js *js) {
+static bool is_late(struct tykb_js *js, int64_t grace) {
   int64_t now = tykb_js_now();
   if (now >= js->lets_go && !js->unlocked && !js->held) {
     js->unlocked = js->host->unlock();
     js->was_slow = true;
   }
-  if (now < js->deadline) return false;
+  if (js->deadline > INT64_MAX - grace || now < js->deadline + grace) return false;
   js->late = true;
   return true;
 }
@@ -56,10 +57,11 @@ static void unlink_block(struct tykb_js *js, struct tykb_js_header *block) {
 }
 
 static bool has_room(struct tykb_js *js, size_t size) {
-  /* What QuickJS does in its own C it does not always interrupt: there, memory ends with the time. */
+  /* What QuickJS does in its own C it does not always interrupt: there, memory ends with the time. An interrupt is the
+   * better end, and has the first chance. */
   if (--js->until_look <= 0) {
     js->until_look = LOOK;
-    if (is_late(js)) return false;
+    if (is_late(js, GRACE_NS)) return false;
   }
   if (size <= js->limit && js->used <= js->limit - size) return true;
   js->full = true;
@@ -165,7 +167,7 @@ int64_t tykb_js_now(void) {
 
 static int on_poll(JSRuntime *runtime, void *opaque) {
   (void)runtime;
-  return is_late(opaque);
+  return is_late(opaque, 0);
 }
 
 bool tykb_js_lock(struct tykb_js *js) {
