@@ -60,8 +60,8 @@ _EDITS = {
         (
             "fd->scopes, new_size * sizeof(*fd->scopes));\n                if (!new_buf)",
             (
-                "fd->scopes, new_size * sizeof(*fd->scopes));\n                if (!new_buf) dbuf_set_error(&fd->byte_code);"
-                "\n                if (!new_buf)"
+                "fd->scopes, new_size * sizeof(*fd->scopes));\n                if (!new_buf) "
+                "dbuf_set_error(&fd->byte_code);\n                if (!new_buf)"
             ),
         ),
         (

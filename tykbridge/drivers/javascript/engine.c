@@ -13,7 +13,7 @@
 #define LEAST_STACK ((size_t)16 << 10)
 #define UNKNOWN_STACK ((size_t)256 << 10) /* of a thread that runs on a stack which is not its own */
 #define BLOCK ((size_t)8 << 10)
-#define LOOK 256 /* allocations from one look at the clock to the next */
+#define LOOK 256          /* allocations from one look at the clock to the next */
 #define GRACE_NS 50000000 /* for QuickJS to notice by itself that the time is over */
 #define MOST_TRACE ((size_t)16 << 10)
 

@@ -23,12 +23,11 @@ struct tykb_js_block {
 
 /* Texts that the engine knows as atoms. */
 #define TYKB_JS_NAMES(X)                                                                                               \
-  X(Headers)                                                                                                           \
-  X(SetHeaders) X(DeleteHeaders) X(Body) X(URL) X(Params) X(AddParams) X(ExtendedParams) X(DeleteParams)               \
-      X(ReturnOverrides) X(IgnoreBody) X(Method) X(RequestURI) X(Scheme) X(ResponseCode) X(ResponseError)              \
-          X(ResponseBody) X(ResponseHeaders) X(OverrideError) X(StatusCode) X(Request) X(Response) X(Session)          \
-              X(SessionMeta) X(OrgID) X(APIID) X(config_data) X(ProcessRequest) X(ProcessResponse) X(stack)            \
-                  X(AuthValue)
+  X(Headers) X(SetHeaders) X(DeleteHeaders) X(Body) X(URL) X(Params) X(AddParams) X(ExtendedParams) X(DeleteParams)    \
+  X(ReturnOverrides) X(IgnoreBody) X(Method) X(RequestURI) X(Scheme) X(ResponseCode) X(ResponseError) X(ResponseBody)  \
+  X(ResponseHeaders) X(OverrideError) X(StatusCode) X(Request) X(Response) X(Session) X(SessionMeta) X(OrgID)          \
+  X(APIID) X(config_data) X(ProcessRequest) X(ProcessResponse) X(stack)  \
+  X(AuthValue)
 
 enum {
 #define TYKB_JS_ENUM(name) NAME_##name,
