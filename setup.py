@@ -1,4 +1,4 @@
-"""Builds the C library, the Cython module linked to it, and the two files that hosts compile with.
+"""Builds the C library, the Cython module linked to it, and the files that hosts and plugins compile with.
 
 Variables: CFLAGS and LDFLAGS are added to the command lines; TYKB_DEBUG=1 builds without optimisation and with
 assertions; TYKB_SANITIZE=address,undefined builds for these sanitizers. docs/building.md tells why the flags are
@@ -218,6 +218,7 @@ class BuildExtensions(build_ext):
         """The files for hosts that are written, not compiled."""
         texts = {
             base / "tykbridge/include/tykbridge/api.h": (ROOT / "csrc/api.h").read_text(encoding="utf-8"),
+            base / "tykbridge/include/tykbridge/plugin.h": (ROOT / "csrc/plugin.h").read_text(encoding="utf-8"),
             base / "tykbridge/pkgconfig/tykbridge.pc": PKG_CONFIG,
         }
         underscore = vendored("underscore")
@@ -232,7 +233,8 @@ stubs = {p.name: str(p.relative_to(ROOT)) for p in sorted((ROOT / "stubs").glob(
 setup(
     packages=[*find_packages(include=["tykbridge", "tykbridge.*"]), *stubs],
     package_dir=stubs,
-    package_data={"": ["py.typed", "*.pyi", "*.lua", "*.js", "*.d.ts"]},
+    # The Go modules are sources that plugins are compiled with, and no Python packages.
+    package_data={"": ["py.typed", "*.pyi", "*.lua", "*.js", "*.d.ts"], "tykbridge.goplugin": ["tyk*/**/*"]},
     include_package_data=False,
     ext_modules=[
         Extension(

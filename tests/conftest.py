@@ -8,6 +8,7 @@ import pytest
 
 from tests import openssl
 from tests.host.fixtures import bundle, host  # noqa: F401
+from tests.plugins import go_plugin  # noqa: F401
 from tests.servers import _redis_server, redis_server  # noqa: F401
 
 # Random examples cost most of the time; their number does not tell one Python version from another.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugins import go_environment
 from tykbridge import __version__, installation
 
 HOST = """\
@@ -154,12 +155,16 @@ def test_a_wheel_from_a_source_archive_is_complete_and_works(root, tmp_path):
     assert {
         "tykbridge/libtykbridge.so.1",
         "tykbridge/include/tykbridge/api.h",
+        "tykbridge/include/tykbridge/plugin.h",
         "tykbridge/pkgconfig/tykbridge.pc",
         "tykbridge/py.typed",
         "tyk-stubs/__init__.pyi",
         "gateway-stubs/__init__.pyi",
     } <= names
-    assert not [name for name in names if name.endswith((".c", ".pyx", ".pxd", "/object.h"))]
+    # Plugins in Go are compiled with these.
+    modules = {file for file in map(str, Path("tykbridge/goplugin").glob("tyk*/**/*.*")) if (root / file).is_file()}
+    assert {name for name in names if name.startswith("tykbridge/goplugin/tyk")} == modules
+    assert not [name for name in names - modules if name.endswith((".c", ".pyx", ".pxd", "/object.h"))]
     assert {name.split("/")[0] for name in names} == {
         "tykbridge",
         "tyk-stubs",
@@ -173,6 +178,12 @@ def test_a_wheel_from_a_source_archive_is_complete_and_works(root, tmp_path):
     paths = [str(site), *(p for p in sys.path if p.endswith("site-packages"))]
     code = f"import sys; sys.path[:0] = {paths!r}; import tykbridge._bridge as b; print(b.__file__)"
     assert run(sys.executable, "-S", "-c", code, cwd=tmp_path).startswith(str(site))
+    before = sorted(site.rglob("*"))
+    words = ["plugin", "build", "plugin.so", "--source", str(root / "examples/go/foo-bar")]
+    code = f"import sys; sys.path[:0] = {paths!r}; from tykbridge.cli import main; main({words!r})"
+    environment = {**os.environ, **go_environment(), "PYTHONDONTWRITEBYTECODE": "1"}
+    assert "AddFooBarHeader" in run(sys.executable, "-S", "-c", code, cwd=tmp_path, **environment)
+    assert sorted(site.rglob("*")) == before
 
 
 @pytest.fixture

@@ -389,6 +389,16 @@ def test_a_handler_without_a_path_is_one_of_the_hooks_code(place):
     assert json.loads(place.log[0][1])[1] == {"Message": "m"}
 
 
+def test_a_handlers_file_is_looked_for_where_tyk_looks(place, monkeypatch):
+    monkeypatch.chdir(place.folder)
+    place.write(**{"event_handlers/plain": HANDLER.format("onIt")})
+    handler = {"handler_name": "eh_dynamic_handler", "handler_meta": {"name": "onIt", "path": "event_handlers/plain"}}
+    place.load(api(event_handlers={"events": {"Sold": [handler]}}))
+    place.bridge.chain_of("a").handlers.put("Sold", "a", "o", {"Message": "m"})
+    assert place.queue.close(10)
+    assert json.loads(place.log[0][1])[0] == "Sold"
+
+
 def test_a_handler_that_fails_is_a_line_with_its_place(place):
     place.write(**{"apis/e.js": HANDLER.format("onIt").replace("log(", "\n nothing.at(")})
     handler = {"handler_name": "eh_dynamic_handler", "handler_meta": {"name": "onIt", "path": "e.js"}}

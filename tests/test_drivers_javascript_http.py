@@ -242,6 +242,36 @@ def test_a_server_that_drips(ask, log):
     assert log == [("error", f"TykMakeHttpRequest: {server.url}: there is no answer within the hook's time limit")]
 
 
+def test_sending_may_take_longer_than_a_connection(ask, monkeypatch):
+    monkeypatch.setattr(http, "_CONNECT_TIME", 0.2)
+    read = threading.Event()
+    timer = threading.Timer(0.6, read.set)
+
+    class Late(http.HTTPConnection):
+        def connect(self):
+            super().connect()
+            timer.start()
+
+    monkeypatch.setattr(http, "HTTPConnection", Late)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connected, _ = server.accept()
+            with connected:
+                read.wait(LONG)
+                left = 32 << 20
+                while left > 0 and (piece := connected.recv(1 << 20)):
+                    left -= len(piece)
+                with contextlib.suppress(OSError):
+                    connected.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert ask({"Method": "POST", "Domain": url, "Body": "a" * (32 << 20)})["Code"] == 204
+        thread.join(LONG)
+
+
 def test_no_time_is_left(ask, log):
     with serving() as server:
         assert ask({"Domain": server.url}, -1) is None

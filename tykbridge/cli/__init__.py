@@ -13,6 +13,7 @@ _COMMANDS = {
     "bundle": "Build, sign, verify and show the archives of bundles.",
     "check": "Load API definitions, bundles and hooks, and tell every problem with its place.",
     "play": "Play the example plugins and show what they do.",
+    "plugin": "Compile plugins in Go.",
     "run-hook": "Run one hook, or a whole API, on a request, and show what each hook changes.",
 }
 
