@@ -6,14 +6,15 @@
 
 #define COUNT(rows) (sizeof(rows) / sizeof *(rows))
 
+/* It lays these out anew each time. */
+/* clang-format off */
 #define OBJECT_ROWS(X) X(request) X(session) X(response) X(spec)
 #define REQUEST_ROWS(X)                                                                                                \
-  X(headers)                                                                                                           \
-  X(set_headers)                                                                                                       \
-  X(delete_headers) X(raw_body) X(body) X(url) X(params) X(add_params) X(extended_params) X(delete_params)             \
-      X(return_overrides) X(method) X(request_uri) X(scheme)
+  X(headers) X(set_headers) X(delete_headers) X(raw_body) X(body) X(url) X(params) X(add_params) X(extended_params)    \
+  X(delete_params) X(return_overrides) X(method) X(request_uri) X(scheme)
 #define OVERRIDES_ROWS(X) X(response_code) X(response_error) X(response_body) X(headers) X(override_error)
 #define RESPONSE_ROWS(X) X(status_code) X(raw_body) X(body) X(headers) X(multivalue_headers)
+/* clang-format on */
 
 /* Of the messages' tables; all that come to the module are of one table. Written once, under Python's lock. */
 #define TYKB_JS_MEMBER(name) const struct tykb_field *name;

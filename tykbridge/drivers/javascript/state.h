@@ -22,12 +22,14 @@ struct tykb_js_block {
 };
 
 /* Texts that the engine knows as atoms. */
+/* It lays these out anew each time. */
+/* clang-format off */
 #define TYKB_JS_NAMES(X)                                                                                               \
   X(Headers) X(SetHeaders) X(DeleteHeaders) X(Body) X(URL) X(Params) X(AddParams) X(ExtendedParams) X(DeleteParams)    \
   X(ReturnOverrides) X(IgnoreBody) X(Method) X(RequestURI) X(Scheme) X(ResponseCode) X(ResponseError) X(ResponseBody)  \
   X(ResponseHeaders) X(OverrideError) X(StatusCode) X(Request) X(Response) X(Session) X(SessionMeta) X(OrgID)          \
-  X(APIID) X(config_data) X(ProcessRequest) X(ProcessResponse) X(stack)  \
-  X(AuthValue)
+  X(APIID) X(config_data) X(ProcessRequest) X(ProcessResponse) X(stack) X(AuthValue)
+/* clang-format on */
 
 enum {
 #define TYKB_JS_ENUM(name) NAME_##name,
