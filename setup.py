@@ -173,6 +173,7 @@ class BuildExtensions(build_ext):
             return
         engine.include_dirs.append(str(source))
         engine.extra_objects = [str(path) for path in self._quickjs(source)]
+        engine.depends = [*engine.depends, *engine.extra_objects]  # or another QuickJS would not be linked
 
     def _quickjs(self, source: Path) -> list[Path]:
         """Compiles QuickJS, once for all Pythons, which it knows nothing of."""
@@ -275,9 +276,19 @@ setup(
         ),
         Extension(
             ENGINE,
-            [f"{JAVASCRIPT}/_quickjs.pyx", f"{JAVASCRIPT}/engine.c", f"{JAVASCRIPT}/message.c", *SHARED],
+            [
+                f"{JAVASCRIPT}/_quickjs.pyx",
+                f"{JAVASCRIPT}/engine.c",
+                f"{JAVASCRIPT}/message.c",
+                f"{JAVASCRIPT}/collect.c",
+                *SHARED,
+            ],
             include_dirs=["csrc", JAVASCRIPT],
-            depends=[*headers, "tykbridge/_bridge.pxd", f"{JAVASCRIPT}/engine.h", f"{JAVASCRIPT}/state.h"],
+            depends=[
+                *headers,
+                "tykbridge/_bridge.pxd",
+                *sorted(str(p.relative_to(ROOT)) for p in (ROOT / JAVASCRIPT).glob("*.h")),
+            ],
             extra_compile_args=[*compile_flags(), *module_flags()],
             extra_link_args=[*link_flags(), *module_flags()],
             libraries=["m"],

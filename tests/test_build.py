@@ -1,10 +1,13 @@
 """What is installed: names that leave the library, its links, the header, and what a host's build is told."""
 
+import importlib.util
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -181,3 +184,44 @@ def test_a_wheel_from_a_source_archive_is_complete_and_works(root, tmp_path):
     environment = {**os.environ, **go_environment(), "PYTHONDONTWRITEBYTECODE": "1"}
     assert "AddFooBarHeader" in run(sys.executable, "-S", "-c", code, cwd=tmp_path, **environment)
     assert sorted(site.rglob("*")) == before
+
+
+@pytest.fixture
+def vendored(root, tmp_path, monkeypatch):
+    """tools/vendored.py, with a folder of its own and without npm."""
+    spec = importlib.util.spec_from_file_location("vendored", root / "tools" / "vendored.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "FOLDER", tmp_path / "vendored")
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    return module
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(9, "IncompleteRead(5 bytes read, 4 more expected)"), (5, "underscore-1.13.8.tgz is not the pinned file")],
+)
+def test_a_download_that_is_cut_or_another_file_leaves_nothing_behind(vendored, monkeypatch, size, words):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nshort" % size)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        monkeypatch.setattr(vendored, "_REGISTRY", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(vendored.MissingError, match=re.escape(words)):
+            vendored.underscore()
+        thread.join()
+    assert list(vendored.FOLDER.iterdir()) == []
+
+
+@pytest.mark.once
+def test_a_folder_that_cannot_be_made_leaves_the_driver_out(vendored, monkeypatch):
+    monkeypatch.setattr(vendored, "FOLDER", Path("/proc/none"))
+    with pytest.raises(vendored.MissingError, match="No such file or directory"):
+        vendored.quickjs()

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import sys
 import threading
 
 import pytest
@@ -528,6 +529,24 @@ def test_what_a_store_fails_to_do_can_be_caught_and_is_a_failure_of_the_store_ot
     assert not isinstance(other, StoreError)
 
 
+def test_numbers_become_the_texts_that_javascript_makes_of_them(javascript, said):
+    numbers = (
+        "0, -0, 1, -1.5, 1e-6, 1e-7, 1.25e-7, 0.1 + 0.2, 5e-324, 1e20, 123456789012345680000, 1e21, -1.5e300, 2 ** 53"
+    )
+    javascript(f"[{numbers}, 1 / 0, -1 / 0, 0 / 0].forEach(function (n) {{ log(n); log('' + n); }});").run()
+    assert [words for _, words in said[::2]] == [words for _, words in said[1::2]]
+    assert len(said) == 34
+
+
+def test_a_time_to_live_may_be_a_text(javascript, store):
+    bundle = javascript("""
+      TykStorageSet("a", 1, "60"); TykStorageSet("b", 1, "x"); TykStorageSetNX("c", 1, " 60 ");
+      TykStorageIncr("d", "60");
+      request.SetHeaders.X = ["a", "b", "c", "d"].map(TykStorageTTL).join();
+    """)
+    assert reported(bundle) == "60,-1,60,60"
+
+
 def test_no_exception_of_the_host_ends_it(javascript, monkeypatch):
     for raised in (SystemExit("out"), KeyboardInterrupt(), MemoryError(), RecursionError("deep")):
 
@@ -582,6 +601,73 @@ def test_what_a_hook_does_to_the_language_does_not_reach_the_driver(javascript, 
     bundle.run(request={"headers": {"Bad": "1"}})
     assert reported(bundle) == "good"
     fails(bundle, "missing is not defined", request={"headers": {"Fail": "1"}})
+
+
+def test_code_that_gave_the_language_other_ways_loads(javascript):
+    """Old libraries do: a toJSON of arrays, an iterator. So do setters of the names that the driver tells of."""
+    bundle = javascript(
+        code="""
+      Object.defineProperty(Object.prototype, "Hook", { set: function () { throw 1; }, configurable: true });
+      Object.prototype.toJSON = Array.prototype.toJSON = function () { return 1; };
+      Array.prototype[Symbol.iterator] = Array.prototype.filter = null;
+      Object.prototype.kind = "event"; Object.prototype.stack = "evil";
+      JSON.parse = JSON.stringify = Object.keys = WeakMap.prototype.get = WeakMap.prototype.has = String = eval = null;
+      var Hook = new TykJS.TykMiddleware.NewMiddleware({});
+      Hook.NewProcessRequest(function (request) {
+        request.SetHeaders.X = "good";
+        return Hook.ReturnData(request, {});
+      });
+    """
+    )
+    assert [marker.name for marker in bundle.script.markers] == ["Hook"]
+    assert reported(bundle) == "good"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "delete request.Body; request.Body = 'new';",
+        "Object.defineProperty(request, 'Body', { value: 'new' });",
+        "Object.defineProperty(request, 'Body', { get: function () { return 'new'; } });",
+        "request.Body; request.Body = 'new';",
+        "Object.assign(request, { Body: 'new' });",
+    ],
+)
+def test_a_body_counts_however_it_was_put_there(javascript, body):
+    assert javascript(body).run(request={"raw_body": b"old"}).request.raw_body == b"new"
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted"),
+    [
+        ("new ArrayBuffer(4, { maxByteLength: 8 }); var u = new Uint8Array(b).fill(65); b.resize(2);", b"AA"),
+        ("new ArrayBuffer(4, { maxByteLength: 8 }); var u = new Uint8Array(b, 2).fill(65); b.resize(6);", b"AA\0\0"),
+        ("new ArrayBuffer(4); var u = new Uint8Array(b, 1, 2).fill(65);", b"AA"),
+    ],
+)
+def test_a_body_of_a_resized_buffer_is_as_long_as_it_is(javascript, made, wanted):
+    bundle = javascript(f"var b = {made} request.Body = u;")
+    assert bundle.run(request={"raw_body": b"old"}).request.raw_body == wanted
+
+
+def test_a_buffer_that_goes_while_it_is_read_is_refused(javascript):
+    bundle = javascript("""
+      var b = new ArrayBuffer(1 << 20), u = new Uint8Array(b);
+      Object.defineProperty(u, "byteLength", { get: function () { b.transfer(); return 1 << 20; } });
+      request.Body = u;
+    """)
+    fails(bundle, "request.Body must be a string, an ArrayBuffer or a typed array, not an object")
+
+
+def test_a_hook_that_caught_a_store_s_error_does_not_keep_its_message(javascript):
+    bundle = javascript("try { TykStorageGet('k'); } catch (e) { request.SetHeaders.X = 'caught'; }")
+    before = runtime.use_store(Away())
+    try:
+        message = bundle.run()
+        assert message.request.set_headers["X"] == "caught"
+        assert sys.getrefcount(message) == 2
+    finally:
+        runtime.use_store(before)
 
 
 # ---- Limits of time

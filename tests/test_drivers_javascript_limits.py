@@ -2,9 +2,12 @@
 
 import contextlib
 import gc
+import subprocess
+import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +74,33 @@ TIME = {
     "a set": "new Set({ [Symbol.iterator]: function () { return { next: function () { return { value: 1 }; } }; } });",
 }
 
+HOLES = "{ length: 2 ** 53 - 3 }"
+
+IN_C = {
+    "reverse": f"Array.prototype.reverse.call({HOLES});",
+    "unshift": f"Array.prototype.unshift.call({HOLES}, 1);",
+    "shift": f"Array.prototype.shift.call({HOLES});",
+    "splice": f"Array.prototype.splice.call({HOLES}, 0, 1);",
+    "copyWithin": f"Array.prototype.copyWithin.call({HOLES}, 0, 1);",
+    "join": f"Array.prototype.join.call({HOLES}, '');",
+    "a separator": f"Array.prototype.join.call({HOLES}, 'xx');",
+    "slice": "var a = []; a.length = 2 ** 32 - 1; a.slice(1);",
+    "concat": "var a = []; a[2 ** 32 - 2] = 1; [].concat(a, a, a);",
+    "flat": "var a = []; a.length = 2 ** 32 - 1; a.flat();",
+    "sort": "var a = []; a.length = 2 ** 32 - 1; a.sort();",
+    "a text of an array": "var a = []; a.length = 2 ** 32 - 1; '' + a;",
+    "String.raw": f"String.raw({{ raw: {HOLES} }});",
+    "json": "var a = []; a.length = 2 ** 32 - 1; JSON.stringify(a);",
+    "names": "var o = {}; for (var i = 0; i < 100000; i++) o[i] = 1; while (true) Object.keys(o);",
+    "names of a proxy": """var k = Array(150000).fill(0).map(function (x, i) { return 'k' + i; });
+        while (true) Reflect.ownKeys(new Proxy({}, { ownKeys: function () { return k; } }));""",
+    "private names": """var s = ''; for (var i = 0; i < 20000; i++) s += '#a' + i + ';';
+        while (true) eval('(class {' + s + '})');""",
+    "numbers": "var n = (1n << 65000n) - 1n, m = (1n << 32000n) - 1n; while (true) (n % m).toString();",
+    "marks": "var s = '\\u0316\\u0301'.repeat(1 << 18); while (true) s.normalize('NFKC');",
+}
+"""What QuickJS does in loops of its own C."""
+
 MEMORY = {
     "a text": "var s = 'x'; while (true) s += s + s.length;",
     "a text that catches": "var s = 'x'; while (true) try { s = (s + s).toUpperCase(); } catch (e) {}",
@@ -131,6 +161,97 @@ def test_what_takes_for_ever_is_stopped_and_the_next_requests_are_good(javascrip
     fails(bundle, "it ran longer than 50 ms", timeout_ms=50, **BAD)
     assert time.monotonic() - started < ENOUGH
     assert [reported(bundle) for _ in range(20)] == ["good"] * 20
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from tests.scripts import javascript_of, reported
+from tykbridge.failures import ScriptError
+bundle = javascript_of(Path(sys.argv[1]), sys.argv[2])
+try:
+    bundle.run(timeout_ms=50, request={"headers": {"Bad": "1"}})
+except ScriptError as error:
+    print(error)
+assert [reported(bundle) for _ in range(20)] == ["good"] * 20
+"""
+
+
+@pytest.mark.parametrize("body", IN_C.values(), ids=IN_C)
+def test_loops_of_the_engine_s_own_c_are_stopped_as_well(tmp_path, body):
+    """In a process of its own: what does not end can only be killed."""
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "b"), switched(body)]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=root)
+    assert done.stderr == ""
+    assert done.stdout == "it ran longer than 50 ms\n"
+
+
+def test_a_number_has_65_536_bits_at_the_most(javascript):
+    """More could not be stopped: one division would take seconds."""
+    fits = "request.SetHeaders.X = String((1n << 65000n) % 7n);"
+    assert reported(javascript(fits)) == str((1 << 65000) % 7)
+    fails(javascript("(1n << 1000000n).toString();"), "RangeError: BigInt is too large")
+
+
+def test_a_getter_in_the_place_of_a_function_lets_go_of_python_s_lock(javascript):
+    bundle = javascript(
+        code="""
+      var Hook = new TykJS.TykMiddleware.NewMiddleware({}), reads = 0;
+      var hook = function (request) { request.SetHeaders.X = "good"; return Hook.ReturnData(request, {}); };
+      Object.defineProperty(Hook, "ProcessRequest", { get: function () {
+        while (++reads == 3) reads = 2;
+        return hook;
+      } });
+    """
+    )
+    counted = [0]
+    done = threading.Event()
+
+    def count():
+        while not done.is_set():
+            counted[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    before = counted[0]
+    fails(bundle, "it ran longer than 300 ms", timeout_ms=300)
+    moved = counted[0] - before
+    done.set()
+    thread.join()
+    assert moved > 1000
+
+
+def test_an_error_of_a_getter_in_the_place_of_a_function_is_that_request_s_alone(javascript):
+    bundle = javascript(
+        code="""
+      var Hook = new TykJS.TykMiddleware.NewMiddleware({}), reads = 0;
+      var hook = function (request) { request.SetHeaders.X = "good"; return Hook.ReturnData(request, {}); };
+      Object.defineProperty(Hook, "ProcessRequest", { get: function () {
+        if (++reads == 4) throw new Error("once");
+        return hook;
+      } });
+    """
+    )
+    got = []
+    for _ in range(6):
+        try:
+            got.append(reported(bundle))
+        except failures.ScriptError as error:
+            got.append(str(error))
+    assert sorted(got) == ["Error: once"] + ["good"] * 5
+
+
+def test_what_is_asked_of_the_host_is_forgotten_when_it_is_answered(javascript):
+    bundle = javascript("for (var i = 0; i < 60; i++) b64enc('x'.repeat(1 << 20)); request.SetHeaders.X = 'good';")
+    assert reported(bundle) == "good"
+
+
+def test_a_traceback_that_a_plugin_wrote_is_cut(javascript):
+    error = fails(
+        javascript("var e = new Error('m'); e.stack = '    at f (a.js:1:1)\\n'.repeat(100000); throw e;"), "Error: m"
+    )
+    assert 1_000 < len(error.trace) < 20_000
 
 
 @pytest.mark.parametrize("body", MEMORY.values(), ids=MEMORY)
@@ -207,6 +328,39 @@ def test_the_limit_of_memory_counts_for_a_body_as_well(javascript):
     assert reported(bundle, request={"raw_body": b"x"}) == "1"
     untouched = javascript("request.SetHeaders.X = 'ok';")
     assert reported(untouched, request={"raw_body": b"x" * (state.MEMORY + 1)}) == "ok"
+
+
+COMPILED = '''
+import sys
+from tykbridge.drivers.javascript.state import State
+from tykbridge.failures import ScriptError
+code = b"""
+var Hook = new TykJS.TykMiddleware.NewMiddleware({});
+Hook.NewProcessRequest(function (r, s, c) {
+  for (var i = 0; i < 5; i++) try { log({ a: [i] }); b64dec(b64enc('x')); TykStorageGet('x'.repeat(999)); }
+    catch (e) { r.SetHeaders['e' + i] = String(e) };
+  r.Body = new Uint8Array([1, 2]); s.meta_data.x = '1'; r.DeleteHeaders = ['a', 'b'];
+  return Hook.ReturnAuthData(r, s);
+});
+"""
+empty = State(sys.argv[1])._engine.used
+ended = []
+for memory in range(empty, empty + 12_000, 7):
+    try:
+        State(sys.argv[1], memory).load("m.js", code)
+        ended.append(False)
+    except (ScriptError, MemoryError):
+        ended.append(True)
+assert set(ended) == {True, False}
+'''
+
+
+def test_memory_may_run_out_anywhere_while_code_is_compiled(tmp_path):
+    """In a process of its own, which QuickJS ended: it went through half of a function as if it were whole."""
+    command = [sys.executable, "-c", COMPILED, str(tmp_path)]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=root)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_limit_holds_while_other_threads_work(javascript):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import shutil
 import subprocess
 import sys
@@ -28,8 +29,65 @@ TYPESCRIPT = "5.9.3"
 _TYPESCRIPT_HASH = "jl1vZzPDinLr9eUt3J/t7V6FgNEw9QjvBPdysz9KfQDD41fQrC2Y4vKQdiaUpFT4bXlb1RHhLpp8wtm6M5TgSw=="
 _REGISTRY = "https://registry.npmjs.org"
 
-# A sort of 10,000 elements would be compared to its end before anybody looks at the clock.
-_EDITS = {"quickjs.c": (("#define JS_INTERRUPT_COUNTER_INIT 10000", "#define JS_INTERRUPT_COUNTER_INIT 100"),)}
+# What keeps QuickJS from running on after its time: loops in its own C that never look at the clock, or seldom.
+_POLL = "if (js_poll_interrupts(ctx)) goto fail;"
+_EDITS = {
+    "quickjs.c": (
+        # A sort of 10,000 elements would be compared to its end before anybody looks.
+        ("#define JS_INTERRUPT_COUNTER_INIT 10000", "#define JS_INTERRUPT_COUNTER_INIT 100"),
+        # One division or text of a number of a million bits takes seconds, and cannot be ended.
+        ("#define JS_BIGINT_MAX_SIZE ((1024 * 1024)", "#define JS_BIGINT_MAX_SIZE ((64 * 1024)"),
+        # Holes: reverse, splice, join and others go through 2 ** 53 of them.
+        (
+            "    val = JS_EXCEPTION;\n    present = -1;\n    prop = JS_NewAtomInt64(ctx, idx);",
+            (
+                "    *pval = val = JS_EXCEPTION;\n    present = -1;\n    if (js_poll_interrupts(ctx)) return -1;\n"
+                "    prop = JS_NewAtomInt64(ctx, idx);"
+            ),
+        ),
+        (
+            "            return val;\n    }\n    prop = JS_NewAtomInt64(ctx, idx);",
+            (
+                "            return val;\n    }\n    if (js_poll_interrupts(ctx)) return JS_EXCEPTION;\n"
+                "    prop = JS_NewAtomInt64(ctx, idx);"
+            ),
+        ),
+        # Where memory ends while code is compiled, what is half written was gone through as if it were whole.
+        (
+            "if (!new_buf)\n                    return -1;\n                memcpy(new_buf, fd->scopes",
+            "if (!new_buf) return dbuf_set_error(&fd->byte_code), -1;\n                memcpy(new_buf, fd->scopes",
+        ),
+        (
+            "fd->scopes, new_size * sizeof(*fd->scopes));\n                if (!new_buf)",
+            (
+                "fd->scopes, new_size * sizeof(*fd->scopes));\n                if (!new_buf) "
+                "dbuf_set_error(&fd->byte_code);\n                if (!new_buf)"
+            ),
+        ),
+        (
+            "    /* add the module global variables in the closure */",
+            (
+                "    if (dbuf_error(&fd->byte_code)) {\n        JS_ThrowOutOfMemory(ctx);\n        goto fail;\n    }\n"
+                "    /* add the module global variables in the closure */"
+            ),
+        ),
+        # The names that a proxy tells are compared each with each.
+        (
+            'if (find_prop_key(tab, i, tab[i].atom) >= 0) {\n            JS_ThrowTypeError(ctx, "proxy: duplicate',
+            _POLL + "\n        if (find_prop_key(tab, i, tab[i].atom) >= 0) {\n"
+            '            JS_ThrowTypeError(ctx, "proxy: duplicate',
+        ),
+        ("idx = find_prop_key(tab, len, tab2[i].atom);", _POLL + "\n idx = find_prop_key(tab, len, tab2[i].atom);"),
+    ),
+    # The marks on one letter are sorted by insertion, and gone through for each of them: no language has a hundred.
+    "libunicode.c": (
+        ("while (j < len) {\n                ch1", "while (j < len && j - start < 128) {\n                ch1"),
+        (
+            "while (starter_pos >= 0) {\n            cc",
+            "while (starter_pos >= 0) {\n            if (out_len - starter_pos > 128) goto next;\n            cc",
+        ),
+    ),
+}
 
 
 class MissingError(Exception):
@@ -56,17 +114,18 @@ def _once(name: str, unpack: Callable[[Path], None]) -> Path:
     place = FOLDER / name
     if place.is_dir():
         return place
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    # In one step, since several Pythons may be building here.
-    with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".") as scratch:
-        made = Path(scratch, "made")
-        made.mkdir()
-        try:
+    try:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        # In one step, since several Pythons may be building here.
+        with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".") as scratch:
+            made = Path(scratch, "made")
+            made.mkdir()
             unpack(made)
             made.rename(place)
-        except (OSError, tarfile.TarError, subprocess.CalledProcessError) as error:
-            if not place.is_dir():  # else another build was faster
-                raise MissingError(_words(error)) from error
+    # HTTPException: a download that broke off.
+    except (OSError, http.client.HTTPException, tarfile.TarError, subprocess.CalledProcessError) as error:
+        if not place.is_dir():  # else another build was faster
+            raise MissingError(_words(error)) from error
     return place
 
 
@@ -74,7 +133,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         lines = str(error.stderr or error.stdout or "").strip().splitlines() or [f"it ended with {error.returncode}"]
         return f"{Path(error.cmd[0]).name}: {lines[-1]}"
-    return str(error)
+    return str(error) or type(error).__name__
 
 
 def _unpack_quickjs(place: Path) -> None:

@@ -47,7 +47,7 @@ cdef extern from "engine.h":
     int tykb_js_prepare(tykb_js *js, const char *source, size_t size)
     int tykb_js_ask(tykb_js *js, const char *name, const tykb_span *arguments, int count, double seconds,
                     tykb_js_word *answer)
-    int tykb_js_bind(tykb_js *js, const char *name)
+    int tykb_js_bind(tykb_js *js, const char *name, double seconds)
     int tykb_js_call(tykb_js *js, unsigned int number, tykb_node *root, double seconds)
 
 
@@ -124,10 +124,11 @@ cdef class Engine:
 
     cdef int check(self, int status) except -1:
         cdef tykb_js_error error
+        # A call that is over holds nothing: the frames of what was raised hold the message.
+        cause, self.cause, self.answer = self.cause, None, None
         if status == 0:
             return 0
         tykb_js_last_error(self.js, &error)
-        cause, self.cause = self.cause, None
         raise Failure(text_of(error.words), text_of(error.stack), error.late, cause)
 
     cdef int asked(self, int number, const tykb_js_word *arguments, int count, tykb_js_word *answer) except -2:
@@ -166,7 +167,6 @@ cdef class Engine:
 
     def run(self, bytes name not None, bytes source not None, double seconds):
         """Run a file."""
-        self.cause = None
         self.check(tykb_js_run(
             self.js, PyBytes_AS_STRING(name), PyBytes_AS_STRING(source), <size_t>PyBytes_GET_SIZE(source), seconds
         ))
@@ -178,7 +178,6 @@ cdef class Engine:
         kept = [text.encode("utf-8", "replace") for text in arguments[:4]]
         for i, text in enumerate(kept):
             texts[i] = span_of(text)
-        self.cause = None
         self.check(tykb_js_ask(self.js, PyBytes_AS_STRING(name), texts, <int>len(kept), seconds, &answer))
         if answer.kind == TYKB_JS_TEXT:
             return text_of(answer.text)
@@ -186,15 +185,13 @@ cdef class Engine:
             return answer.number != 0
         return answer.number if answer.kind == TYKB_JS_NUMBER else None
 
-    def bind(self, bytes name not None):
+    def bind(self, bytes name not None, double seconds):
         """Give the next hook its number: that of the calls of `bind` before."""
-        self.check(tykb_js_bind(self.js, PyBytes_AS_STRING(name)))
+        self.check(tykb_js_bind(self.js, PyBytes_AS_STRING(name), seconds))
 
     def call(self, unsigned int number, Message message not None, double seconds):
         """Run a hook on an Object."""
-        self.cause = None
-        if tykb_js_call(self.js, number, message.get_node(), seconds) != 0:
-            self.check(-1)
+        self.check(tykb_js_call(self.js, number, message.get_node(), seconds))
 
     def collect(self):
         """Free what only cycles keep."""

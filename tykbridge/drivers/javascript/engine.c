@@ -13,6 +13,9 @@
 #define LEAST_STACK ((size_t)16 << 10)
 #define UNKNOWN_STACK ((size_t)256 << 10) /* of a thread that runs on a stack which is not its own */
 #define BLOCK ((size_t)8 << 10)
+#define LOOK 256          /* allocations from one look at the clock to the next */
+#define GRACE_NS 50000000 /* for QuickJS to notice by itself that the time is over */
+#define MOST_TRACE ((size_t)16 << 10)
 
 /* ---- Memory ---- */
 
@@ -21,6 +24,18 @@ struct tykb_js_header {
   size_t size;
   size_t pad; /* what follows is aligned as malloc's */
 };
+
+/* Whether the time is over. Lets Python's lock go where it was held long enough, unless something needs it. */
+static bool is_late(struct tykb_js *js, int64_t grace) {
+  int64_t now = tykb_js_now();
+  if (now >= js->lets_go && !js->unlocked && !js->held) {
+    js->unlocked = js->host->unlock();
+    js->was_slow = true;
+  }
+  if (js->deadline > INT64_MAX - grace || now < js->deadline + grace) return false;
+  js->late = true;
+  return true;
+}
 
 static void link_block(struct tykb_js *js, struct tykb_js_header *block, size_t size) {
   block->size = size;
@@ -42,6 +57,12 @@ static void unlink_block(struct tykb_js *js, struct tykb_js_header *block) {
 }
 
 static bool has_room(struct tykb_js *js, size_t size) {
+  /* What QuickJS does in its own C it does not always interrupt: there, memory ends with the time. An interrupt is the
+   * better end, and has the first chance. */
+  if (--js->until_look <= 0) {
+    js->until_look = LOOK;
+    if (is_late(js, GRACE_NS)) return false;
+  }
   if (size <= js->limit && js->used <= js->limit - size) return true;
   js->full = true;
   return false;
@@ -83,9 +104,7 @@ static void *js_resize(void *opaque, void *memory, size_t size) {
   return moved + 1;
 }
 
-static size_t js_size(const void *memory) {
-  return memory ? ((const struct tykb_js_header *)memory - 1)->size : 0;
-}
+static size_t js_size(const void *memory) { return memory ? ((const struct tykb_js_header *)memory - 1)->size : 0; }
 
 static const JSMallocFunctions MEMORY = {js_take_zeroed, js_take, js_give_back, js_resize, js_size};
 
@@ -94,7 +113,8 @@ void *tykb_js_alloc(struct tykb_js *js, size_t size) {
   size = (size + 15) & ~(size_t)15;
   if (!block || block->size - block->used < size) {
     size_t most = size > BLOCK ? size : BLOCK;
-    if (js->collected > js->limit || most > js->limit - js->collected || !(block = tykb_mem_alloc(sizeof *block + most))) {
+    if (js->collected > js->limit || most > js->limit - js->collected ||
+        !(block = tykb_mem_alloc(sizeof *block + most))) {
       js->full = true;
       tykb_js_fail(js, "it needs more than %zu MiB of memory", js->limit >> 20);
       return NULL;
@@ -106,6 +126,17 @@ void *tykb_js_alloc(struct tykb_js *js, size_t size) {
   void *place = (char *)(block + 1) + block->used;
   block->used += size;
   return place;
+}
+
+/* Forgets what was collected since `block` was the newest, and had `used` bytes in use. */
+static void forget(struct tykb_js *js, struct tykb_js_block *block, size_t used) {
+  while (js->blocks != block) {
+    struct tykb_js_block *newest = js->blocks;
+    js->blocks = newest->next;
+    js->collected -= newest->size;
+    tykb_mem_free(newest);
+  }
+  if (block) block->used = used;
 }
 
 /* Forgets what the last call collected; the first block stays for the next one. */
@@ -135,20 +166,13 @@ int64_t tykb_js_now(void) {
 }
 
 static int on_poll(JSRuntime *runtime, void *opaque) {
-  struct tykb_js *js = opaque;
-  int64_t now = tykb_js_now();
   (void)runtime;
-  if (now >= js->lets_go && !js->unlocked) {
-    js->unlocked = js->host->unlock();
-    js->was_slow = true;
-  }
-  if (now < js->deadline) return 0;
-  js->late = true;
-  return 1;
+  return is_late(opaque, 0);
 }
 
 bool tykb_js_lock(struct tykb_js *js) {
   void *unlocked = js->unlocked;
+  js->held = true;
   if (!unlocked) return false;
   js->unlocked = NULL;
   js->host->lock(unlocked);
@@ -156,6 +180,7 @@ bool tykb_js_lock(struct tykb_js *js) {
 }
 
 void tykb_js_unlock(struct tykb_js *js, bool was_free) {
+  js->held = false;
   if (was_free) js->unlocked = js->host->unlock();
 }
 
@@ -184,12 +209,14 @@ int tykb_js_enter(struct tykb_js *js, double seconds) {
   size_t stack = stack_left() / 2;
   js->words_size = js->stack_size = 0;
   reset_blocks(js, true);
+  if (JS_HasException(js->context)) JS_FreeValue(js->context, JS_GetException(js->context));
   if (stack < LEAST_STACK) return tykb_js_fail(js, "the thread has %zu KiB of stack left: too little", stack >> 9);
   JS_SetMaxStackSize(js->runtime, stack < MOST_STACK ? stack : MOST_STACK);
   JS_UpdateStackTop(js->runtime);
   int64_t now = tykb_js_now();
   js->began = now;
-  js->lets_go = INT64_MAX;
+  js->lets_go = now + LETS_GO_NS;
+  js->held = true;
   js->allowed = seconds;
   js->deadline = seconds < 1e9 ? now + (int64_t)(seconds * 1e9) : INT64_MAX;
   return 0;
@@ -197,13 +224,14 @@ int tykb_js_enter(struct tykb_js *js, double seconds) {
 
 /* From here on nothing of the host is needed. */
 static void run_alone(struct tykb_js *js) {
-  js->lets_go = js->began + LETS_GO_NS;
+  js->held = false;
   if (js->was_slow) js->unlocked = js->host->unlock();
 }
 
 int tykb_js_leave(struct tykb_js *js, int status) {
   if (js->was_slow) js->was_slow = tykb_js_now() - js->began >= LETS_GO_NS;
   tykb_js_lock(js);
+  js->deadline = INT64_MAX;
   return status;
 }
 
@@ -230,8 +258,9 @@ static void keep_stack(struct tykb_js *js, JSValueConst error) {
   JSValue stack = JS_GetProperty(js->context, error, js->names[NAME_stack]);
   const char *text = JS_IsString(stack) ? JS_ToCStringLen(js->context, &size, stack) : NULL;
   if (text) {
-    free(js->stack);
-    js->stack = malloc(size + 1);
+    if (size > MOST_TRACE) size = MOST_TRACE; /* it may be anything: a plugin can set it */
+    tykb_mem_free(js->stack);
+    js->stack = tykb_mem_alloc(size + 1);
     js->stack_size = js->stack ? size : 0;
     if (js->stack) memcpy(js->stack, text, size);
     JS_FreeCString(js->context, text);
@@ -291,17 +320,11 @@ void tykb_js_last_error(struct tykb_js *js, struct tykb_js_error *error) {
   };
 }
 
-bool tykb_js_exceeded(const struct tykb_js *js) {
-  return js->late || js->full;
-}
+bool tykb_js_exceeded(const struct tykb_js *js) { return js->late || js->full; }
 
-size_t tykb_js_used(const struct tykb_js *js) {
-  return js->used;
-}
+size_t tykb_js_used(const struct tykb_js *js) { return js->used; }
 
-void tykb_js_collect(struct tykb_js *js) {
-  JS_RunGC(js->runtime);
-}
+void tykb_js_collect(struct tykb_js *js) { JS_RunGC(js->runtime); }
 
 /* ---- Texts ---- */
 
@@ -343,15 +366,14 @@ static int take_word(struct tykb_js *js, JSValueConst value, struct tykb_js_word
 
 static JSValue from_word(struct tykb_js *js, const struct tykb_js_word *word) {
   switch (word->kind) {
-  case TYKB_JS_BOOL:
-    return JS_NewBool(js->context, word->number != 0);
-  case TYKB_JS_NUMBER:
-    return word->number == (int32_t)word->number ? JS_NewInt32(js->context, (int32_t)word->number)
-                                                 : JS_NewFloat64(js->context, word->number);
-  case TYKB_JS_TEXT:
-    return JS_NewStringLen(js->context, (const char *)word->text.data, word->text.size);
-  default:
-    return JS_UNDEFINED;
+    case TYKB_JS_BOOL:
+      return JS_NewBool(js->context, word->number != 0);
+    case TYKB_JS_NUMBER:
+      return JS_NewNumber(js->context, word->number);
+    case TYKB_JS_TEXT:
+      return JS_NewStringLen(js->context, (const char *)word->text.data, word->text.size);
+    default:
+      return JS_UNDEFINED;
   }
 }
 
@@ -362,17 +384,21 @@ static JSValue from_word(struct tykb_js *js, const struct tykb_js_word *word) {
 static JSValue on_ask(JSContext *context, JSValueConst this, int count, JSValueConst *arguments, int number) {
   struct tykb_js *js = JS_GetContextOpaque(context);
   struct tykb_js_word words[MOST_ARGUMENTS], answer = {.kind = TYKB_JS_NOTHING};
+  struct tykb_js_block *block = js->blocks;
+  size_t used = block ? block->used : 0;
   (void)this;
   if (count > MOST_ARGUMENTS) count = MOST_ARGUMENTS;
   for (int i = 0; i < count; i++) {
     if (take_word(js, arguments[i], &words[i]) == 0) continue;
     JSValue thrown = JS_ThrowTypeError(context, "%s", js->words);
-    js->words_size = 0;
+    js->words_size = js->stack_size = 0;
+    forget(js, block, used);
     return thrown;
   }
   bool was_free = tykb_js_lock(js);
   int status = js->host->ask(js->owner, number, words, count, &answer);
   tykb_js_unlock(js, was_free);
+  forget(js, block, used); /* or a call could ask for as much only as it may hold */
   JSValue value = from_word(js, &answer);
   if (status == 0 || JS_IsException(value)) return value;
   JSValue error = JS_NewError(context);
@@ -415,7 +441,7 @@ static void free_state(struct tykb_js *js) {
   }
   reset_blocks(js, false);
   tykb_mem_free(js->hooks);
-  free(js->stack);
+  tykb_mem_free(js->stack);
   tykb_mem_free(js);
 }
 
@@ -433,7 +459,8 @@ struct tykb_js *tykb_js_new(const struct tykb_js_host *host, void *owner, size_t
   js->limit = SIZE_MAX;
   js->memory = memory;
   js->own = JS_UNDEFINED;
-  js->was_slow = true;
+  js->was_slow = js->held = true;
+  js->deadline = js->lets_go = INT64_MAX;
   js->runtime = JS_NewRuntime2(&MEMORY, js);
   if (js->runtime) {
     /* Leaves room in the limit for what a collection would find. */
@@ -473,20 +500,20 @@ static JSValue settled(struct tykb_js *js, JSValue value) {
     return JS_ThrowInternalError(context, "interrupted");
   }
   switch (JS_PromiseState(context, value)) {
-  case JS_PROMISE_PENDING:
-    JS_FreeValue(context, value);
-    tykb_js_fail(js, "it returned a promise that nothing will settle: there is nothing to wait for in a hook");
-    return JS_ThrowPlainError(context, "pending");
-  case JS_PROMISE_FULFILLED:
-    error = JS_PromiseResult(context, value);
-    JS_FreeValue(context, value);
-    return error;
-  case JS_PROMISE_REJECTED:
-    error = JS_PromiseResult(context, value);
-    JS_FreeValue(context, value);
-    return JS_Throw(context, error);
-  default:
-    return value;
+    case JS_PROMISE_PENDING:
+      JS_FreeValue(context, value);
+      tykb_js_fail(js, "it returned a promise that nothing will settle: there is nothing to wait for in a hook");
+      return JS_ThrowPlainError(context, "pending");
+    case JS_PROMISE_FULFILLED:
+      error = JS_PromiseResult(context, value);
+      JS_FreeValue(context, value);
+      return error;
+    case JS_PROMISE_REJECTED:
+      error = JS_PromiseResult(context, value);
+      JS_FreeValue(context, value);
+      return JS_Throw(context, error);
+    default:
+      return value;
   }
 }
 
@@ -531,16 +558,27 @@ int tykb_js_ask(struct tykb_js *js, const char *name, const struct tykb_span *ar
   return tykb_js_leave(js, status);
 }
 
-int tykb_js_bind(struct tykb_js *js, const char *name) {
+int tykb_js_bind(struct tykb_js *js, const char *name, double seconds) {
   struct tykb_span text = {(const uint8_t *)name, strlen(name)};
-  if (tykb_js_enter(js, 60) < 0) return -1;
   JSValue *hooks = tykb_mem_realloc(js->hooks, (js->hook_count + 1) * sizeof *hooks);
-  if (!hooks) return tykb_js_fail(js, "there is no memory");
-  js->hooks = hooks;
+  if (hooks) js->hooks = hooks;
+  if (tykb_js_enter(js, seconds) < 0) return -1;
+  if (!hooks) return tykb_js_leave(js, tykb_js_fail(js, "there is no memory"));
+  run_alone(js);
   JSValue found = call_own(js, "resolve", &text, 1);
   if (JS_IsException(found)) return tykb_js_leave(js, tykb_js_take_error(js));
   js->hooks[js->hook_count++] = found;
   return tykb_js_leave(js, 0);
+}
+
+/* What is at a hook when it is called: a getter may be there. */
+static int find_functions(struct tykb_js *js, JSValueConst hook, JSValue *for_request, JSValue *for_response) {
+  *for_request = JS_GetProperty(js->context, hook, js->names[NAME_ProcessRequest]);
+  *for_response = JS_UNDEFINED;
+  if (!JS_IsException(*for_request)) {
+    *for_response = JS_GetProperty(js->context, hook, js->names[NAME_ProcessResponse]);
+  }
+  return JS_HasException(js->context) ? tykb_js_take_error(js) : 0;
 }
 
 int tykb_js_call(struct tykb_js *js, uint32_t number, struct tykb_node *root, double seconds) {
@@ -549,17 +587,19 @@ int tykb_js_call(struct tykb_js *js, uint32_t number, struct tykb_node *root, do
   if (number >= js->hook_count) return tykb_js_fail(js, "there is no such hook");
   if (tykb_js_enter(js, seconds) < 0) return -1;
   JSValueConst hook = js->hooks[number];
-  JSValue for_request = JS_GetProperty(context, hook, js->names[NAME_ProcessRequest]);
-  JSValue for_response = JS_GetProperty(context, hook, js->names[NAME_ProcessResponse]);
-  int status = tykb_js_run_open(js, &run, root, JS_IsFunction(context, for_request),
-                                JS_IsFunction(context, for_response));
+  JSValue for_request, for_response;
+  js->held = false;
+  int status = find_functions(js, hook, &for_request, &for_response);
+  tykb_js_lock(js);
+  bool can_request = JS_IsFunction(context, for_request), can_response = JS_IsFunction(context, for_response);
+  if (tykb_js_run_open(js, &run, root, can_request, can_response) < 0) status = -1; /* the first error counts */
   js->run = &run;
   if (status == 0) {
     JSValueConst arguments[] = {run.response_object, run.request_object, run.session_object, run.config_object};
     int first = run.is_response ? 0 : 1;
     run_alone(js);
-    JSValue result = settled(
-        js, JS_Call(context, run.is_response ? for_response : for_request, hook, 4 - first, arguments + first));
+    JSValue result =
+        settled(js, JS_Call(context, run.is_response ? for_response : for_request, hook, 4 - first, arguments + first));
     status = JS_IsException(result) ? tykb_js_take_error(js) : tykb_js_run_finish(js, &run, result);
     JS_FreeValue(context, result);
   }

@@ -58,7 +58,7 @@ int tykb_js_prepare(struct tykb_js *js, const char *source, size_t size);
 int tykb_js_ask(struct tykb_js *js, const char *name, const struct tykb_span *arguments, int count, double seconds,
                 struct tykb_js_word *answer);
 /* Binds the `number`-th hook, counted from 0, to the middleware of a name. */
-int tykb_js_bind(struct tykb_js *js, const char *name);
+int tykb_js_bind(struct tykb_js *js, const char *name, double seconds);
 /* Runs a hook on an Object, and applies what it changed. */
 int tykb_js_call(struct tykb_js *js, uint32_t number, struct tykb_node *root, double seconds);
 

@@ -7,6 +7,7 @@ import binascii
 import math
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,25 @@ def _text(value: Any) -> str:
         return "undefined"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(int(value)) if value == math.floor(value) and abs(value) < 1e21 else str(value)
+    return _number(value)
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if value == 0:
+        return "0"
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    text, minus = "".join(map(str, digits)), "-" * sign
+    point = len(text) + int(exponent)  # where it is, counted from the first digit (ECMA-262, 6.1.6.1.20)
+    if len(text) <= point <= 21:
+        return minus + text.ljust(point, "0")
+    if 0 < point <= 21:
+        return f"{minus}{text[:point]}.{text[point:]}"
+    if -6 < point <= 0:
+        return f"{minus}0.{'0' * -point}{text}"
+    fraction = f".{text[1:]}" if text[1:] else ""
+    return f"{minus}{text[0]}{fraction}e{point - 1:+d}"
 
 
 def _log(state: State, words: Any = None, level: Any = "info", *_: Any) -> None:
@@ -99,6 +118,11 @@ def _value(value: Any) -> bytes:
 
 
 def _seconds(ttl: Any) -> float:
+    if isinstance(ttl, str):  # as JavaScript makes numbers of them: what is to expire must
+        try:
+            ttl = float(ttl)
+        except ValueError:
+            return 0.0
     return max(0.0, math.floor(ttl)) if isinstance(ttl, float) and math.isfinite(ttl) else 0.0
 
 

@@ -3,7 +3,7 @@
 // Everything of the language that is used after a plugin's code has run is taken here: a plugin may replace it.
 (function () {
   "use strict";
-  const { defineProperty, getOwnPropertyNames, hasOwn } = Object;
+  const { create, defineProperty, getOwnPropertyNames, hasOwn } = Object;
   const { parse, stringify } = JSON;
   const { isInteger } = Number;
   const { String, decodeURIComponent } = globalThis;
@@ -177,16 +177,23 @@
   return {
     // Tells of the names that the code made global, `candidates` (a JSON list) among them.
     find(candidates) {
-      const names = getOwnPropertyNames(globalThis).filter((name) => !isKnown(name) && name !== "_");
-      const found = {};
-      for (const name of [...names, ...parse(candidates)]) {
-        const value = isKnown(name) ? undefined : valueOf(name);
+      // Bare objects: the code may have given Object and Array a toJSON, setters, or an iterator of its own.
+      const found = create(null);
+      const look = (name) => {
+        const value = isKnown(name) || name === "_" ? undefined : valueOf(name);
+        const told = create(null);
         if (typeof value === "object" && value !== null && isMade(value)) {
-          found[name] = { kind: kind(value), stack: placeOf(value) };
+          told.kind = kind(value);
+          told.stack = `${placeOf(value)}`;
         } else if (typeof value === "function") {
-          found[name] = { kind: "function", stack: `    at ${name} (${value.fileName}:${value.lineNumber}:${value.columnNumber})` };
+          told.kind = "function";
+          told.stack = `    at ${name} (${value.fileName}:${value.lineNumber}:${value.columnNumber})`;
         }
-      }
+        if (told.kind) found[name] = told;
+      };
+      const names = getOwnPropertyNames(globalThis), others = parse(candidates);
+      for (let i = 0; i < names.length; i++) look(names[i]);
+      for (let i = 0; i < others.length; i++) look(others[i]);
       return stringify(found);
     },
     resolve(name) {

@@ -22,18 +22,20 @@ struct tykb_js_block {
 };
 
 /* Texts that the engine knows as atoms. */
+/* It lays these out anew each time. */
+/* clang-format off */
 #define TYKB_JS_NAMES(X)                                                                                               \
   X(Headers) X(SetHeaders) X(DeleteHeaders) X(Body) X(URL) X(Params) X(AddParams) X(ExtendedParams) X(DeleteParams)    \
   X(ReturnOverrides) X(IgnoreBody) X(Method) X(RequestURI) X(Scheme) X(ResponseCode) X(ResponseError) X(ResponseBody)  \
   X(ResponseHeaders) X(OverrideError) X(StatusCode) X(Request) X(Response) X(Session) X(SessionMeta) X(OrgID)          \
-  X(APIID) X(config_data) X(ProcessRequest) X(ProcessResponse) X(stack)  \
-  X(AuthValue)
+  X(APIID) X(config_data) X(ProcessRequest) X(ProcessResponse) X(stack) X(AuthValue)
+/* clang-format on */
 
 enum {
 #define TYKB_JS_ENUM(name) NAME_##name,
   TYKB_JS_NAMES(TYKB_JS_ENUM)
 #undef TYKB_JS_ENUM
-  NAMES
+      NAMES
 };
 
 #define SESSION_FIELDS 40 /* more than SessionState has */
@@ -42,8 +44,7 @@ enum {
 struct tykb_js_run {
   struct tykb_node *root, *request, *response, *session;
   JSValue request_object, response_object, session_object, config_object;
-  JSValue fields[NAMES]; /* what the hook got, by name; uninitialized: not read, or not to be compared */
-  uint8_t fetched[NAMES];
+  JSValue fields[NAMES];          /* what the hook got, by name; uninitialized: not read, or not to be compared */
   JSValue before[SESSION_FIELDS]; /* of the session, by the field's index */
   bool is_response, is_whole_session;
 };
@@ -61,15 +62,17 @@ struct tykb_js {
   JSValue getters[NAMES], setters[NAMES]; /* of the fields that are fetched when they are read */
   JSValue blank_session;                  /* the prototype of a session that is not there */
 
-  void *unlocked; /* NULL: Python's lock is held */
-  int64_t began, deadline, lets_go;
-  double allowed; /* seconds */
+  void *unlocked;                   /* NULL: Python's lock is held */
+  int64_t began, deadline, lets_go; /* `deadline`: INT64_MAX where no call runs */
+  double allowed;                   /* seconds */
   bool was_slow;
+  bool held; /* Python's lock is needed: nobody lets it go */
   bool late, full;
+  int until_look; /* allocations */
 
   struct tykb_js_run *run; /* NULL: no hook runs */
 
-  size_t used, limit, memory; /* `memory`: what the limit will be */
+  size_t used, limit, memory;       /* `memory`: what the limit will be */
   struct tykb_js_header *allocated; /* every block of the runtime */
 
   struct tykb_js_block *blocks; /* what a call collects */
@@ -102,7 +105,7 @@ void tykb_js_message_free(struct tykb_js *js);
 int tykb_js_run_open(struct tykb_js *js, struct tykb_js_run *run, struct tykb_node *root, bool can_request,
                      bool can_response);
 void tykb_js_run_close(struct tykb_js *js, struct tykb_js_run *run);
-/* Collects what became different of what a hook returned, then applies it. */
+/* collect.c: collects what became different of what a hook returned, then applies it. */
 int tykb_js_run_finish(struct tykb_js *js, struct tykb_js_run *run, JSValueConst result);
 
 #endif

@@ -62,7 +62,7 @@ class State:
     def bind(self, name: str) -> None:
         """Give a middleware the next number, from 0 on."""
         try:
-            self._engine.bind(name.encode())
+            self._engine.bind(name.encode(), _LOAD)
         except Failure as failure:
             raise self._error(failure) from None
 
