@@ -389,6 +389,15 @@ def _path_regex(url: str) -> Any:
     return compile_regex(_PARAMETER.sub("[^/]+", url))
 
 
+def lifetime(session: Session, default: int, now: float) -> float:
+    """Seconds that a session is stored: its own or the API's lifetime, never beyond its end; 0 is for good."""
+    seconds = float(session.session_lifetime or default)
+    if session.expires > 0:
+        left = max(1.0, session.expires - now)
+        seconds = min(seconds, left) if seconds > 0 else left
+    return max(0.0, seconds)
+
+
 def keep_quota(session: Session, stored: Session) -> None:
     """Take quota renewal and remaining over from the stored session: a plugin that answers again is no refill."""
     session.quota_renews, session.quota_remaining = stored.quota_renews, stored.quota_remaining
