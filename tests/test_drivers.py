@@ -58,7 +58,7 @@ class Loaded:
 
 
 class Words:
-    name, suffix, deadlines = Driver.GOPLUGIN, ".words", False
+    name, suffix, deadlines, asks = Driver.GOPLUGIN, ".words", False, False
 
     def missing(self):
         return ""

@@ -13,14 +13,15 @@ from tests.test_readme import blocks
 from tests.webserver import serving
 from tykbridge import Bridge, _bridge
 from tykbridge.events.queue import EventQueue
-from tykbridge.outcome import Request
+from tykbridge.outcome import Continue, Request
 from tykbridge.services import Services
+from tykbridge.session import Session, encode
 
 pytestmark = pytest.mark.once
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "javascript.md"
 BLOCKS = blocks(PAGE)
-HELLO, LOOKUP, STOCK, REFUSED, REFERENCE = BLOCKS["js"]
+HELLO, LOOKUP, STOCK, REFUSED, RENEW, REFERENCE = BLOCKS["js"]
 CLASSIC_ENDPOINT, OAS_ENDPOINT, CLASSIC_HANDLER = map(json.loads, BLOCKS["json"])
 CLASSIC = {"api_id": "api", "org_id": "org", "proxy": {"listen_path": "/"}}
 OAS = {"info": {"id": "api", "orgId": "org"}, "server": {"listenPath": {"value": "/"}}}
@@ -89,6 +90,18 @@ def test_a_handler_of_events(load):
     bridge.request(Request("GET", "/orders/7"), "api")
     assert bridge.services.queue.close(10)
     assert ("info", "api: AuthFailure at /orders/7") in lines
+
+
+def test_a_handler_that_renews_keys(load):
+    handler = {"handler_name": "eh_dynamic_handler", "handler_meta": {"name": "renew", "path": "renew.js"}}
+    definition = {"use_standard_auth": True, "event_handlers": {"events": {"KeyExpired": [handler]}}}
+    bridge, lines = load(definition, renew=RENEW)
+    bridge.services.sessions.set("apikey-key", encode(Session(org_id="org", expires=1)))
+    request = Request("GET", "/", (("Authorization", "key"),))
+    assert bridge.request(request, "api").response.status == 401
+    assert bridge.services.queue.close(10)
+    assert isinstance(bridge.request(request, "api"), Continue)
+    assert [words for level, words in lines if level == "error"] == []
 
 
 def test_an_error(load):

@@ -251,18 +251,11 @@ class Authentication:
             raise Refused(Denied(503, UNAVAILABLE), str(error)) from error
 
     def _save(self, key: str, data: bytes, session: Session) -> None:
+        lifetime = sessions.lifetime(session, self._definition.session_lifetime, self._clock())
         try:
-            self._store.set(PREFIX + self._keys.hashed(key), data, self._lifetime(session))
+            self._store.set(PREFIX + self._keys.hashed(key), data, lifetime)
         except Exception as error:
             raise Refused(Denied(503, UNAVAILABLE), f"the store of sessions failed: {error!r}") from error
-
-    def _lifetime(self, session: Session) -> float:
-        """Seconds that a session is stored: its own or the API's lifetime, never beyond its end; 0 is for good."""
-        lifetime = float(session.session_lifetime or self._definition.session_lifetime)
-        if session.expires > 0:
-            left = max(1.0, session.expires - self._clock())
-            lifetime = min(lifetime, left) if lifetime > 0 else left
-        return max(0.0, lifetime)
 
 
 def check_rights(session: Session, api_id: str, flow: Flow, now: float) -> None:

@@ -20,7 +20,7 @@ cdef class Chain:
     cdef readonly tuple _response
     cdef readonly tuple _auth_check
     cdef object _counters
-    cdef object _source
+    cdef object _caller
     cdef bint _keyless
     cdef bint _has_variables
     cdef bint _strip

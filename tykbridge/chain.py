@@ -11,19 +11,20 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_plus
 
-from tykbridge import auth, fired, messages
+from tykbridge import auth, caller, drivers, messages
 from tykbridge.auth import Authentication, Identity, Refused
 from tykbridge.context_variables import ContextVariables
 from tykbridge.counters import Hit
 from tykbridge.definition import Definition, Hook, Phase
 from tykbridge.events.handlers import ApiEvents, Handlers
 from tykbridge.flow import TYPES, Flow, runs, shown, step
+from tykbridge.keydata import KeySessions
 from tykbridge.limits import count
 from tykbridge.outcome import KEY_NOT_AUTHORISED, Continue, Outcome, Request, Respond, Response, after_failure
 from tykbridge.services import HostEvents, Mode, Services
 from tykbridge.session import Denied
 
-_get_source, _set_source, _reset_source = fired.source.get, fired.source.set, fired.source.reset
+_get_caller, _set_caller, _reset_caller = caller.current.get, caller.current.set, caller.current.reset
 
 
 class Chain:
@@ -64,10 +65,12 @@ class Chain:
         self._strip = definition.auth.strip and definition.auth.token is not None
         self.handlers = handlers
         self.events = ApiEvents(services.events, handlers) if handlers else services.events
-        # What plugins fire reaches the host by itself: the sink that hands it to the host need not be asked.
-        alone = type(self.events) is HostEvents
-        source = fired.Source(self.events, definition.api_id, definition.org_id, services.log)
-        self._source = None if alone else source
+        # To say who calls costs each request, and is left out where nobody asks: what plugins fire reaches the host by
+        # itself, without the sink that hands it over.
+        alone = type(self.events) is HostEvents and not drivers.ask(definition)
+        keys = KeySessions(definition, services)
+        own = caller.Caller(self.events, keys, definition.api_id, definition.org_id, services.log)
+        self._caller = None if alone else own
         self._auth = Authentication(
             definition, services.sessions, services.keys, services.policies, services.clock, services.log
         )
@@ -86,7 +89,7 @@ class Chain:
 
         Never raises.
         """
-        before = None if self._source is _get_source() else _set_source(self._source)
+        before = None if self._caller is _get_caller() else _set_caller(self._caller)
         try:
             return self._run(flow)
         except Exception as error:  # a fault of tykbridge's own: it must not let anybody through
@@ -94,7 +97,7 @@ class Chain:
             return after_failure(TYPES[Phase.PRE])
         finally:
             if before is not None:
-                _reset_source(before)
+                _reset_caller(before)
 
     def response(self, request: Request, response: Response, session: bytes = b"", scheme: str = "http") -> Respond:
         """Run the upstream's response through the response hooks.
@@ -105,7 +108,7 @@ class Chain:
         if not self._response:
             return Respond(response)
         flow = Flow.of(self.services, self.strict, request, scheme, request.url)
-        before = _set_source(self._source)
+        before = _set_caller(self._caller)
         try:
             if session:
                 flow.show(shown(session), "")
@@ -115,7 +118,7 @@ class Chain:
             return after_failure(TYPES[Phase.RESPONSE])
         finally:
             flow.drop()
-            _reset_source(before)
+            _reset_caller(before)
 
     # ---- The order
 

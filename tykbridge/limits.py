@@ -8,6 +8,7 @@ from tykbridge.counters import Counters, Hit, MemoryCounters
 from tykbridge.session import Denied, Limit, Session
 
 _MOST = 2**63 - 1  # what stores count to
+_QUOTA = "quota-"  # before a quota's name
 
 
 class Window:
@@ -47,7 +48,7 @@ def windows(session: Session, key: str, api_id: str, *, rate: bool = True, quota
     the API turned them off.
     """
     limit, scope = limit_of(session, api_id)
-    name, own = f"{scope}-{key}" if scope else key, limit is session
+    name, own = _name(scope, key), limit is session
     found = []
     if rate and limit.rate > 0 and limit.per > 0:
         # Less than one request in `per` seconds is one request in a longer window.
@@ -55,8 +56,18 @@ def windows(session: Session, key: str, api_id: str, *, rate: bool = True, quota
         most = min(most, _MOST)
         found.append(Window(f"rate-limit-{name}", most, seconds, False, own))
     if quota and limit.quota_max > 0:
-        found.append(Window(f"quota-{name}", limit.quota_max, limit.quota_renewal_rate, True, own))
+        found.append(Window(f"{_QUOTA}{name}", limit.quota_max, limit.quota_renewal_rate, True, own))
     return tuple(found)
+
+
+def quota_keys(session: Session, key: str) -> set[str]:
+    """Give the names of all quotas of a session in the counters; `key` as in `windows`."""
+    scopes = {"", *(access.allowance_scope for access in session.access_rights.values())}
+    return {_QUOTA + _name(scope, key) for scope in scopes}
+
+
+def _name(scope: str, key: str) -> str:
+    return f"{scope}-{key}" if scope else key
 
 
 def triggers(session: Session, counted: tuple[Window, ...]) -> dict[int, float]:

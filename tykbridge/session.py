@@ -224,6 +224,25 @@ def encode(session: Session) -> bytes:
     return msgspec.json.encode({**extra, **tree})
 
 
+def encode_whole(session: Session) -> bytes:
+    """Write a session as `encode` does, but with all that is empty: code that reads it need not look what is there."""
+    tree = _whole(session)
+    return msgspec.json.encode({name: tree[name] for name in tree if name not in _NOT_TOLD})
+
+
+_NOT_TOLD = frozenset({"key_id", "tykbridge_origin", "tykbridge_api", "tykbridge_id"})
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(value)
+        tree = {field.encode_name: _whole(getattr(value, field.name)) for field in fields if field.name != "extra"}
+        return {**getattr(value, "extra", {}), **tree}
+    if isinstance(value, dict):  # what a plugin put there is as deep as it likes
+        return {name: _whole(item) if isinstance(item, msgspec.Struct) else item for name, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else value
+
+
 def _access_tree(tree: Any) -> Any:
     if not isinstance(tree, dict):
         return tree if tree is not None else {}
@@ -387,6 +406,15 @@ _PARAMETER = re.compile(r"(?<!\\[pPx])\{[A-Za-z_][A-Za-z0-9_-]*\}")
 @functools.lru_cache(maxsize=1024)
 def _path_regex(url: str) -> Any:
     return compile_regex(_PARAMETER.sub("[^/]+", url))
+
+
+def lifetime(session: Session, default: int, now: float) -> float:
+    """Seconds that a session is stored: its own or the API's lifetime, never beyond its end; 0 is for good."""
+    seconds = float(session.session_lifetime or default)
+    if session.expires > 0:
+        left = max(1.0, session.expires - now)
+        seconds = min(seconds, left) if seconds > 0 else left
+    return max(0.0, seconds)
 
 
 def keep_quota(session: Session, stored: Session) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tykbridge.definition.model import NO_CHOICES, Capabilities, Choices, Driver, Phase, Target
+from tykbridge.definition.model import NO_CHOICES, Capabilities, Choices, Definition, Driver, Phase, Target
 from tykbridge.handlers import Marker
 
 
@@ -79,6 +79,8 @@ class Engine(Protocol):
     """That of the files which have its code: ".lua"; "" when its code lies in no bundle."""
     deadlines: bool
     """It keeps a hook's timeout_ms: `Marker.limited`."""
+    asks: bool
+    """Its code may ask the API in whose hooks it runs, `caller.current`, for more than to take events."""
 
     def missing(self) -> str:
         """Say what is to be done where the engine is not there, "" where it is: "pip install 'tykbridge[lua]'"."""
@@ -98,6 +100,12 @@ def engines() -> Mapping[Driver, Engine]:
 def of_file(name: str) -> Driver | None:
     """Give the driver whose code a file has, by its suffix; None for other files."""
     return next((engine.name for engine in engines().values() if engine.suffix == Path(name).suffix != ""), None)
+
+
+def ask(definition: Definition) -> bool:
+    """Tell whether a hook of an API may ask it for more than to take events."""
+    hooks = (hook for phase in Phase for hook in definition.hooks(phase))
+    return any(hook.driver in engines() and engines()[hook.driver].asks for hook in hooks if hook.driver)
 
 
 @functools.cache

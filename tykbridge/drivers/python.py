@@ -29,6 +29,7 @@ class Python:
     name = Driver.PYTHON
     suffix = ".py"
     deadlines = False
+    asks = False
 
     def missing(self) -> str:
         """Say nothing: it is always there."""

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tykbridge import fired, runtime
+from tykbridge import caller, runtime
 from tykbridge.code import Code, Loader
 from tykbridge.definition import Definition, EventHandler
 from tykbridge.errors import BridgeError, HookError
 from tykbridge.events.dispatched import Content, Event
 from tykbridge.events.queue import EventQueue, Fired, Handler, Result
 from tykbridge.failures import one_line
+from tykbridge.keydata import KeySessions
 from tykbridge.services import EventSink, Services
 
 _SHORTEST = 12  # characters of a key that is told at all
@@ -58,7 +59,8 @@ class CodeHandler:
     def __init__(self, definition: Definition, name: str, code: Code, services: Services) -> None:
         self._name, self.code = name, code
         self._label = f'api "{definition.api_id}": event handler "{name}"'
-        self._source = fired.Source(services.events, definition.api_id, definition.org_id, services.log)
+        keys = KeySessions(definition, services)
+        self._caller = caller.Caller(services.events, keys, definition.api_id, definition.org_id, services.log)
         self.log = services.log
 
     def deliver(self, event: Fired) -> Result:
@@ -66,7 +68,7 @@ class CodeHandler:
         message = {"Type": event.type, "Meta": dict(event.meta), "TimeStamp": event.timestamp}
         spec = {"APIID": event.api_id, "OrgID": event.org_id}
         content = Content({"message": message, "handler_name": self._name, "spec": spec})
-        before = fired.source.set(self._source)
+        before = caller.current.set(self._caller)
         try:
             runtime.registry.call_handler(self.code.bundle, Event(self._name, content, spec), self._label, self.log)
         except HookError:
@@ -75,7 +77,7 @@ class CodeHandler:
             self.log(f"{self._label}: {error}", "error")
             return Result.FAILED
         finally:
-            fired.source.reset(before)
+            caller.current.reset(before)
         return Result.DELIVERED
 
 

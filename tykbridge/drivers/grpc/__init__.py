@@ -19,6 +19,7 @@ class Grpc:
     name = Driver.GRPC
     suffix = ""
     deadlines = True
+    asks = False
 
     def missing(self) -> str:
         """Say how to install the engine, where it is not there."""

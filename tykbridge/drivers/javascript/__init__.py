@@ -18,6 +18,7 @@ class JavaScript:
     name = Driver.JAVASCRIPT
     suffix = ".js"
     deadlines = True
+    asks = True
 
     def missing(self) -> str:
         """Say what to do where tykbridge was built without the engine."""

@@ -11,8 +11,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tykbridge import runtime
+from tykbridge import caller, runtime
 from tykbridge.compat.gateway import TykGateway
+from tykbridge.keydata import KeySessions
+from tykbridge.session import SessionError, encode_whole
 from tykbridge.stores import Store
 
 if TYPE_CHECKING:
@@ -160,6 +162,31 @@ def _storage_incr(state: State, key: Any = None, ttl: Any = None, *_: Any) -> st
     return str(store.incr(name))
 
 
+# ---- Sessions of keys
+
+_NO_KEY = '{"status":"error","message":"Key not found"}'  # upstream's
+
+
+def _sessions() -> KeySessions:
+    api = caller.current.get()
+    if api is None:
+        raise LookupError("there are no keys here: this runs for no API, but in a dispatch by itself or as code loads")
+    return api.sessions
+
+
+def _get_key(state: State, key: Any = None, api_id: Any = None, *_: Any) -> str:
+    # Which API it is for does not matter: an organisation's APIs share its keys.
+    session = _sessions().get(_text(key))
+    return _NO_KEY if session is None else encode_whole(session).decode()
+
+
+def _set_key(state: State, key: Any = None, session: Any = None, suppress: Any = None, *_: Any) -> None:
+    try:
+        _sessions().set(_text(key), _text(session), reset=_text(suppress) != "1")
+    except SessionError as error:  # a line of the log, and the hook goes on, as upstream has it
+        TykGateway.log(f"TykSetKeyData: the session was not stored: {error}", "error")
+
+
 # ---- Requests
 
 
@@ -187,6 +214,8 @@ FUNCTIONS: dict[str, Callable[..., str | float | bool | None]] = {
     "TykMakeHttpRequest": _make_request,
     "TykBatchRequest": _make_batch,
     "TykTriggerEvent": _trigger,
+    "TykGetKeyData": _get_key,
+    "TykSetKeyData": _set_key,
     "TykStorageGet": _storage_get,
     "TykStorageSet": _storage_set,
     "TykStorageSetNX": _storage_set_nx,

@@ -177,8 +177,9 @@ interface TykBatch {
 /** JSON [{relative_url, code, headers, body}] in the order of the requests; code is 0 where there was no answer. */
 declare function TykBatchRequest(batch: string | TykBatch): string | undefined;
 
-/** The session of a key, as JSON. */
-declare function TykGetKeyData(key: string, apiID: string): string;
+/** JSON: the session of a key, a TykSession, or {status: "error", message} for what is no key of the organisation. */
+declare function TykGetKeyData(key: string, apiID?: string): string;
+/** `session` is JSON. The key's quota begins anew unless `suppressReset` is 1. The log says why one was not stored. */
 declare function TykSetKeyData(key: string, session: string, suppressReset?: string | number): void;
 
 /** null for what is not there. Each of these throws where the store fails. */

@@ -18,6 +18,7 @@ class Lua:
     name = Driver.LUA
     suffix = ".lua"
     deadlines = True
+    asks = False
 
     def missing(self) -> str:
         """Say how to install the engine, where it is not there."""
