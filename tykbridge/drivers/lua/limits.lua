@@ -61,8 +61,18 @@ local function passed(...)
   return ...
 end
 
+-- Where there is no memory left, nobody can look at the clock either.
+local NO_MEMORY = "not enough memory"
+local function caught(ok, ...)
+  if not ok and (...) == NO_MEMORY then
+    exceeded = exceeded or NO_MEMORY
+  end
+  passed()
+  return ok, ...
+end
+
 function _G.pcall(...)
-  return passed(pcall(...))
+  return caught(pcall(...))
 end
 
 -- Whether an error was raised by the hook, or because there was no stack left to enter it.
@@ -84,7 +94,7 @@ function _G.xpcall(f, handler, ...)
     end
     return handler(message)
   end
-  return passed(xpcall(f, guarded, ...))
+  return caught(xpcall(f, guarded, ...))
 end
 
 local function ended(ok, ...)
@@ -109,7 +119,7 @@ end
 
 function coroutine.resume(...)
   passed()
-  return passed(resume(...))
+  return caught(resume(...))
 end
 
 local function unwrapped(ok, ...)
@@ -130,7 +140,7 @@ end
 local close = coroutine.close
 function coroutine.close(made)
   passed()
-  return passed(close(made))
+  return caught(close(made))
 end
 
 -- ---- C functions with more work than their arguments hold
