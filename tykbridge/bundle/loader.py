@@ -199,7 +199,7 @@ def _listed(root: pathlib.Path, described: Manifest, language: Driver) -> list[p
     suffix = drivers.engines()[language].suffix
     if not suffix:
         return []
-    if language in (Driver.GOPLUGIN, Driver.NATIVE):
+    if suffix == ".so":
         return _libraries(root, described, language)
     named = _named(described, suffix) if language is Driver.JAVASCRIPT else []
     standard = root / f"middleware{suffix}"

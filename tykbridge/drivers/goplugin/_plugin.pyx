@@ -586,14 +586,13 @@ cdef int drop_header(tykb_node *response, tykb_span name) except -1:
     return 0
 
 
-cdef int change_response_header(tykb_node *response, Items *items, size_t first) except -1:
+cdef int change_response_header(tykb_node *response, Items *items, size_t first, bint deleted) except -1:
     """Does what all items about one header say. Where values stay, the map of first values is left: it says nothing then."""
     cdef tykb_span name = name_of(&items.items[first], TYKB_PLUGIN_RESPONSE_HEADER)
     cdef tykb_list *several
     cdef tykb_list *texts
     cdef tykb_node *node
     cdef tykb_value text
-    cdef bint deleted = False
     added = []
     for at in range(first, items.count):
         if items.items[at].tag == TYKB_PLUGIN_RESPONSE_HEADER and same_name(items.items[at].name, name):
@@ -616,13 +615,13 @@ cdef int change_response_header(tykb_node *response, Items *items, size_t first)
     return 0
 
 
-cdef int change_headers(tykb_node *node, Items *items, uint32_t add, uint32_t delete) except -1:
+cdef int change_headers(tykb_node *node, Items *items, uint32_t add, uint32_t delete, bint is_answer) except -1:
     for at in range(items.count):
         if items.items[at].tag in (add, delete) and is_first(items, at, add, delete):
             if add == TYKB_PLUGIN_HEADER:
                 change_request_header(node, items, at)
             else:
-                change_response_header(node, items, at)
+                change_response_header(node, items, at, is_answer)
     return 0
 
 
@@ -926,9 +925,11 @@ cdef class Hook:
         if is_answer:
             replace_headers(response, items)
         if has_request_headers:
-            change_headers(request, items, TYKB_PLUGIN_HEADER, TYKB_PLUGIN_DELETE_HEADER)
+            change_headers(request, items, TYKB_PLUGIN_HEADER, TYKB_PLUGIN_DELETE_HEADER, is_answer)
         if has_response_headers:
-            change_headers(response, items, TYKB_PLUGIN_RESPONSE_HEADER, TYKB_PLUGIN_RESPONSE_DELETE_HEADER)
+            change_headers(
+                response, items, TYKB_PLUGIN_RESPONSE_HEADER, TYKB_PLUGIN_RESPONSE_DELETE_HEADER, is_answer
+            )
         return 0
 
     cdef int known(self, Item *item, bint is_answer) except -1:

@@ -15,12 +15,19 @@ from tykbridge.definition.model import Bundle, Definition, Phase
 from tykbridge.drivers import Source
 from tykbridge.drivers.goplugin._plugin import Hook
 from tykbridge.drivers.goplugin.library import Library, obtain
+from tykbridge.errors import LoadError
 from tykbridge.failures import ScriptError
 from tykbridge.handlers import Marker, is_text
 
 _KINDS = {"request": 1, "response": 2}
 _PHASES = {Phase.PRE: 1, Phase.POST: 2, Phase.POST_KEY_AUTH: 3, Phase.AUTH_CHECK: 4, Phase.RESPONSE: 5}
 """Numbers of coprocess.HookType."""
+
+
+_FORMS = {
+    "request": "func {}(rw http.ResponseWriter, req *http.Request)",
+    "response": "func {}(rw http.ResponseWriter, res *http.Response, req *http.Request)",
+}
 
 
 class Hooks:
@@ -68,7 +75,7 @@ class Hooks:
                     "",
                     self._driver,
                     is_response=kind == "response",
-                    fitted=functools.partial(self._fitted, library, made),
+                    fitted=functools.partial(self._fitted, library, made, kind, place),
                 )
             )
 
@@ -76,8 +83,18 @@ class Hooks:
         return Hook(library.plugin, number, definition, phase, is_response, read_session, write_session)
 
     def _fitted(
-        self, library: Library, made: Callable[[int, int], Hook], hook: model.Hook, definition: Definition
+        self,
+        library: Library,
+        made: Callable[[int, int], Hook],
+        kind: str,
+        place: str,
+        hook: model.Hook,
+        definition: Definition,
     ) -> Callable[..., Any]:
+        if (hook.phase is Phase.RESPONSE) != (kind == "response"):
+            other = "response" if hook.phase is Phase.RESPONSE else "request"
+            words = f'the {hook.phase} hook "{hook.name}" is for {kind}s, and is needed for {other}s'
+            raise LoadError(f"{place}: {words}: in Go, {_FORMS[other].format(hook.name)}", place=place)
         form = {"classic": "definition", "oas": "oas"}[definition.form]
         spec = definition.spec(Bundle(name=hook.bundle) if hook.bundle else None)
         document = msgspec.json.encode({form: definition.document, "spec": spec})
