@@ -31,6 +31,7 @@ SHARED = [f"csrc/{noun}.c" for noun in ("mem", "wire", "context", "object", "con
 
 JAVASCRIPT = "tykbridge/drivers/javascript"
 ENGINE = f"{JAVASCRIPT}/_quickjs".replace("/", ".")
+GOPLUGIN = "tykbridge/drivers/goplugin"
 QUICKJS_SOURCES = ("quickjs.c", "libregexp.c", "libunicode.c", "dtoa.c")
 
 # Python modules that every request comes through: compiled where a .pxd beside them gives their classes C members.
@@ -292,6 +293,15 @@ setup(
             extra_compile_args=[*compile_flags(), *module_flags()],
             extra_link_args=[*link_flags(), *module_flags()],
             libraries=["m"],
+        ),
+        Extension(
+            f"{GOPLUGIN}/_plugin".replace("/", "."),
+            [f"{GOPLUGIN}/_plugin.pyx", *SHARED],
+            include_dirs=["csrc"],
+            depends=[*headers, "tykbridge/_bridge.pxd"],
+            extra_compile_args=[*compile_flags(), *module_flags()],
+            extra_link_args=[*link_flags(), *module_flags()],
+            libraries=["dl", "pthread"],
         ),
     ],
     cmdclass={"build": Build, "build_ext": BuildExtensions},

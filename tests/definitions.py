@@ -126,7 +126,7 @@ def virtual(**endpoint):
 PRE = "$.custom_middleware.pre[0]"
 EXTRACTOR = "$.custom_middleware.id_extractor"
 VIRTUAL = "$.version_data.versions.v.extended_paths.virtual[0]"
-DRIVERS = 'one of "python", "javascript", "lua", "grpc", "goplugin", "otto"'
+DRIVERS = 'one of "python", "javascript", "lua", "grpc", "goplugin", "native", "otto"'
 
 BROKEN = [
     broken({"api_id": ""}, "$.api_id", "a string, the API's id", "none"),

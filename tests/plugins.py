@@ -317,12 +317,12 @@ def go_plugin(tmp_path_factory, root):
 
 
 class Child:
-    """A Host in another process: its methods by their names."""
+    """A Host in another process, or what `module` serves in its place: its methods by their names."""
 
-    def __init__(self, library, **env):
+    def __init__(self, library, module="tests.plugins", **env):
         root = Path(__file__).resolve().parent.parent
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.plugins", str(library)],
+            [sys.executable, "-W", "ignore", "-m", module, str(library)],
             cwd=root, env={**os.environ, **env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
@@ -344,11 +344,11 @@ class Child:
         return self._process.wait()
 
 
-def serve(library):
+def serve(make):
     # What a plugin prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    host = Host(library)
+    host = make()
     while True:
         try:
             name, arguments, named = pickle.load(sys.stdin.buffer)
@@ -363,4 +363,4 @@ def serve(library):
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(lambda: Host(sys.argv[1]))

@@ -179,11 +179,7 @@ def test_what_cannot_be_loaded_says_why_and_stops_no_other(bridge, tmp_path, log
     put(apis, "c.json", api("c", "broken.py"))
     put(apis, "d.json", "{")
     put(apis, "e.json", api("e", custom_middleware_bundle="far", custom_middleware={}))
-    put(
-        apis,
-        "f.json",
-        api("f", "plugin.so", custom_middleware={"driver": "goplugin", "pre": [{"name": "x", "path": "x"}]}),
-    )
+    put(apis, "f.json", api("f", "plugin.py", use_basic_auth=True, use_keyless=False))
     put(apis, "g.json", api("g", active=False))
     put(apis, "h.json", api("h", custom_middleware={"driver": "python", "pre": [{"name": "no", "path": "plugin.py"}]}))
     loaded = bridge.load(apis)
@@ -195,7 +191,7 @@ def test_what_cannot_be_loaded_says_why_and_stops_no_other(bridge, tmp_path, log
             "nowhere_to_be_found",
             "expected JSON",
             'not loaded: needs a download of the bundle "far"',
-            "not loaded: needs the goplugin driver",
+            "not loaded: needs basic authentication",
             "not loaded: inactive",
             'has no hook "no" (hooks: mark)',
         ],

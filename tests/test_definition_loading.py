@@ -23,6 +23,7 @@ from tests.definitions import (
 )
 from tests.host.calls import OK
 from tykbridge import Bridge, _bridge, drivers, hosted
+from tykbridge.drivers.goplugin.files import names
 from tykbridge.outcome import Continue, Request, Response
 from tykbridge.services import Services
 
@@ -150,8 +151,15 @@ NOT_LOADED = {
         )
     ),
     "go-bundle": 'not loaded: needs a download of the bundle "FooBarBundle.zip" ($.custom_middleware_bundle)',
-    "goplugin": "not loaded: needs the goplugin driver ($.custom_middleware.post[0])",
+    "goplugin": 'refused: {file}: $.custom_middleware.post[0]: the file of the hook "AddFooBarHeader" is not there: '
+    "{looked}",
 }
+
+
+def reasons(apis, middleware):
+    folders = [folder / "<path>" for folder in (apis, middleware, Path.cwd())]
+    looked = " nor ".join(str(folder / name) for folder in folders for name in names("plugin.so"))
+    return {name: reason.format(file=apis / f"{name}.json", looked=looked) for name, reason in NOT_LOADED.items()}
 
 
 def test_the_seeds_definitions(seeds):
@@ -159,9 +167,7 @@ def test_the_seeds_definitions(seeds):
     bridge = Bridge(Services(log=quiet), middleware)
     loaded = bridge.load(apis)
     assert loaded.apis == ("basic", "response")
-    assert {Path(item.file).stem: item.reason for item in loaded.not_loaded} == {
-        name: reason.format(file=apis / f"{name}.json") for name, reason in NOT_LOADED.items()
-    }
+    assert {Path(item.file).stem: item.reason for item in loaded.not_loaded} == reasons(apis, middleware)
     assert bridge.request(Request("GET", "/basic/")).response.status == 403
     outcome = bridge.request(Request("GET", "/basic/", (("Authorization", "secret"),)))
     assert outcome.request.headers == (
@@ -178,7 +184,7 @@ def test_the_seeds_definitions_through_the_c_library(host, seeds):
     reply = host.load_configuration(str(apis), middleware_path=str(middleware))
     assert reply.status == len(NOT_LOADED)
     assert reply.words.splitlines() == [
-        f"{apis / name}.json: {reason.format(file=apis / f'{name}.json')}" for name, reason in NOT_LOADED.items()
+        f"{apis / name}.json: {reason}" for name, reason in reasons(apis, middleware).items()
     ]
     sent = _bridge.message("Object")
     sent.request.method, sent.request.url = "GET", "/response/"

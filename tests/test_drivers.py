@@ -46,7 +46,7 @@ class Loaded:
                 if what == "other":
                     self.others[name] = f"{place}: it is no sentence"
                 else:
-                    self.markers.append(Marker(name, self.hook(name), 1, False, place, "", "goplugin"))
+                    self.markers.append(Marker(name, self.hook(name), 1, False, place, "", "native"))
 
     def hook(self, name):
         def function(message):
@@ -58,7 +58,7 @@ class Loaded:
 
 
 class Words:
-    name, suffix, deadlines, asks = Driver.GOPLUGIN, ".words", False, False
+    name, suffix, deadlines, asks = Driver.NATIVE, ".words", False, False
 
     def missing(self):
         return ""
@@ -133,7 +133,8 @@ def test_every_module_of_the_package_is_a_driver_and_python_is_the_first():
     assert {Driver.PYTHON, Driver.LUA} <= {*engines}
     assert [name for name in Driver if name in engines] == [*engines]
     assert all(engine.name is name for name, engine in engines.items())
-    suffixes = [engine.suffix for engine in engines.values() if engine.suffix]
+    # Libraries in Go and in other languages are loaded in one way; who names no driver means Go.
+    suffixes = [engine.suffix for name, engine in engines.items() if engine.suffix and name is not Driver.NATIVE]
     assert len({*suffixes}) == len(suffixes)
     assert all(suffix.startswith(".") for suffix in suffixes)
 
@@ -158,11 +159,11 @@ def test_a_file_s_suffix_names_its_driver(name, driver):
 
 
 def test_a_driver_is_added_as_a_module_alone(words, tmp_path):
-    assert [*drivers.engines()][-1] is Driver.GOPLUGIN
-    assert drivers.of_file("a.words") is Driver.GOPLUGIN
-    assert Driver.GOPLUGIN in drivers.capabilities().drivers
+    assert [*drivers.engines()][-1] is Driver.NATIVE
+    assert drivers.of_file("a.words") is Driver.NATIVE
+    assert Driver.NATIVE in drivers.capabilities().drivers
     trees.write(tmp_path, {"apis/w.words": "hook W\n", "apis/p.py": PYTHON.format("P")})
-    pre = [{"name": "W", "path": "w.words", "driver": "goplugin"}, {"name": "P", "path": "p.py", "driver": "python"}]
+    pre = [{"name": "W", "path": "w.words", "driver": "native"}, {"name": "P", "path": "p.py", "driver": "python"}]
     section = {"custom_middleware": {"pre": pre}, "proxy": {"listen_path": "/a/"}}
     (tmp_path / "apis/a.json").write_text(json.dumps({"api_id": "a", "use_keyless": True, "active": True, **section}))
     bridge = Bridge(Services(log=lambda words, level: None), tmp_path)
@@ -173,10 +174,10 @@ def test_a_driver_is_added_as_a_module_alone(words, tmp_path):
 
 
 def test_a_time_limit_is_refused_where_the_driver_keeps_none(words, tmp_path):
-    assert Driver.GOPLUGIN not in drivers.capabilities().deadlines
+    assert Driver.NATIVE not in drivers.capabilities().deadlines
     assert Driver.LUA in drivers.capabilities().deadlines
     trees.write(tmp_path, {"apis/w.words": "hook W\n"})
-    pre = [{"name": "W", "path": "w.words", "driver": "goplugin", "timeout_ms": 5}]
+    pre = [{"name": "W", "path": "w.words", "driver": "native", "timeout_ms": 5}]
     section = {"custom_middleware": {"pre": pre}, "proxy": {"listen_path": "/a/"}}
     (tmp_path / "apis/a.json").write_text(json.dumps({"api_id": "a", "use_keyless": True, "active": True, **section}))
     (item,) = Bridge(Services(log=lambda words, level: None), tmp_path).load(tmp_path / "apis").not_loaded
@@ -240,7 +241,7 @@ def test_two_drivers_of_one_bundle_with_one_name(load, words, pair):
         load("clash", files, pre=[{"name": "None", "driver": first}, {"name": "None", "driver": second}])
     hooks = load("owned", files, pre=[{"name": "Same", "driver": second}], driver=first)
     assert hooks["Same"].driver == second
-    assert dispatched("Same", "owned") == {"Same": second if second is not Driver.GOPLUGIN else "words"}
+    assert dispatched("Same", "owned") == {"Same": second if second is not Driver.NATIVE else "words"}
 
 
 def test_a_name_twice_in_what_one_driver_found_is_refused(load, words):
@@ -288,7 +289,7 @@ def test_why_a_name_is_no_hook_is_told(load, words):
 )
 def test_what_a_driver_raises_while_it_loads_is_a_bundle_that_does_not_load(words, tmp_path, kind, detail, place):
     """And what other drivers had loaded of it is closed."""
-    manifest = {"custom_middleware": {"driver": "python", "pre": [{"name": "P"}, {"name": "W", "driver": "goplugin"}]}}
+    manifest = {"custom_middleware": {"driver": "python", "pre": [{"name": "P"}, {"name": "W", "driver": "native"}]}}
     files = {"middleware.py": PYTHON.format("P"), "middleware.words": f"raise {kind}\n"}
     root = trees.write(tmp_path / "b", {**files, "manifest.json": json.dumps(manifest)})
     before = {*sys.modules}
@@ -300,7 +301,7 @@ def test_what_a_driver_raises_while_it_loads_is_a_bundle_that_does_not_load(word
 
 
 def test_each_part_is_closed_once_where_a_later_driver_fails(words, tmp_path):
-    manifest = {"custom_middleware": {"driver": "lua", "pre": [{"name": "None"}, {"name": "W", "driver": "goplugin"}]}}
+    manifest = {"custom_middleware": {"driver": "lua", "pre": [{"name": "None"}, {"name": "W", "driver": "native"}]}}
     files = {"middleware.lua": LUA.format("L"), "middleware.words": "hook W\n"}
     root = trees.write(tmp_path / "b", {**files, "manifest.json": json.dumps(manifest)})
     with pytest.raises(LoadError, match=r'names the hook "None", but there is no function of this name'):

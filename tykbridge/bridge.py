@@ -126,8 +126,7 @@ class _Api(Chain):
     ) -> None:
         self.place = place
         self.codes = tuple(dict.fromkeys([*codes.values(), *handlers.codes]))
-        path = definition.listen_path
-        super().__init__(definition, lambda hook: codes[hook].called(hook, path), services, handlers)
+        super().__init__(definition, lambda hook: codes[hook].called(hook, definition), services, handlers)
 
 
 @dataclass(frozen=True)

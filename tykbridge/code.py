@@ -31,6 +31,7 @@ from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import Depot, Finder, Found
 from tykbridge.bundle.signing import Trust
 from tykbridge.definition import NO_CHOICES, Bundle, Choices, Definition, Driver, EventHandler, Hook, Phase, Target
+from tykbridge.drivers.goplugin import files
 from tykbridge.endpoints import Endpoint
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.runtime import registry
@@ -79,12 +80,14 @@ class Code:
         """What was loaded: the folder, the file in it, and as what."""
         return self.folder, self.entry, self.driver, self.choices
 
-    def called(self, hook: Hook, listen_path: str) -> str:
-        """Give the bundle's name under which a hook is called, with its time limit, and where it answers alone."""
+    def called(self, hook: Hook, definition: Definition) -> str:
+        """Give the bundle's name under which an API calls a hook: with its time limit, and where it answers alone."""
         if hook.endpoint is not None:
-            place = Endpoint(hook.endpoint.method, hook.endpoint.path, listen_path)
+            place = Endpoint(hook.endpoint.method, hook.endpoint.path, definition.listen_path)
             return registry.answering(self.bundle, hook.name, place)
-        return self.bundle if hook.timeout_ms is None else registry.limited(self.bundle, hook.name, hook.timeout_ms)
+        if hook.timeout_ms is not None:
+            return registry.limited(self.bundle, hook.name, hook.timeout_ms)
+        return registry.fitted(self.bundle, hook, definition)
 
 
 class Loader:
@@ -124,7 +127,7 @@ class Loader:
             code = self._code(definition, hook)
             check = registry.check_hook if hook.endpoint is None else registry.check_endpoint
             check(code.bundle, hook.name)
-            code.called(hook, definition.listen_path)
+            code.called(hook, definition)
         except BridgeError as error:
             raise self._error(definition, hook.where, error, hook.bundle) from error
         return code
@@ -259,10 +262,13 @@ class Loader:
         return self._once(place, known, found, asked=asked)
 
     def _places(self, definition: Definition, path: str, driver: Driver | None) -> tuple[Path, ...]:
-        """List where a file may be. JavaScript's is where Tyk looks as well: in the working directory."""
+        """List where a file may be. JavaScript's and native code is looked for where Tyk looks, too: where it works."""
         places = definition.paths(path, self.middleware_path)
-        if driver is Driver.JAVASCRIPT and not os.path.isabs(path):
+        is_native = driver in (Driver.GOPLUGIN, Driver.NATIVE)
+        if (is_native or driver is Driver.JAVASCRIPT) and not os.path.isabs(path):
             places = tuple(dict.fromkeys((*places, Path(path).absolute())))
+        if is_native:
+            places = tuple(place.with_name(name) for place in places for name in files.names(place.name))
         return places
 
     def _bundle(self, bundle: Bundle, choices: Choices) -> Code:

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from tykbridge.compat.tyk.decorators import Event, Marked
+from tykbridge.definition.model import Definition, Hook
 from tykbridge.errors import LoadError
 
 HOOK_FORMS = {
@@ -37,6 +38,7 @@ class Marker:
         is_response: takes a response, where the arity does not say it.
         limited: gives the function with a time limit, in milliseconds; None where the driver keeps none.
         is_endpoint: it is no hook, but a function that answers requests: it sets return_overrides, whatever they are.
+        fitted: gives the function as one hook of one API runs it; None where it is the same for all.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Marker:
     limited: Callable[[int], Callable[..., Any]] | None = None
     is_response: bool = False
     is_endpoint: bool = False
+    fitted: Callable[[Hook, Definition], Callable[..., Any]] | None = None
 
 
 def read(module: ModuleType) -> list[Marker]:

@@ -14,6 +14,7 @@ what they keep, caches and connections.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import sys
@@ -23,13 +24,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tykbridge import _bridge, drivers, failures, handlers, locks
 from tykbridge.bundle import content, held, loader
 from tykbridge.bundle.alone import Unpacked, unpack_alone
 from tykbridge.bundle.held import Hold
 from tykbridge.bundle.loader import Bundle
 from tykbridge.bundle.signing import Trust
-from tykbridge.definition.model import NO_CHOICES, Choices, Driver
+from tykbridge.definition.model import NO_CHOICES, Choices, Definition, Driver, Hook
 from tykbridge.drivers import Asked
 from tykbridge.endpoints import Endpoint
 from tykbridge.errors import AmbiguousError, BridgeError, HookError, LoadError, NotFoundError, UnavailableError
@@ -218,6 +221,19 @@ class Registry:
         """
         marker = self.hooks_of(bundle)[hook]
         return self._further(bundle, f"{timeout_ms}", marker, lambda: _limited(marker, timeout_ms))
+
+    def fitted(self, bundle: str, hook: Hook, definition: Definition) -> str:
+        """Returns the name by which a hook of a bundle in use is called for one API, where its driver tells them apart.
+
+        Raises:
+            LoadError: its code does not take the definition.
+        """
+        marker = self.hooks_of(bundle)[hook.name]
+        fitted = marker.fitted
+        if fitted is None:
+            return bundle
+        known = hashlib.sha256(msgspec.json.encode([definition.document, hook.phase, hook.bundle])).hexdigest()
+        return self._further(bundle, known, marker, lambda: fitted(hook, definition))
 
     def answering(self, bundle: str, name: str, endpoint: Endpoint) -> str:
         """Returns the name by which a function of a bundle in use is called where it answers at an endpoint alone."""

@@ -493,10 +493,10 @@ def test_what_the_chain_says_by_itself_is_shown(run, run_json, apis, place):
         (("empty", "x"), "empty: no manifest.json and no middleware.py (a bundle), and no *.json (API definitions)"),
         (("manifest",), "manifest.json: $.custom_middleware.pre: expected a list"),
         (("manifest", "x"), "manifest.json: $.custom_middleware.pre: expected a list"),
-        (("so",), "not loaded: needs the goplugin driver ($.custom_middleware.pre[0])"),
+        (("logs",), "not loaded: needs hooks on traffic logs ($.custom_middleware.traffic_logs)"),
         (("apis/bad.json",), '$.custom_middleware.pre[0]: the file of the hook "mark" is not there'),
         (("apis/typo.json",), "apis/typo.json:1:"),
-        (("apis/so.json",), "apis/so.json: not loaded: needs the goplugin driver"),
+        (("apis/logs.json",), "apis/logs.json: not loaded: needs hooks on traffic logs"),
         (("apis/open.json", "nope"), 'there is no hook "nope" (hooks: mark)'),
         (("apis/open.json", "check"), 'the hook "check" does not run in this API'),
         (("apis/open.json", "mark", "--phase", "post"), 'the hook "mark" does not run as post in this API'),
@@ -523,7 +523,7 @@ def test_what_the_chain_says_by_itself_is_shown(run, run_json, apis, place):
     ],
 )
 def test_what_cannot_be_run_says_why(run, place, arguments, words):
-    so = {"driver": "goplugin", "pre": [{"name": "x", "path": "x.so"}]}
+    logs = {"driver": "python", "traffic_logs": {"name": "x", "path": "x.py"}}
     (place / "plugin.zip").touch()
     (place / "empty").mkdir()
     section = hooks(path="../plugin.py", pre=["mark"], auth_check=["check"])
@@ -534,11 +534,11 @@ def test_what_cannot_be_run_says_why(run, place, arguments, words):
             "arity.py": "from tyk.decorators import *\n\n@Hook\ndef x(request): pass\n",
             "manifest/manifest.json": {"custom_middleware": {"pre": {}}},
             "manifest/middleware.py": "",
-            "so/manifest.json": {"custom_middleware": so},
+            "logs/manifest.json": {"custom_middleware": logs},
             "apis/open.json": definition("open", custom_middleware=section),
             "apis/bad.json": definition("bad", custom_middleware=hooks(path="gone.py", pre=["mark"])),
             "apis/typo.json": '{"api_id" "x"}',
-            "apis/so.json": definition("so", custom_middleware=so),
+            "apis/logs.json": definition("logs", custom_middleware=logs),
             "r.json": {"x": 1},
             "no-calls.json": {"calls": []},
         },

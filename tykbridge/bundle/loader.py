@@ -13,6 +13,7 @@ from tykbridge.bundle import content, manifest
 from tykbridge.bundle.manifest import Manifest
 from tykbridge.definition.model import NO_CHOICES, Choices, Driver
 from tykbridge.drivers import Asked, Loaded, Source
+from tykbridge.drivers.goplugin import files as libraries
 from tykbridge.errors import LoadError, NotFoundError
 from tykbridge.handlers import Marker, is_text
 
@@ -198,6 +199,8 @@ def _listed(root: pathlib.Path, described: Manifest, language: Driver) -> list[p
     suffix = drivers.engines()[language].suffix
     if not suffix:
         return []
+    if suffix == ".so":
+        return _libraries(root, described, language)
     named = _named(described, suffix) if language is Driver.JAVASCRIPT else []
     standard = root / f"middleware{suffix}"
     if standard.is_file() and named in ([], [standard.name]):
@@ -212,6 +215,23 @@ def _listed(root: pathlib.Path, described: Manifest, language: Driver) -> list[p
             f"nor a {suffix} file in file_list"
         )
     return files
+
+
+def _libraries(root: pathlib.Path, described: Manifest, language: Driver) -> list[pathlib.Path]:
+    """Returns the libraries that hooks name, or the only one; a bundle may have builds for several machines."""
+    found: list[pathlib.Path] = []
+    listed = [name for name in described.files if name.endswith(".so")]
+    for hook in described.hooks:
+        if hook.driver != language:
+            continue
+        name = hook.file or (listed[0] if len(listed) == 1 else "middleware.so")
+        file = libraries.find(root / name)
+        if file is None or not manifest.is_inside(root, file.relative_to(root).as_posix()):
+            looked = ", ".join(libraries.names(name))
+            words = f"the bundle has none of the files {looked} for the hook {hook.name!a}"
+            raise LoadError(f"{described.file}: {hook.path}.path: {words}")
+        found.append(file)
+    return list(dict.fromkeys(found))
 
 
 def _named(described: Manifest, suffix: str) -> list[str]:

@@ -267,7 +267,7 @@ def open_plugin(
         if hook.driver is not Driver.GRPC:
             return _called(plugin, hook)
         codes.append(loader.load(definition, hook))
-        return codes[-1].called(hook, definition.listen_path)
+        return codes[-1].called(hook, definition)
 
     try:
         chain = Chain(definition, called, services)

@@ -32,6 +32,7 @@ class Driver(enum.StrEnum):
     LUA = "lua"
     GRPC = "grpc"
     GOPLUGIN = "goplugin"
+    NATIVE = "native"
 
 
 class OnFailure(enum.StrEnum):

@@ -1,0 +1,470 @@
+"""Native plugins behind csrc/plugin.h: what a hook gets, what becomes of its reply, and which file is opened."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.gateways import definition, hooks
+from tests.plugins import decode, encode
+from tykbridge import Bridge, __version__, _bridge, installation
+from tykbridge.drivers.goplugin import elf, library
+from tykbridge.errors import LoadError
+from tykbridge.outcome import Continue, Request, Respond, Response
+from tykbridge.services import Services
+
+HOST = ("Host", "api.example.org")
+
+
+def compiled(source, target, *flags):
+    command = ["cc", "-std=c11", "-O1", "-g", "-shared", "-fPIC", *shlex.split(installation.cflags()), *flags]
+    subprocess.run([*command, "-Wall", "-Wextra", "-Werror", "-o", target, source], check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def builds(root, tmp_path_factory):
+    """The plugin of tests/native/mirror.c, in three versions."""
+    folder = tmp_path_factory.mktemp("native")
+    source = root / "tests/native/mirror.c"
+    return {number: compiled(source, folder / f"{number}.so", f'-DVERSION="{number}"') for number in "123"}
+
+
+class Place:
+    """A bridge with the mirror, and what the log heard."""
+
+    def __init__(self, folder, builds, monkeypatch):
+        self.folder, self.builds, self.lines = folder, builds, []
+        monkeypatch.setattr(_bridge, "log", self._log)
+        self.put("1")
+        self.bridge = Bridge(Services(log=self._log), folder)
+
+    def _log(self, words, level):
+        self.lines.append((level, words))
+
+    def put(self, number, name="mirror.so"):
+        (self.folder / name).write_bytes(self.builds[number].read_bytes())
+
+    def load(self, path="mirror.so", driver="native", **phases):
+        phases = phases or {"pre": ["Mirror"], "response": ["MirrorBack"]}
+        named = {phase: [(name, path) for name in names] for phase, names in phases.items()}
+        loaded = self.bridge.load(json.dumps(definition(custom_middleware=hooks(driver, **named))))
+        return [item.reason for item in loaded.not_loaded]
+
+    def run(self, items, outcome="0", headers=(HOST,), url="/api/a?b=c"):
+        """Have a hook on requests reply so."""
+        body = outcome.encode() + (items if isinstance(items, bytes) else encode(items))
+        return self.bridge.request(Request("POST", url, headers, body), "api")
+
+    def back(self, items, outcome="0", headers=()):
+        """Have a hook on responses reply so."""
+        body = outcome.encode() + (items if isinstance(items, bytes) else encode(items))
+        return self.bridge.response(
+            Request("GET", "/api/a", (HOST,)), Response(200, headers, body), b"", "api"
+        ).response
+
+    def fails(self, items, outcome="0"):
+        """Gives the log's words of a hook that replies so and fails."""
+        self.lines.clear()
+        assert self.run(items, outcome).response.status == 500
+        [(level, words)] = self.lines
+        assert level == "error"
+        return words
+
+
+@pytest.fixture
+def place(tmp_path, builds, monkeypatch):
+    made = Place(tmp_path, builds, monkeypatch)
+    assert made.load() == []
+    return made
+
+
+# ---- What a hook gets
+
+
+def shown(response):
+    phase, defined, digits = response.body.decode().split("\n")
+    return int(phase), json.loads(defined), decode(bytes.fromhex(digits))
+
+
+def test_a_request_as_items(place):
+    assert place.load(post=["Show"]) == []
+    headers = (HOST, ("A", "1"), ("B", ""), ("a", "second"))
+    end = place.bridge.request(Request("PUT", "/api/x?y=%20", headers, b"\x00body"), "api", "https")
+    phase, defined, items = shown(end.response)
+    assert phase == 2
+    assert sorted(items) == sorted(
+        [
+            ("method", "PUT"), ("url", "/api/x?y=%20"), ("scheme", "https"), ("host", "api.example.org"),
+            ("header", "A", "1"), ("header", "B", ""), ("body", "\x00body"),
+        ]
+    )  # fmt: skip
+    assert defined["definition"]["api_id"] == "api"
+    assert defined["spec"] == {"OrgID": "org", "APIID": "api"}
+
+
+def test_a_response_as_items_with_every_value(place):
+    assert place.load(response=["ShowBack"]) == []
+    headers = (("Set-Cookie", "a=1"), ("X", "y"), ("Set-Cookie", "b=2"))
+    answered = place.bridge.response(Request("GET", "/api/", (HOST,)), Response(201, headers, b"hi"), b"", "api")
+    phase, _, items = shown(answered.response)
+    assert phase == 5
+    told = [item for item in items if item[0].startswith("response")]
+    assert sorted(told[1:]) == [
+        ("response_body", "hi"), ("response_header", "Set-Cookie", "a=1"), ("response_header", "Set-Cookie", "b=2"),
+        ("response_header", "X", "y"),
+    ]  # fmt: skip
+    assert told[0] == ("response_status", 201)
+    assert ("method", "GET") in items
+
+
+def test_a_long_request_and_a_long_reply(place):
+    assert place.load(pre=["Show"]) == []
+    headers = (HOST, *((f"X-{number}", "v" * 90) for number in range(100)))
+    end = place.bridge.request(Request("POST", "/api/", headers, b"b" * 100_000), "api")
+    _, _, items = shown(end.response)
+    assert sorted(item[1:] for item in items if item[0] == "header") == sorted(headers[1:])
+    assert ("body", "b" * 100_000) in items
+
+
+# ---- What becomes of its reply
+
+
+def test_changes_of_a_request(place):
+    end = place.run(
+        [
+            ("method", "PATCH"), ("url", "/other"), ("host", "else.example.org"), ("delete_header", "gone"),
+            ("header", "X-New", "1"), ("delete_header", "X-Old"), ("header", "X-Old", "new"), ("body", "body"),
+        ],
+        headers=(HOST, ("Gone", "1"), ("x-old", "old"), ("Kept", "1"), ("Kept", "2")),
+    )  # fmt: skip
+    assert isinstance(end, Continue)
+    request = end.request
+    assert (request.method, request.url, request.body) == ("PATCH", "/other?", b"body")
+    assert sorted(request.headers) == [
+        ("Content-Length", "4"), ("Host", "else.example.org"), ("Kept", "1"), ("Kept", "2"), ("X-New", "1"),
+        ("X-Old", "new"),
+    ]  # fmt: skip
+
+
+def test_several_values_of_a_requests_header_are_joined(place):
+    end = place.run(
+        [("header", "X", "b"), ("header", "Y", "1"), ("header", "x", "c"), ("header", "Cookie", "b=2")],
+        headers=(HOST, ("X", "a"), ("Cookie", "a=1")),
+    )
+    found = {name.lower(): value for name, value in end.request.headers}
+    assert (found["x"], found["y"], found["cookie"]) == ("a, b, c", "1", "a=1; b=2")
+
+
+def test_nothing_is_changed_by_an_empty_reply(place):
+    request = Request("GET", "/api/a", (HOST, ("A", "1"), ("A", "2")))
+    assert place.bridge.request(request, "api").request == request
+
+
+def test_a_response_ends_the_chain(place):
+    end = place.run(
+        [
+            ("response_status", 401), ("response_body", "who?"), ("response_header", "Set-Cookie", "a=1"),
+            ("response_header", "X", "y"), ("response_header", "Set-Cookie", "b=2"),
+        ],
+        outcome="1",
+    )  # fmt: skip
+    assert isinstance(end, Respond)
+    assert (end.response.status, end.response.body) == (401, b"who?")
+    found = sorted((name.lower(), value) for name, value in end.response.headers)
+    assert found == [("content-length", "4"), ("set-cookie", "a=1"), ("set-cookie", "b=2"), ("x", "y")]
+
+
+def test_a_response_without_a_status_is_200(place):
+    assert place.run([("response_body", "hi")], outcome="1").response.status == 200
+
+
+def test_changes_of_a_response(place):
+    response = place.back(
+        [
+            ("response_status", 202), ("response_body", "new"), ("response_header", "Set-Cookie", "c=3"),
+            ("response_delete_header", "server"), ("response_delete_header", "X"), ("response_header", "X", "1"),
+            ("response_header", "X", "2"), ("response_header", "Fresh", "f"),
+        ],
+        headers=(("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Server", "s"), ("X", "0"), ("Kept", "k")),
+    )  # fmt: skip
+    assert (response.status, response.body) == (202, b"new")
+    assert sorted(response.headers) == [
+        ("Content-Length", "3"), ("Fresh", "f"), ("Kept", "k"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"),
+        ("Set-Cookie", "c=3"), ("X", "1"), ("X", "2"),
+    ]  # fmt: skip
+
+
+def test_a_response_in_the_place_of_the_upstreams(place):
+    response = place.back(
+        [
+            ("response_status", 503),
+            ("response_header", "X", "2"),
+            ("response_header", "New", "n"),
+            ("response_body", ""),
+        ],
+        outcome="1",
+        headers=(("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X", "0")),
+    )
+    assert (response.status, response.body) == (503, b"")
+    assert sorted(response.headers) == [("Content-Length", "0"), ("New", "n"), ("X", "2")]
+
+
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        ([(999, "x")], "its reply has an item 999, which nobody knows here"),
+        ([("remote", "1.2.3.4:5")], "its reply has an item 8, which nobody knows here"),
+        ([("response_header", "X", "y")], "it changes the response without making one"),
+        (
+            [("target", "http://other.example.org/")],
+            "it sends the request to another server, http://other.example.org/",
+        ),
+        ([("target", "//other.example.org/")], "it sends the request to another server"),
+        (b"\x01", "its reply is not made of items"),
+        (b"\x05\0\0\0\xff\xff\xff\xff", "its reply is not made of items"),
+        (b"\x05\0\0\0\x04\0\0\0\x09\0\0\0", "its reply has a pair that is none"),
+        (b"\x05\0\0\0\x02\0\0\0\x09\0", "its reply has a pair that is none"),
+        ([("header", "A b", "c")], "set a header whose name is no token"),
+        ([("session", "[]")], "it left a session that is no JSON object"),
+    ],
+)
+def test_a_reply_that_cannot_be_is_a_failed_hook(place, items, words):
+    assert words in place.fails(items)
+
+
+def test_an_answer_that_is_no_text_is_a_failed_hook(place):
+    body = encode([("response_body", b"\xff\xfe")])
+    assert "it answers with a body that is not UTF-8" in place.fails(body, outcome="1")
+
+
+def test_nothing_is_changed_where_one_item_cannot_be(place, tmp_path):
+    section = hooks("native", pre=[("Mirror", "mirror.so")])
+    section["pre"][0]["on_failure"] = "open"
+    assert place.bridge.load(json.dumps(definition(custom_middleware=section))).not_loaded == ()
+    end = place.run([("header", "X", "y"), (999, "x")])
+    assert end.request.headers[0] == HOST
+    assert "X" not in dict(end.request.headers)
+
+
+def test_words_and_stack_of_a_failed_hook(place):
+    words = place.fails([("error", "boom (main.c:3)"), ("stack", "frame 1\nframe 2\n")], outcome="E")
+    assert 'hook "Mirror"' in words
+    assert words.endswith("boom (main.c:3)\nframe 1\nframe 2")
+    assert "status -8 of csrc/plugin.h" in place.fails([], outcome="E")
+
+
+def test_a_target_that_is_a_path(place):
+    assert place.run([("target", "/moved?d=e")]).request.url == "/moved?d=e"
+
+
+# ---- What it asks of the host
+
+
+def test_the_host(place):
+    events = []
+    place.bridge.services = Services(
+        log=place._log, events=type("Events", (), {"fire": lambda _, *of: events.append(of)})()
+    )
+    assert place.load(pre=["Ask"]) == []
+    place.lines.clear()
+    end = place.bridge.request(Request("GET", "/api/", (HOST,)), "api")
+    assert end.response.body.decode() == "-6 -6 1 0 5 5 value 0 0 3 1 -20 1 0 0"
+    assert events[1:] == [("Odd", "api", "org", {"Message": "payload", "OriginatingRequest": ""})]
+    refused, *lines = place.lines
+    assert refused[0] == "error"
+    assert "a native plugin could not count in the store: " in refused[1]
+    assert lines == [("warning", "a line\N{REPLACEMENT CHARACTER}with NUL"), ("info", "another")]
+
+
+# ---- Which file is opened
+
+
+def version(place):
+    [value] = [value for name, value in place.bridge.request(Request("GET", "/api/", (HOST,)), "api").request.headers
+               if name == "X-Version"]  # fmt: skip
+    return value
+
+
+def test_new_content_at_the_same_path_is_the_new_code(place):
+    assert place.load(pre=["Version"]) == []
+    for number in ("2", "1", "3", "3", "2"):
+        place.put(number)
+        assert place.bridge.reload().not_loaded == ()
+        assert version(place) == number
+
+
+def test_an_overwritten_file_harms_nobody(place):
+    assert place.load(pre=["Version"]) == []
+    with (place.folder / "mirror.so").open("r+b") as stream:
+        stream.truncate(0)
+    assert version(place) == "1"
+    [loaded] = place.bridge.reload().not_loaded
+    assert loaded.kept
+    assert "mirror.so is no shared library" in loaded.reason
+    assert version(place) == "1"
+
+
+def test_unchanged_content_is_opened_once(place):
+    assert place.load(pre=["Version"]) == []
+    place.put("1", "other.so")
+    place.lines.clear()
+    assert place.load("other.so", pre=["Version"]) == []
+    assert "begun 1" not in [words for _, words in place.lines]
+
+
+def test_no_copy_is_left_on_the_disk(place, tmp_path, builds, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    data = builds["1"].read_bytes() + b"never seen before"
+    (tmp_path / "fresh.so").write_bytes(data)
+    library.obtain(tmp_path / "fresh.so")
+    assert [*temporary.iterdir()] == []
+
+
+def test_an_api_that_goes_is_released(place):
+    place.lines.clear()
+    assert place.load(pre=["Show"]) == []
+    place.bridge.load(json.dumps(definition("other")))
+    released = [words for _, words in place.lines if words.startswith("released")]
+    assert len(released) == len(set(released)) >= 1
+
+
+def test_names_that_builds_have(place):
+    goarch = elf.goarch()
+    (place.folder / "mirror.so").unlink()
+    assert re.search(r"is not there: .*/m_v[0-9.a-z]+_linux_\w+\.so nor .*/m\.so", place.load("m.so")[0])
+    for number, name in (
+        ("1", "m.so"),
+        ("2", f"m_{__version__}_linux_{goarch}.so"),
+        ("3", f"m_v{__version__}_linux_{goarch}.so"),
+    ):
+        place.put(number, name)
+        assert place.load("m.so", pre=["Version"]) == []
+        assert version(place) == number
+
+
+def test_a_hook_that_is_not_there_is_refused_at_load(place):
+    [reason] = place.load(pre=["Mirorr"])
+    assert 'has no hook "Mirorr" (hooks: Ask, Mirror, MirrorBack, Show, ShowBack, Version)' in reason
+    [reason] = place.load(pre=["Count"])
+    assert "it is of the kind 'analytics', which nothing here calls" in reason
+    [reason] = place.load(pre=["Lost"])
+    assert "the library names it, and does not have it" in reason
+
+
+def test_a_hook_of_another_kind_is_refused_at_load(place):
+    [reason] = place.load(pre=["MirrorBack"])
+    assert 'the pre hook "MirrorBack" is for responses, and is needed for requests: in Go, func MirrorBack(rw' in reason
+    [reason] = place.load(response=["Mirror"])
+    assert "is for requests, and is needed for responses" in reason
+
+
+def test_a_time_limit_cannot_be_kept(place):
+    section = hooks("native", pre=[("Mirror", "mirror.so")])
+    section["pre"][0]["timeout_ms"] = 5
+    [item] = place.bridge.load(json.dumps(definition(custom_middleware=section))).not_loaded
+    assert "the native driver cannot keep one" in item.reason
+
+
+def test_files_that_are_no_plugins(place, tmp_path, builds):
+    good = builds["1"].read_bytes()
+    other = bytearray(good)
+    other[18:20] = (183 if elf.goarch() != "arm64" else 62).to_bytes(2, "little")
+    empty = tmp_path / "empty.c"
+    empty.write_text("int nothing;\n")
+    program = tmp_path / "relocatable.so"
+    subprocess.run(["cc", "-c", "-o", program, empty], check=True)
+    cases = {
+        "text": (b"x" * 100, "is no shared library: build it with tykbridge plugin build"),
+        "short": (good[:40], "is no shared library"),
+        "cut": (good[: len(good) // 2], "is a broken ELF file"),
+        "windows": (b"MZ" + b"\0" * 100, "is a library for Windows, and this is linux/"),
+        "mac": (b"\xcf\xfa\xed\xfe" + b"\0" * 100, "is a library for macOS, and this is linux/"),
+        "other": (bytes(other), f"is for linux/{'arm64' if elf.goarch() != 'arm64' else 'amd64'}, and this is linux/"),
+        "plain": (compiled(empty, tmp_path / "plain.so").read_bytes(), 'it does not export "tykb_plugin"'),
+        "object": (program.read_bytes(), "is no shared library but another kind of ELF file"),
+    }
+    for name, (data, words) in cases.items():
+        file = tmp_path / f"case-{name}.so"
+        file.write_bytes(data)
+        with pytest.raises(LoadError) as caught:
+            library.obtain(file)
+        assert words in str(caught.value), name
+        assert str(file) in str(caught.value)
+
+
+def test_a_library_that_cannot_be_linked_says_why(place, tmp_path):
+    source = tmp_path / "wants.c"
+    source.write_text("int nowhere(void);\nint tykb_plugin(void) { return nowhere(); }\n")
+    file = compiled(source, tmp_path / "wants.so")
+    with pytest.raises(LoadError, match=r"wants\.so cannot be opened: wants\.so: undefined symbol: nowhere"):
+        library.obtain(file)
+
+
+def test_many_versions_are_worth_a_warning(place, tmp_path, builds, monkeypatch):
+    monkeypatch.setattr(library, "_MANY", 1)
+    monkeypatch.setattr(library, "_open", {})
+    place.lines.clear()
+    for number in range(4):
+        (tmp_path / "again.so").write_bytes(builds["1"].read_bytes() + bytes([number]))
+        library.obtain(tmp_path / "again.so")
+    warned = [words.split()[0] for level, words in place.lines if level == "warning"]
+    assert warned == ["1", "2", "4"]
+
+
+def test_threads_and_reloads_of_three_contents(place):
+    assert place.load(pre=["Version"]) == []
+    seen, failed, over = set(), [], threading.Event()
+
+    def work():
+        while not over.is_set():
+            try:
+                seen.add(version(place))
+            except BaseException as error:
+                failed.append(error)
+                return
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for number in range(60):
+        place.put("123"[number % 3])
+        assert place.bridge.reload().not_loaded == ()
+        assert version(place) == "123"[number % 3]
+    over.set()
+    for worker in workers:
+        worker.join()
+    assert (seen, failed) == ({"1", "2", "3"}, [])
+
+
+# ---- The end of a process
+
+LATE = """
+import json, os, sys, threading
+from tests.gateways import definition, hooks
+from tykbridge import Bridge
+from tykbridge.outcome import Request
+bridge = Bridge(middleware_path=sys.argv[1])
+section = hooks("native", pre=[("Ask", "mirror.so")])
+assert bridge.load(json.dumps(definition(custom_middleware=section))).not_loaded == ()
+def work():
+    while True:
+        bridge.request(Request("GET", "/api/", (("Host", "h"),)), "api")
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+bridge.request(Request("GET", "/api/", (("Host", "h"),)), "api")
+"""
+
+
+def test_an_interpreter_that_ends_while_plugins_ask(place, root):
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, place.folder], cwd=root, capture_output=True, timeout=120, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr
