@@ -96,7 +96,7 @@ class Gateway:
         return outcomes
 
     def swap_under_load(self, request, files, reloads, workers):
-        """Put one of the files in place of another again and again; gives the versions seen, and those that were wrong."""
+        """Put the files in each other's place again and again; gives the versions seen, and those that were wrong."""
         seen, wrong, over = set(), [], threading.Event()
         plugin, fresh = self.folder / "plugin.so", self.folder / "plugin.so.new"
 

@@ -159,9 +159,7 @@ NOT_LOADED = {
 def reasons(apis, middleware):
     folders = [folder / "<path>" for folder in (apis, middleware, Path.cwd())]
     looked = " nor ".join(str(folder / name) for folder in folders for name in names("plugin.so"))
-    return {
-        name: reason.format(file=apis / f"{name}.json", looked=looked) for name, reason in NOT_LOADED.items()
-    }
+    return {name: reason.format(file=apis / f"{name}.json", looked=looked) for name, reason in NOT_LOADED.items()}
 
 
 def test_the_seeds_definitions(seeds):

@@ -64,7 +64,8 @@ func About(rw http.ResponseWriter, r *http.Request) {{
 
 func Whose(rw http.ResponseWriter, r *http.Request) {{
 	session := ctx.GetSession(r)
-	r.Header.Set("X-Whose", fmt.Sprint(session.Alias, " ", session.Rate, " ", session.MetaData["plan"], " ", ctx.GetAuthToken(r)))
+	of := fmt.Sprint(session.Alias, " ", session.Rate, " ", session.MetaData["plan"])
+	r.Header.Set("X-Whose", of + " " + ctx.GetAuthToken(r))
 }}
 
 func main() {{}}
@@ -198,7 +199,13 @@ def test_a_plugin_that_authenticates(place, go_plugin):
     end = place.remote.request(known)
     assert isinstance(end, Continue)
     session = _bridge.message("SessionState", end.session)
-    assert (session.alias, session.rate, session.per, session.org_id, list(session.tags)) == ("ada", 10, 60, "org", ["go"])
+    assert (session.alias, session.rate, session.per, session.org_id, list(session.tags)) == (
+        "ada",
+        10,
+        60,
+        "org",
+        ["go"],
+    )
     assert session.metadata["token"] == "let-me-in"
     answers = [place.remote.request(known) for _ in range(10)]
     assert [isinstance(answer, Continue) for answer in answers] == [True] * 9 + [False]
@@ -212,7 +219,9 @@ def test_a_session_that_was_stored(place, builds):
     place.put(builds["1"])
     changes = {"use_keyless": False, "use_standard_auth": True}
     assert place.load(changes=changes, post=["Whose"]) == []
-    place.remote.keep_session("known", {"alias": "bob", "rate": 5, "per": 1, "meta_data": {"plan": "gold", "token": "t"}})
+    place.remote.keep_session(
+        "known", {"alias": "bob", "rate": 5, "per": 1, "meta_data": {"plan": "gold", "token": "t"}}
+    )
     end = place.remote.request(Request("GET", "/api/", (("Host", "h"), ("Authorization", "known"))))
     assert dict(end.request.headers)["X-Whose"] == "bob 5 gold t"
 
@@ -315,7 +324,9 @@ def test_a_fork_is_told_and_loads_its_own(place, builds):
 
 def test_a_plugin_of_tyks_own_compiler(tmp_path, go_plugin, builds, monkeypatch):
     source = tmp_path / "main.go"
-    source.write_text('package main\n\nimport "net/http"\n\nfunc Hook(rw http.ResponseWriter, r *http.Request) {}\nfunc main() {}\n')
+    source.write_text(
+        'package main\n\nimport "net/http"\n\nfunc Hook(rw http.ResponseWriter, r *http.Request) {}\nfunc main() {}\n'
+    )
     for name, value in go_environment().items():
         monkeypatch.setenv(name, value)
     for mode, flags in (("plugin", []), ("plugin", ["-trimpath", "-ldflags=-s -w"])):
@@ -342,4 +353,3 @@ def test_the_examples_commands(root, tmp_path, monkeypatch):
         done = subprocess.run(["sh", "-ec", shell], cwd=copy, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         assert "0 problems" in done.stdout
-

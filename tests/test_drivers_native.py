@@ -64,7 +64,9 @@ class Place:
     def back(self, items, outcome="0", headers=()):
         """Have a hook on responses reply so."""
         body = outcome.encode() + (items if isinstance(items, bytes) else encode(items))
-        return self.bridge.response(Request("GET", "/api/a", (HOST,)), Response(200, headers, body), b"", "api").response
+        return self.bridge.response(
+            Request("GET", "/api/a", (HOST,)), Response(200, headers, body), b"", "api"
+        ).response
 
     def fails(self, items, outcome="0"):
         """Gives the log's words of a hook that replies so and fails."""
@@ -200,7 +202,12 @@ def test_changes_of_a_response(place):
 
 def test_a_response_in_the_place_of_the_upstreams(place):
     response = place.back(
-        [("response_status", 503), ("response_header", "X", "2"), ("response_header", "New", "n"), ("response_body", "")],
+        [
+            ("response_status", 503),
+            ("response_header", "X", "2"),
+            ("response_header", "New", "n"),
+            ("response_body", ""),
+        ],
         outcome="1",
         headers=(("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X", "0")),
     )
@@ -214,7 +221,10 @@ def test_a_response_in_the_place_of_the_upstreams(place):
         ([(999, "x")], "its reply has an item 999, which nobody knows here"),
         ([("remote", "1.2.3.4:5")], "its reply has an item 8, which nobody knows here"),
         ([("response_header", "X", "y")], "it changes the response without making one"),
-        ([("target", "http://other.example.org/")], "it sends the request to another server, http://other.example.org/"),
+        (
+            [("target", "http://other.example.org/")],
+            "it sends the request to another server, http://other.example.org/",
+        ),
         ([("target", "//other.example.org/")], "it sends the request to another server"),
         (b"\x01", "its reply is not made of items"),
         (b"\x05\0\0\0\xff\xff\xff\xff", "its reply is not made of items"),
@@ -258,7 +268,9 @@ def test_a_target_that_is_a_path(place):
 
 def test_the_host(place):
     events = []
-    place.bridge.services = Services(log=place._log, events=type("Events", (), {"fire": lambda _, *of: events.append(of)})())
+    place.bridge.services = Services(
+        log=place._log, events=type("Events", (), {"fire": lambda _, *of: events.append(of)})()
+    )
     assert place.load(pre=["Ask"]) == []
     place.lines.clear()
     end = place.bridge.request(Request("GET", "/api/", (HOST,)), "api")
@@ -328,7 +340,11 @@ def test_names_that_builds_have(place):
     goarch = elf.goarch()
     (place.folder / "mirror.so").unlink()
     assert re.search(r"is not there: .*/m_v[0-9.a-z]+_linux_\w+\.so nor .*/m\.so", place.load("m.so")[0])
-    for number, name in (("1", "m.so"), ("2", f"m_{__version__}_linux_{goarch}.so"), ("3", f"m_v{__version__}_linux_{goarch}.so")):
+    for number, name in (
+        ("1", "m.so"),
+        ("2", f"m_{__version__}_linux_{goarch}.so"),
+        ("3", f"m_v{__version__}_linux_{goarch}.so"),
+    ):
         place.put(number, name)
         assert place.load("m.so", pre=["Version"]) == []
         assert version(place) == number

@@ -18,8 +18,8 @@ static const struct {
   const char *name;
   uint32_t kind;
   int64_t number;
-} hooks[] = {{"Mirror", 1, MIRROR}, {"MirrorBack", 2, MIRROR_BACK}, {"Show", 1, SHOW},
-             {"ShowBack", 2, SHOW_BACK}, {"Version", 1, SAY_VERSION}, {"Ask", 1, ASK}};
+} hooks[] = {{"Mirror", 1, MIRROR},      {"MirrorBack", 2, MIRROR_BACK}, {"Show", 1, SHOW},
+             {"ShowBack", 2, SHOW_BACK}, {"Version", 1, SAY_VERSION},    {"Ask", 1, ASK}};
 
 static struct tykb_plugin_host host;
 static int64_t definitions;
@@ -163,8 +163,8 @@ static int ask(struct tykb_plugin_reply *reply) {
   host.store_delete(c, "n", 1);
   int event = host.trigger_event(c, "Odd", 3, "payload", 7);
   int size = snprintf(text, sizeof text, "%lld %lld %d %d %lld %lld %s %lld %d %lld %d %d %d %d %d", absent, none, set,
-                      again, small, got, (char *)value, good, count, (long long)sum, ttl > 50000 && ttl <= 60000, broken,
-                      gone, twice, event);
+                      again, small, got, (char *)value, good, count, (long long)sum, ttl > 50000 && ttl <= 60000,
+                      broken, gone, twice, event);
   host.log(c, "warning", "a line\0with NUL", 15);
   host.log(c, "loud", "another", 7);
   return answer(text, (size_t)size, reply);

@@ -119,9 +119,7 @@ def read_session(message: bytes) -> tuple[bytes, bytes]:
     return session.encode(session.read_message(view)), token.encode()
 
 
-def write_session(
-    message: Any, phase: int, text: bytes | None, token: str | None, metadata: Mapping[str, str]
-) -> None:
+def write_session(message: Any, phase: int, text: bytes | None, token: str | None, metadata: Mapping[str, str]) -> None:
     """Write the session that a hook left into a message.
 
     Raises:

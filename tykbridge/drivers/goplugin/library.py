@@ -1,8 +1,8 @@
 """Opens plugins: each content once in a process, and for good.
 
-A private copy is what is opened, under a name of its content. Opening one path twice gives the code of the first time, and
-writing to a file that is open ends the process (SIGBUS); a copy of our own suffers neither. It is gone from the disk as soon as it
-is mapped, so that no end of the process leaves it behind.
+A private copy is what is opened, under a name of its content. Opening one path twice gives the code of the first time,
+and writing to a file that is open ends the process (SIGBUS); a copy of our own suffers neither. It is gone from the
+disk as soon as it is mapped, so that no end of the process leaves it behind.
 """
 
 from __future__ import annotations
@@ -114,8 +114,10 @@ def _mapped(data: bytes, digest: str, file: Path) -> _plugin.Plugin:
 
 def _warn(count: int) -> None:
     if count >= _MANY and count & (count - 1) == 0:
-        words = f"{count} versions of native plugins are loaded, and none ever leaves the process, of 4 MB and more each"
-        _bridge.log(f"{words}: start it again at a good time", "warning")
+        words = (
+            f"{count} versions of native plugins are loaded, of 4 MB and more each, and none ever leaves the process"
+        )
+        _bridge.log(f"{words}: restart it at a good time", "warning")
 
 
 def _forked() -> None:
