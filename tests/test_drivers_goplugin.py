@@ -16,6 +16,7 @@ import pytest
 from tests import web
 from tests.gateways import definition, gateway, hooks
 from tests.plugins import go_environment
+from tests.servers import until
 from tests.test_readme import blocks
 from tykbridge import _bridge
 from tykbridge.drivers.goplugin import library
@@ -36,6 +37,7 @@ import (
 	"os"
 
 	"github.com/TykTechnologies/tyk/ctx"
+	"github.com/TykTechnologies/tyk/log"
 )
 
 func Version(rw http.ResponseWriter, r *http.Request) {{
@@ -67,6 +69,18 @@ func Whose(rw http.ResponseWriter, r *http.Request) {{
 	of := fmt.Sprint(session.Alias, " ", session.Rate, " ", session.MetaData["plan"])
 	r.Header.Set("X-Whose", of + " " + ctx.GetAuthToken(r))
 }}
+
+func Chatter(rw http.ResponseWriter, r *http.Request) {{
+	for range 4 {{
+		go func() {{
+			for {{
+				logger.Info("chatter")
+			}}
+		}}()
+	}}
+}}
+
+var logger = log.Get()
 
 func main() {{}}
 """
@@ -249,7 +263,7 @@ def test_a_panic_is_a_failed_hook_with_gos_stack(place, builds):
     [(level, words)] = place.remote.log()
     assert level == "error"
     first, *stack = words.splitlines()
-    assert first.endswith("panic: assignment to entry in nil map (main.go:18)")
+    assert first.endswith("panic: assignment to entry in nil map (main.go:19)")
     assert any("main.Panic" in line for line in stack)
 
 
@@ -317,6 +331,15 @@ def test_a_fork_is_told_and_loads_its_own(place, builds):
     assert reloaded == []
     assert dict(after.request.headers)["X-Version"] == "1"
     assert place.version() == "1"
+
+
+def test_an_interpreter_that_ends_while_goroutines_log(tmp_path, builds):
+    place = Place(tmp_path)
+    place.put(builds["1"])
+    assert place.load(pre=["Chatter"]) == []
+    place.remote.request(GET)
+    until(lambda: ("info", "chatter") in place.remote.log())
+    assert place.remote.close() == 0
 
 
 # ---- Files that are something else
