@@ -298,7 +298,11 @@ setup(
             f"{GOPLUGIN}/_plugin".replace("/", "."),
             [f"{GOPLUGIN}/_plugin.pyx", *SHARED],
             include_dirs=["csrc"],
-            depends=[*headers, "tykbridge/_bridge.pxd"],
+            depends=[
+                *headers,
+                "tykbridge/_bridge.pxd",
+                *sorted(str(p.relative_to(ROOT)) for p in (ROOT / GOPLUGIN).glob("*.pxi")),
+            ],
             extra_compile_args=[*compile_flags(), *module_flags()],
             extra_link_args=[*link_flags(), *module_flags()],
             libraries=["dl", "pthread"],

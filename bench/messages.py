@@ -39,6 +39,7 @@ CHAINS = {
     },
     "chain_lua": {"X-Added": "by the hook"},
     "chain_javascript": {"X-Added": "by the hook"},
+    "chain_go": {"X-Added": "by the hook"},
     "chain_auth": {"X-Added": "by the hook", "X-Client": "alice", "X-Second": "by the second hook"},
 }
 HEADERS = {

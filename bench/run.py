@@ -50,6 +50,7 @@ CHAINS = {
     "chain_four": "four pre hooks",
     "chain_lua": "one pre hook in Lua",
     "chain_javascript": "one pre hook in JavaScript",
+    "chain_go": "one pre hook in Go",
     "chain_auth": "pre, auth (cached), post-auth, post",
 }
 REMOTE = "grpc"

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -17,8 +18,6 @@ from tykbridge import Bridge, _bridge
 from tykbridge.bundle.download import Downloader
 from tykbridge.bundle.signing import Trust
 from tykbridge.services import Services
-
-REQUEST, RESPONSE, SPEC = 3, 7, 6
 
 
 def gateway(folder, **env):
@@ -77,9 +76,7 @@ class Gateway:
         return self.bridge.request(request, api)
 
     def response(self, request, response, api="api"):
-        if api != "api":
-            return self.bridge.response(request, response, api=api)
-        return self.bridge.response(request, response)
+        return self.bridge.response(request, response, b"", api).response
 
     def request_many(self, request, threads, calls, api="api", reloads=0):
         """Run a request from several threads, while one loads again; gives the distinct outcomes."""
@@ -97,6 +94,38 @@ class Gateway:
         for worker in workers:
             worker.join()
         return outcomes
+
+    def swap_under_load(self, request, files, reloads, workers):
+        """Put the files in each other's place again and again; gives the versions seen, and those that were wrong."""
+        seen, wrong, over = set(), [], threading.Event()
+        plugin, fresh = self.folder / "plugin.so", self.folder / "plugin.so.new"
+
+        def version():
+            return dict(self.request(request).request.headers)["X-Version"]
+
+        def work():
+            while not over.is_set():
+                seen.add(version())
+
+        threads = [threading.Thread(target=work) for _ in range(workers)]
+        for worker in threads:
+            worker.start()
+        numbers = sorted(files)
+        for at in range(reloads):
+            number = numbers[at % len(numbers)]
+            shutil.copy(files[number], fresh)
+            fresh.replace(plugin)
+            assert self.reload() == []
+            if (found := version()) != number:
+                wrong.append((at, number, found))
+        over.set()
+        for worker in threads:
+            worker.join()
+        return seen, wrong
+
+    def keep_session(self, key, session):
+        services = self.bridge.services
+        services.sessions.set(f"apikey-{services.keys.hashed(key)}", json.dumps(session).encode())
 
     def mapped(self):
         """The private copies that are mapped, by their names."""

@@ -10,9 +10,11 @@ import threading
 
 import pytest
 
+from tests.cli.commands import tykbridge
 from tests.gateways import definition, hooks
 from tests.plugins import decode, encode
 from tykbridge import Bridge, __version__, _bridge, installation
+from tykbridge.bundle import loader
 from tykbridge.drivers.goplugin import elf, library
 from tykbridge.errors import LoadError
 from tykbridge.outcome import Continue, Request, Respond, Response
@@ -357,6 +359,38 @@ def test_a_hook_that_is_not_there_is_refused_at_load(place):
     assert "it is of the kind 'analytics', which nothing here calls" in reason
     [reason] = place.load(pre=["Lost"])
     assert "the library names it, and does not have it" in reason
+
+
+def test_check_finds_a_hook_that_is_not_there(place):
+    section = hooks("native", pre=[("Mirror", "mirror.so")], response=[("MirrorBak", "mirror.so")])
+    (place.folder / "api.json").write_text(json.dumps(definition(custom_middleware=section)))
+    result = tykbridge("check", "api.json", "--json", cwd=place.folder)
+    assert result.status == 1
+    [item] = result.document["items"]
+    [problem] = item["problems"]
+    assert problem["path"] == "$.custom_middleware.response[0]"
+    assert 'no hook "MirrorBak" (hooks: Ask, Mirror, MirrorBack,' in problem["message"]
+
+
+def test_a_bundle_with_builds_for_several_machines(place):
+    folder = place.folder / "b"
+    folder.mkdir()
+    ours = f"mirror_v{__version__}_linux_{elf.goarch()}.so"
+    place.put("2", f"b/{ours}")
+    (folder / f"mirror_v{__version__}_linux_other.so").write_bytes(b"nothing for this machine")
+    manifest = {
+        "file_list": sorted(file.name for file in folder.iterdir()),
+        "custom_middleware": {"driver": "native", "pre": [{"name": "Version", "path": "mirror.so"}]},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    bundle = loader.load(str(folder), "several")
+    assert {"Version", "Mirror"} <= {*bundle.hooks}
+    bundle.close()
+    (folder / ours).unlink()
+    manifest["file_list"].remove(ours)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(LoadError, match=rf"pre\[0\]\.path: the bundle has none of the files {re.escape(ours)}, "):
+        loader.load(str(folder), "several")
 
 
 def test_a_hook_of_another_kind_is_refused_at_load(place):

@@ -262,7 +262,7 @@ class Loader:
         return self._once(place, known, found, asked=asked)
 
     def _places(self, definition: Definition, path: str, driver: Driver | None) -> tuple[Path, ...]:
-        """List where a file may be. JavaScript's and native code is looked for where Tyk looks, too: where it works."""
+        """List where a file may be. JavaScript's and native code may be where Tyk looks, too: where it was started."""
         places = definition.paths(path, self.middleware_path)
         is_native = driver in (Driver.GOPLUGIN, Driver.NATIVE)
         if (is_native or driver is Driver.JAVASCRIPT) and not os.path.isabs(path):

@@ -265,7 +265,7 @@ def open_plugin(
 
     def called(hook: Hook) -> str:
         if hook.driver is not Driver.GRPC:
-            return _called(plugin, hook)
+            return _called(plugin, hook, definition)
         codes.append(loader.load(definition, hook))
         return codes[-1].called(hook, definition)
 
@@ -280,15 +280,16 @@ def open_plugin(
     return Opened(chain, phase, None if phase is None else chain.steps[phase][0], tuple(codes))
 
 
-def _called(plugin: Plugin, hook: Hook) -> str:
-    """Give the name under which a hook is called, with its time limit, and where it answers alone."""
+def _called(plugin: Plugin, hook: Hook, definition: Definition) -> str:
+    """Give the name under which a hook is called: for this API, with its time limit, and where it answers alone."""
     if hook.endpoint is not None:
         registry.check_endpoint(plugin.loaded_as, hook.name)
         place = Endpoint(hook.endpoint.method, hook.endpoint.path, "/")
         return registry.answering(plugin.loaded_as, hook.name, place)
-    if hook.timeout_ms is None:
-        return plugin.loaded_as
-    return registry.limited(plugin.loaded_as, hook.name, hook.timeout_ms)
+    if hook.timeout_ms is not None:
+        return registry.limited(plugin.loaded_as, hook.name, hook.timeout_ms)
+    registry.check_hook(plugin.loaded_as, hook.name)
+    return registry.fitted(plugin.loaded_as, hook, definition)
 
 
 def _hook_of(plugin: Plugin, wanted: Wanted, place: Path) -> Hook:

@@ -30,6 +30,9 @@ _OTHERS = {
     b"!<ar": "an archive for a linker (-buildmode=c-archive, or ar)",
     b"PK\x03\x04": "a zip archive",
 }
+_HASHES = (b"go:link.pkghash", b"go.link.pkghash")
+"""What Go's package plugin compares when it opens one; before Go 1.20 the name had a dot."""
+
 _BUILD = "tykbridge plugin build"
 
 
@@ -67,7 +70,7 @@ def check(data: bytes, name: str) -> None:
     except (struct.error, IndexError, ValueError) as error:
         raise LoadError(f"{name} is a broken ELF file: copy or build it again") from error
     if symbols and b"tykb_plugin" not in symbols:
-        if any(symbol in symbols for symbol in (b"go:plugin.tabs", b"go.plugin.tabs", b"local.pluginpath")):
+        if any(symbol.startswith(_HASHES) for symbol in symbols):
             what = "a plugin for Tyk's own gateway (go build -buildmode=plugin), which only that very gateway can open"
             raise LoadError(f"{name} is {what}: compile its source, as it is, with {_BUILD}")
         raise LoadError(

@@ -114,8 +114,10 @@ def _mapped(data: bytes, digest: str, file: Path) -> _plugin.Plugin:
 
 def _warn(count: int) -> None:
     if count >= _MANY and count & (count - 1) == 0:
-        words = f"{count} versions of native plugins are loaded, of 4 MB and more each, and none leaves the process"
-        _bridge.log(f"{words}: start it again at a good time", "warning")
+        words = (
+            f"{count} versions of native plugins are loaded, of 4 MB and more each, and none ever leaves the process"
+        )
+        _bridge.log(f"{words}: restart it at a good time", "warning")
 
 
 def _forked() -> None:
