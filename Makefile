@@ -21,7 +21,8 @@ MAKEFLAGS += --no-print-directory
 PXD := $(wildcard tykbridge/*.pxd tykbridge/*/*.pxd)
 JAVASCRIPT := tykbridge/drivers/javascript
 NATIVE := setup.py tools/vendored.py pyproject.toml tykbridge/_version.py \
-	$(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxi tykbridge/drivers/*/*.px[yi] $(JAVASCRIPT)/*.[ch]) \
+	$(wildcard csrc/*.c csrc/*.h tykbridge/*.pyx tykbridge/*.pxi tykbridge/drivers/*/*.pyx \
+		tykbridge/drivers/*/*.pxi $(JAVASCRIPT)/*.[ch]) \
 	$(PXD) $(wildcard $(PXD:.pxd=.py))
 
 .PHONY: help

@@ -233,6 +233,10 @@ def test_a_response_in_the_place_of_the_upstreams(place):
         (b"\x05\0\0\0\x04\0\0\0\x09\0\0\0", "its reply has a pair that is none"),
         (b"\x05\0\0\0\x02\0\0\0\x09\0", "its reply has a pair that is none"),
         ([("header", "A b", "c")], "set a header whose name is no token"),
+        ([("header", "A", b"\xff")], "its reply has an item 5 that is not UTF-8"),
+        ([("header", b"\xff", "a")], "its reply has an item 5 that is not UTF-8"),
+        ([("method", b"\xff")], "its reply has an item 1 that is not UTF-8"),
+        ([("target", "")], "it sends the request to another server"),
         ([("session", "[]")], "it left a session that is no JSON object"),
     ],
 )
@@ -261,8 +265,9 @@ def test_words_and_stack_of_a_failed_hook(place):
     assert "status -8 of csrc/plugin.h" in place.fails([], outcome="E")
 
 
-def test_a_target_that_is_a_path(place):
-    assert place.run([("target", "/moved?d=e")]).request.url == "/moved?d=e"
+@pytest.mark.parametrize(("target", "url"), [("/moved?d=e", "/moved?d=e"), ("/", "/?")])
+def test_a_target_that_is_a_path(place, target, url):
+    assert place.run([("target", target)]).request.url == url
 
 
 # ---- What it asks of the host

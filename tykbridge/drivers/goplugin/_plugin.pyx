@@ -459,6 +459,10 @@ cdef class Hook:
     cdef int known(self, Item *item, bint is_answer) except -1:
         """Raises ScriptError for a change that cannot be made here."""
         cdef uint32_t tag = item.tag
+        if tag not in (TYKB_PLUGIN_BODY, TYKB_PLUGIN_RESPONSE_BODY, TYKB_PLUGIN_RESPONSE_STATUS) and not (
+            tykb_wire_is_utf8(item.name.data, item.name.size) and tykb_wire_is_utf8(item.value.data, item.value.size)
+        ):
+            raise ScriptError(f"its reply has an item {tag} that is not UTF-8, as all text of a message is")
         if tag in (TYKB_PLUGIN_SESSION, TYKB_PLUGIN_TOKEN, TYKB_PLUGIN_METADATA):
             return 0
         if tag in (TYKB_PLUGIN_RESPONSE_STATUS, TYKB_PLUGIN_RESPONSE_HEADER, TYKB_PLUGIN_RESPONSE_DELETE_HEADER,
@@ -474,7 +478,9 @@ cdef class Hook:
                        TYKB_PLUGIN_DELETE_HEADER):
                 return 0
             if tag == TYKB_PLUGIN_TARGET:
-                if item.value.size and item.value.data[0] == c"/" and item.value.data[:2] != b"//":
+                if (item.value.size > 0 and item.value.data[0] == c"/") and (
+                    item.value.size == 1 or item.value.data[1] != c"/"
+                ):
                     return 0
                 raise ScriptError(
                     f"it sends the request to another server, {text_of(item.value)[:200]}, and only path and query "
