@@ -74,8 +74,8 @@ class Place:
         """Gives the log's words of a hook that replies so and fails."""
         self.lines.clear()
         assert self.run(items, outcome).response.status == 500
-        [(level, words)] = self.lines
-        assert level == "error"
+        # The collector may release an API of an earlier test just now, of which the plugin writes a line.
+        [words] = [words for level, words in self.lines if level == "error"]
         return words
 
 

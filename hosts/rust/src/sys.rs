@@ -106,6 +106,23 @@ extern "C" {
     pub fn tykb_run_response(message: *const CoProcessMessage, out: *mut CoProcessMessage) -> c_int;
 }
 
+pub type tykb_done = Option<unsafe extern "C" fn(context: *mut c_void, status: c_int, out: *mut CoProcessMessage)>;
+
+extern "C" {
+    pub fn tykb_start_request(
+        message: *const CoProcessMessage,
+        done: tykb_done,
+        context: *mut c_void,
+        out: *mut CoProcessMessage,
+    ) -> c_int;
+    pub fn tykb_start_response(
+        message: *const CoProcessMessage,
+        done: tykb_done,
+        context: *mut c_void,
+        out: *mut CoProcessMessage,
+    ) -> c_int;
+}
+
 // ---- Messages without a protobuf library
 
 pub const fn TYKB_PATH(a: u32, b: u32, c: u32) -> u32 {

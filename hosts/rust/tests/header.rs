@@ -72,6 +72,7 @@ fn c_type(rust: &str, name: &str) -> String {
         "u32" => "uint32_t",
         "u64" => "uint64_t",
         "usize" => "size_t",
+        "tykb_done" => "tykb_done",
         other if structs().iter().any(|name| name == other) => return format!("struct {other} {name}"),
         other => panic!("no C type is known for {other}"),
     };
@@ -118,6 +119,10 @@ fn functions_are_declared_as_in_the_header() {
         writeln!(again, "{};", c_function(parameters, name)).unwrap();
     }
     assert!(missing.is_empty(), "sys.rs lacks {missing:?}");
+    for function in declared("pub type ", ";") {
+        let (name, rust) = function.split_once(" = ").expect("a type's name");
+        writeln!(again, "typedef {};", c_type(rust, name)).unwrap();
+    }
     compile("functions", &again).unwrap();
     let broken = again.replacen("uint32_t", "uint64_t", 1);
     assert!(compile("functions", &broken).unwrap_err().contains("conflicting types"), "the check checks nothing");
