@@ -166,7 +166,8 @@ cdef const tykb_field *row_of(const tykb_type *type, const char *name) except NU
 
 
 # The table of the module that makes the messages: rows are told apart by their addresses, and this has a copy.
-cdef const tykb_type *OBJECT = tykb_node_type((<Message>new_message("Object")).get_node())
+cdef Message any_object = new_message("Object")  # it holds the node that is asked
+cdef const tykb_type *OBJECT = tykb_node_type(any_object.get_node())
 cdef const tykb_field *OBJECT_REQUEST = row_of(OBJECT, "request")
 cdef const tykb_field *OBJECT_SESSION = row_of(OBJECT, "session")
 cdef const tykb_field *OBJECT_METADATA = row_of(OBJECT, "metadata")
