@@ -15,13 +15,11 @@ from tykbridge.definition.model import Phase
 from tykbridge.drivers import Asked
 from tykbridge.drivers.grpc.server import Metadata, obtain
 from tykbridge.failures import ScriptError
+from tykbridge.flow import TYPES
 from tykbridge.handlers import Marker
 
 _CARRIED = (b"traceparent", b"tracestate", b"x-request-id")
 """Headers of a request that its hooks' calls carry: the trace that they belong to (W3C Trace Context), and its id."""
-
-_TYPES = {Phase.PRE: 1, Phase.POST: 2, Phase.POST_KEY_AUTH: 3, Phase.AUTH_CHECK: 4, Phase.RESPONSE: 5}
-"""Numbers of coprocess.HookType."""
 
 
 class Function:
@@ -31,7 +29,7 @@ class Function:
         self._server = server = obtain(asked.target)
         name = asked.name.encode()
         self._named: Metadata = [(b"tykbridge-hook", _readable(name))]
-        self._type = 0 if asked.phase is None else _TYPES[asked.phase]
+        self._type = 0 if asked.phase is None else TYPES[asked.phase]
         # The chain's messages do not say which hook they are for: fields 1 and 2 do, behind all the others.
         self._tail = bytes((1 << 3, self._type)) + _bridge.part(2, name)
         self.others: Mapping[str, str] = {}
@@ -58,7 +56,7 @@ class Function:
                 return
         except DecodeError:
             raise ScriptError("its answer is not a serialised coprocess.Object, or has strings without UTF-8") from None
-        what = "response" if self._type == _TYPES[Phase.RESPONSE] else "request"
+        what = "response" if self._type == TYPES[Phase.RESPONSE] else "request"
         raise ScriptError(f"its answer has no {what}: a server answers with the Object that it got, and its changes")
 
     def _event(self, event: Any, spec: Mapping[str, Any]) -> None:
