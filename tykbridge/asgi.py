@@ -231,36 +231,41 @@ class _Source:
             return loaded
 
     def _loaded(self) -> Bridge:
-        assert not isinstance(self._source, Bridge)
         services = Services()
         problems: list[str] = []
         if self._policies:
             file = read_policies(self._policies)
             problems += map(str, file.problems)
             services = replace(services, policies=file.policies)
-        bridge = Bridge(services) if not self._conf else _operated(self._conf, services)
+        if not self._conf:
+            return self._filled(Bridge(services), problems)
+        settings, notices = read_settings(self._conf)
+        for notice in notices:
+            services.log(str(notice), "warning")
+        made = prepare(settings, None, services.log)
+        store, counters = made.stores.store, made.stores.counters
+        services = replace(services, sessions=store, counters=counters, keys=made.keys)
+        middleware_path = settings.middleware_path or "middleware"
+        bridge = Bridge(services, middleware_path, made.downloader, made.trust, settings.target)
+        bridge.capabilities = made.capabilities
+        try:
+            self._filled(bridge, problems)
+        except BridgeError:
+            store.close()
+            raise
+        runtime.use_store(store)  # what plugins keep; there is one store of that in a process
+        use_timeout(settings.jsvm_timeout)
+        return bridge
+
+    def _filled(self, bridge: Bridge, problems: list[str]) -> Bridge:
+        """Load the source, all of it."""
+        assert not isinstance(self._source, Bridge)
         loaded = bridge.load(self._source)
         # A path whose API is not there might be on the listen path of another one, which protects less.
         problems += [str(item) for item in loaded.not_loaded if item.problems or item.needs]
         if problems:
             raise LoadError("\n".join(problems))
         return bridge
-
-
-def _operated(conf: str, services: Services) -> Bridge:
-    """Make a bridge with the settings of a tyk.conf."""
-    settings, notices = read_settings(conf)
-    for notice in notices:
-        services.log(str(notice), "warning")
-    made = prepare(settings, None, services.log)
-    store, counters = made.stores.store, made.stores.counters
-    services = replace(services, sessions=store, counters=counters, keys=made.keys)
-    middleware_path = settings.middleware_path or "middleware"
-    bridge = Bridge(services, middleware_path, made.downloader, made.trust, settings.target)
-    bridge.capabilities = made.capabilities
-    runtime.use_store(store)  # plugins' data; there is one store of it in a process
-    use_timeout(settings.jsvm_timeout)
-    return bridge
 
 
 # ---- Requests
@@ -287,6 +292,7 @@ def _routed(scope: Scope) -> str:
 
 
 def _root(scope: Scope) -> str:
+    """Give the root_path without a slash at its end, of which frameworks think differently."""
     return str(scope.get("root_path", "")).rstrip("/")
 
 
@@ -310,11 +316,12 @@ def _onward(scope: Scope, came: Request, chain: Chain, outcome: Continue) -> Sco
     ]
     if request.body and not any(name == b"content-length" for name, _ in inner["headers"]):  # it came in chunks
         inner["headers"].append((b"content-length", str(len(request.body)).encode()))
+    inner["root_path"] = root = _root(scope)
     sent = "/" + wire.upstream_url(definition, request.url).split("/", 3)[3]
     if sent == came.url:
         return inner
     path, _, query = sent.partition("?")
-    root, listen_path = _root(scope), definition.listen_path.rstrip("/")
+    listen_path = definition.listen_path.rstrip("/")
     if definition.strip_listen_path and request.url.partition("?")[0] in (listen_path, listen_path + path):
         root += listen_path  # as a mount does it: urls that the application makes lead back here
     inner["root_path"], inner["path"] = root, root + unquote(path)
