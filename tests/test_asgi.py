@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -681,3 +683,9 @@ def test_bad_settings_and_policies_end_the_start(apis, tmp_path, log):
         assert lifespan(middleware, "startup")[0]["type"] == "lifespan.startup.failed"
         with pytest.raises(BridgeError):
             asyncio.run(middleware._source.bridge())
+
+
+def test_it_needs_no_framework():
+    words = "import sys, tykbridge.asgi; print(*{'aiohttp', 'starlette', 'django', 'anyio'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

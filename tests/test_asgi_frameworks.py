@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import runpy
 import threading
 from contextlib import ExitStack
 
@@ -239,3 +241,20 @@ def test_stripped_listen_paths_are_mounts(apis, tmp_path, done):
         assert ask(port, url="/shop/public")[::2] == (200, b"for all")
         assert ask(port, url="/shop/where")[2] == b"http://api.test/shop/public"
         assert ask(port, url="/public")[0] == 404
+
+
+def test_the_example(root):
+    """What its README says, word for word."""
+    example = root / "examples" / "asgi"
+    app = runpy.run_path(str(example / "app.py"))["app"]
+    commands = re.findall(
+        r"curl -i http://127.0.0.1:8000(\S+)(?: -H '(.+?): (.+?)')?", (example / "README.md").read_text()
+    )
+    with by_uvicorn(app) as port:
+        answers = [ask(port, url=path, headers=[(name, value)] if name else []) for path, name, value in commands]
+    assert [json.loads(body) for _, _, body in answers] == [
+        {"welcome": "everybody"},
+        {"error": "Key not authorised"},
+        {"order": 7, "for": "ada"},
+    ]
+    assert dict(answers[2][1])["x-served-to"] == "ada"
