@@ -177,8 +177,12 @@ _here = _Here()
 _pool = _Pool()
 
 
-def start(task: Task) -> None:
+def start(task: Task, lane: str = "") -> None:
     """Let a task run on one of the threads. Never waits.
+
+    Args:
+        task: what to run.
+        lane: whose it is.
 
     Raises:
         GoneError: the interpreter ends, or no thread can be had; the task will not run.
