@@ -68,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen_address: str = ""
     """Where `tykbridge serve` listens; "": this machine only (in Tyk: everywhere)."""
     listen_port: int = 0
-    """0: its own default. This, the next two and the one before are for `tykbridge serve`; other hosts listen themselves."""
+    """0: a default. It and its three neighbours are for `tykbridge serve`; other hosts listen themselves."""
     app_path: str = ""
     """The folder of definitions, where the command line names none."""
     proxy_default_timeout: float = 30.0

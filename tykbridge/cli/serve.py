@@ -18,7 +18,7 @@ from tykbridge import __version__, hosted
 from tykbridge.cli.screen import clean, color_option, console
 from tykbridge.definition import Definition, Phase
 from tykbridge.errors import BridgeError
-from tykbridge.settings import PREFIX, Settings, read_settings
+from tykbridge.settings import PREFIX, read_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,16 +73,16 @@ def command(
         from tykbridge.gateway.proxy import Limits
         from tykbridge.gateway.server import Gateway
     except ImportError as error:
-        raise click.ClickException(
-            f"the gateway needs aiohttp: pip install 'tykbridge[gateway]' ({error})"
-        ) from None
+        raise click.ClickException(f"the gateway needs aiohttp: pip install 'tykbridge[gateway]' ({error})") from None
 
     given = str(conf) if conf is not None else _NO_FILE if any(name.startswith(PREFIX) for name in os.environ) else ""
     try:
         settings = read_settings(given or _NO_FILE, os.environ if given else {})[0]
         wanted = str(source or settings.app_path)
         if not wanted:
-            raise click.UsageError("nothing says which APIs: name a folder of definitions, or a --conf with an app_path")
+            raise click.UsageError(
+                "nothing says which APIs: name a folder of definitions, or a --conf with an app_path"
+            )
         count, words = hosted.load_configuration(
             wanted, str(middleware_path or ""), str(policies or ""), strict, watched, given
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tykbridge import waiting
 from tykbridge.errors import GoneError
@@ -31,35 +31,37 @@ async def run(function: Callable[[], _Result], lane: str) -> _Result:
     return await call.future
 
 
-class _Call:
+class _Call(Generic[_Result]):
     """A `waiting.Task` whose result an event loop waits for. Cheaper than a Future of threads, which has locks."""
 
     __slots__ = ("_function", "_loop", "_visit", "future")
 
-    def __init__(self, function: Callable[[], Any], of: visit.Visit | None) -> None:
+    def __init__(self, function: Callable[[], _Result], of: visit.Visit | None) -> None:
         self._function, self._visit = function, of
         self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self._loop.create_future()
+        self.future: asyncio.Future[_Result] = self._loop.create_future()
 
     def run(self) -> None:
         before = visit.current.set(self._visit)
+        result: _Result | None = None
+        failed: BaseException | None = None
         try:
-            result, error = self._function(), None
-        except Exception as raised:
-            result, error = None, raised
+            result = self._function()
+        except BaseException as error:
+            failed = error
         finally:
             visit.current.reset(before)  # without greenlets, others run in the same context after this
-        self._tell(result, error)
+        self._tell(result, failed)
 
     def abandon(self) -> None:
         self._tell(None, GoneError("the interpreter ended before the request did"))
 
-    def _tell(self, result: Any, error: Exception | None) -> None:
+    def _tell(self, result: Any, error: BaseException | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(_settle, self.future, result, error)
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     if future.done():  # given up
         return
     if error is None:

@@ -286,7 +286,9 @@ class _Upload:
 
 
 def _too_large(limit: int) -> _RefusedError:
-    return _RefusedError(413, "Request entity too large", f"the body is longer than {limit} bytes, which hooks are shown")
+    return _RefusedError(
+        413, "Request entity too large", f"the body is longer than {limit} bytes, which hooks are shown"
+    )
 
 
 async def _all(content: aiohttp.StreamReader, limit: int) -> bytes | None:
