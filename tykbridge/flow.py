@@ -56,6 +56,7 @@ class Step:
         readable: it gets the body as text, too.
         is_open: when it fails, the request goes on without it.
         answers: it stands for the upstream: its answer goes past the response hooks.
+        driver: the language that it is written in.
     """
 
     label: str
@@ -66,6 +67,7 @@ class Step:
     readable: bool
     is_open: bool
     answers: bool = False
+    driver: str = ""
 
 
 def step(definition: Definition, hook: Hook, bundle: str) -> Step:
@@ -80,6 +82,7 @@ def step(definition: Definition, hook: Hook, bundle: str) -> Step:
         readable=not hook.raw_body_only,
         is_open=hook.on_failure is OnFailure.OPEN and hook.phase is not Phase.AUTH_CHECK,
         answers=hook.endpoint is not None,
+        driver=hook.driver or "",
     )
 
 
