@@ -213,8 +213,8 @@ def answer(sent):
 def test_what_no_api_is_for_is_not_there(apis):
     app = Echo()
     status, headers, body = answer(drive(TykMiddleware(app, apis(path="/api/")), scope_of(path="/other")))
-    assert (status, body, app.scope) == (404, b'{"error": "Not Found"}', None)
-    assert (headers[b"content-type"], headers[b"content-length"]) == (b"application/json", b"22")
+    assert (status, body, app.scope) == (404, b"Not Found", None)
+    assert (headers[b"content-type"], headers[b"content-length"]) == (b"text/plain; charset=utf-8", b"9")
 
 
 def test_two_hosts_are_refused(apis):
@@ -308,11 +308,17 @@ def test_a_listen_path_that_is_stripped_is_a_mount(apis):
         assert got == ("/base/shop", f"/base{inside}", f"/base{inside}".encode(), b"q=%20")
 
 
+def test_no_target_is_needed(apis):
+    app = Echo()
+    drive(TykMiddleware(app, apis(path="/shop/", strip=True, target="")), scope_of(path="/shop/a"))
+    assert (app.scope["root_path"], app.scope["path"]) == ("/shop", "/shop/a")
+
+
 def test_the_targets_path_comes_first(apis):
     app = Echo()
     middleware = TykMiddleware(app, apis(path="/shop/", strip=True, target="http://ignored.test/v1/?k=1"))
     drive(middleware, scope_of(path="/shop/a", query_string=b"q=1"))
-    assert (app.scope["root_path"], app.scope["path"], app.scope["query_string"]) == ("", "/v1/a", b"k=1&q=1")
+    assert (app.scope["root_path"], app.scope["path"], app.scope["query_string"]) == ("", "/v1/a", b"q=1&k=1")
 
 
 def test_a_hook_that_moves_a_request(apis):

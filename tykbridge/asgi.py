@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
+
+import msgspec
 
 from tykbridge import _bridge, runtime, waiting
 from tykbridge.bridge import Bridge
@@ -24,8 +25,9 @@ from tykbridge.definition import Definition, Phase
 from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import BridgeError, LoadError
 from tykbridge.gateway import wire
+from tykbridge.gateway.upstreams import Upstream
 from tykbridge.operating import prepare
-from tykbridge.outcome import FRAMING, MIDDLEWARE_ERROR, Continue, Headers, Outcome, Request, Respond, Response
+from tykbridge.outcome import FRAMING, MIDDLEWARE_ERROR, Continue, Headers, Outcome, Request, Respond, Response, refused
 from tykbridge.policies import read_policies
 from tykbridge.services import Services
 from tykbridge.session import Session, read_message
@@ -46,6 +48,7 @@ BODY_LIMIT = 10 << 20
 _RAW = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "#")  # stays as it is in a url
 _PATH = "/:@!$&'()*+,;=-._~"
 _BODILESS = frozenset({204, 304})
+_NOT_FOUND = Response(404, (("Content-Type", "text/plain; charset=utf-8"),), b"Not Found")  # as upstream has it
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class TykMiddleware:
     ) -> None:
         self._app, self._limit = app, body_limit
         self._source = _Source(source, os.fspath(conf), os.fspath(policies))
+        self._upstreams: dict[str, tuple[Chain, Upstream]] = {}  # by API id, for the chain that was asked for last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a connection, as ASGI has it."""
@@ -141,7 +145,7 @@ class TykMiddleware:
             try:
                 body = await _whole(receive, headers, self._limit)
             except _TooLargeError:
-                return await _send(send, _failure(413, "Request entity too large"), is_head)
+                return await _send(send, refused(413, "Request entity too large").response, is_head)
             except _GoneError:
                 return None
         scheme = scope.get("scheme", "http")
@@ -151,7 +155,7 @@ class TykMiddleware:
             return await _send(send, outcome.response, is_head)
         if is_read:
             receive = _given(outcome.request.body, receive)
-        inner = _onward(scope, request, chain, outcome)
+        inner = _onward(scope, request, chain, outcome, self._sent(chain, outcome.request.url))
         inner["method"] = outcome.request.method
         # The server leaves out the body of a HEAD, but knows nothing of one that a hook has made.
         if not chain.steps[Phase.RESPONSE] and is_head == (outcome.request.method == "HEAD"):
@@ -178,7 +182,8 @@ class TykMiddleware:
             request = Request("GET", url, (*wire.forwardable(_headers(scope["headers"])), *upgrade))
             outcome = await _run(chain, request, "https" if scope.get("scheme") == "wss" else "http")
             if isinstance(outcome, Continue):
-                return await self._app(_onward(scope, request, chain, outcome), receive, send)
+                sent = self._sent(chain, outcome.request.url)
+                return await self._app(_onward(scope, request, chain, outcome, sent), receive, send)
             found = outcome.response
         if (await receive())["type"] != "websocket.connect":
             return None
@@ -191,15 +196,25 @@ class TykMiddleware:
         try:
             bridge = await self._source.bridge()
         except BridgeError:
-            return _failure(503, "The configuration cannot be used")
+            return refused(503, "The configuration cannot be used").response
         hosts = [value for name, value in scope["headers"] if name.lower() == b"host"]
         if len(hosts) > 1:
-            return _failure(400, "More than one Host header")
+            return refused(400, "More than one Host header").response
         path = _routed(scope)
         chain = bridge.chain_at(path, hosts[0].decode("latin-1") if hosts else "")
         if chain is None:
-            return _failure(404, "Not Found")
+            return _NOT_FOUND
         return chain, _url(scope, path, chain.definition)
+
+    def _sent(self, chain: Chain, url: str) -> str:
+        """Give the path and the query that an API's target would be asked for."""
+        definition = chain.definition
+        known = self._upstreams.get(definition.api_id)
+        if known is None or known[0] is not chain:
+            target = definition.target_url or "http://application/"
+            known = chain, Upstream(msgspec.structs.replace(definition, target_url=target))
+            self._upstreams[definition.api_id] = known
+        return "/" + known[1].url(url).split("/", 3)[3]
 
 
 class _Source:
@@ -282,7 +297,8 @@ class _GoneError(Exception):
 async def _run(chain: Chain, request: Request, scheme: str) -> Outcome:
     if chain.definition.auth.keyless and not any(chain.steps.values()):
         return chain.request(request, scheme)  # nothing in there waits
-    return await asyncio.wrap_future(waiting.call(lambda: chain.request(request, scheme)))
+    call = waiting.call(lambda: chain.request(request, scheme), chain.definition.api_id)
+    return await asyncio.wrap_future(call)
 
 
 def _routed(scope: Scope) -> str:
@@ -306,8 +322,8 @@ def _url(scope: Scope, path: str, definition: Definition) -> str:
     return quote(spelled, safe=_RAW, encoding="latin-1") + ("?" + quote(query, safe=_RAW) if query else "")
 
 
-def _onward(scope: Scope, came: Request, chain: Chain, outcome: Continue) -> Scope:
-    """Give the scope for the application, which is that of the request as it came where no hook changed anything."""
+def _onward(scope: Scope, came: Request, chain: Chain, outcome: Continue, sent: str) -> Scope:
+    """Give the scope for the application, whose url is `sent`: where that is as it came, paths stay as they are."""
     request, definition = outcome.request, chain.definition
     inner = dict(scope)
     inner[KEY] = Admitted(definition.api_id, outcome.session)
@@ -317,7 +333,6 @@ def _onward(scope: Scope, came: Request, chain: Chain, outcome: Continue) -> Sco
     if request.body and not any(name == b"content-length" for name, _ in inner["headers"]):  # it came in chunks
         inner["headers"].append((b"content-length", str(len(request.body)).encode()))
     inner["root_path"] = root = _root(scope)
-    sent = "/" + wire.upstream_url(definition, request.url).split("/", 3)[3]
     if sent == came.url:
         return inner
     path, _, query = sent.partition("?")
@@ -411,13 +426,15 @@ class _Kept:
         self._parts.clear()
         words = f"the application's body is longer than the {self._limit} bytes that response hooks are shown"
         self._chain.services.log(f'api "{self._chain.definition.api_id}": {words}', "error")
-        await _send(self._send, _failure(502, "There was a problem proxying the request"), self._is_head)
+        await _send(self._send, refused(502, "There was a problem proxying the request").response, self._is_head)
 
     async def _answer(self) -> None:
         chain, outcome, scheme = self._chain, self._outcome, self._scheme
         response = Response(self._status, self._headers, b"".join(self._parts))
         if chain.steps[Phase.RESPONSE]:
-            call = waiting.call(lambda: chain.response(outcome.request, response, outcome.session, scheme))
+            call = waiting.call(
+                lambda: chain.response(outcome.request, response, outcome.session, scheme), chain.definition.api_id
+            )
             response = (await asyncio.wrap_future(call)).response
         await _send(self._send, response, self._is_head)
 
@@ -425,7 +442,7 @@ class _Kept:
 async def _send(send: Send, response: Response, is_head: bool, kind: str = "http.response") -> None:
     """Send a response that is there as a whole."""
     if response.status < 200:  # a hook's: nobody can send it as an answer
-        response = _failure(500, MIDDLEWARE_ERROR)
+        response = refused(500, MIDDLEWARE_ERROR).response
     has_body = response.status not in _BODILESS and not is_head
     framed = next((value for name, value in response.headers if name.lower() == "content-length"), "")
     length = str(len(response.body)) if has_body else framed if is_head else ""
@@ -438,12 +455,6 @@ async def _send(send: Send, response: Response, is_head: bool, kind: str = "http
         headers.append((b"content-length", length.encode()))
     await send({"type": f"{kind}.start", "status": response.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": response.body if has_body else b""})
-
-
-def _failure(status: int, words: str) -> Response:
-    """Answer as the gateway does where no API answers."""
-    body = json.dumps({"error": words}).encode()
-    return Response(status, (("Content-Type", "application/json"), ("Content-Length", str(len(body)))), body)
 
 
 # ---- Headers
