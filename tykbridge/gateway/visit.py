@@ -6,10 +6,37 @@ import itertools
 import secrets
 import time
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from tykbridge.outcome import Outcome, Request, Response
 
 _START = secrets.token_hex(4)  # ids of two runs of a gateway, whose lines are in one file, differ
 _numbers = itertools.count(1)
+
+
+class Notes(Protocol):
+    """Takes down what a request carries, on the event loop: it must neither wait nor raise."""
+
+    def came(self, incoming: web.BaseRequest) -> None:
+        """The request, whose body is not read yet."""
+
+    def read(self, body: bytes) -> None:
+        """Its body, for hooks; a body that nobody is shown goes past."""
+
+    def decided(self, outcome: Outcome) -> None:
+        """What its hooks, or those of the response, came to."""
+
+    def asked(self, request: Request) -> None:
+        """What the upstream gets; `url` is the whole URL."""
+
+    def answered(self, response: Response, streamed: bool) -> None:
+        """What the upstream answers. `streamed`: the body goes past."""
+
+    def gave(self, response: Response) -> None:
+        """What the client gets, of a response that does not go past."""
 
 
 class Visit:
@@ -28,6 +55,7 @@ class Visit:
         sent: bytes of the answer's body that went to the client, as it asked for them (not of framing).
         upstream: the URL that was asked, "" where nobody was.
         failure: why the gateway itself refused or broke it off, "" where it did not.
+        notes: an observer's, which it sets at the beginning; None: nobody takes any.
     """
 
     __slots__ = (
@@ -39,6 +67,7 @@ class Visit:
         "failure",
         "id",
         "method",
+        "notes",
         "sent",
         "status",
         "target",
@@ -51,6 +80,7 @@ class Visit:
         self.began, self.at, self.ended = time.perf_counter(), time.time(), 0.0
         self.status = self.sent = 0
         self.api_id = self.upstream = self.failure = ""
+        self.notes: Notes | None = None
 
 
 class Observer(Protocol):
