@@ -29,7 +29,9 @@ export function show(record, acts) {
       ),
       came(record),
       record.steps.map((step, at) => stations[step.kind](record, step, at)),
-      record.failure ? made("p", { class: "failure" }, record.failure) : null,
+      record.failure
+        ? made("p", { class: record.status && record.status < 500 ? "warning" : "failure" }, sentence(record.failure))
+        : null,
       record.seconds === null ? made("p", { class: "quiet wait" }, "On its way.") : null,
     ),
   );
@@ -159,7 +161,9 @@ const stations = {
         step,
         open: Boolean(step.failure || step.fault || step.warnings.length || count || lines),
       },
-      step.failure ? made("p", { class: "failure" }, step.failure) : null,
+      step.failure && !step.log.some(({ message }) => message.startsWith(step.failure))
+        ? made("p", { class: "failure" }, step.failure)
+        : null,
       step.fault ? made("p", { class: "failure" }, `Refused: ${step.fault}`) : null,
       step.warnings.map((words) => made("p", { class: "warning" }, words)),
       step.token ? made("p", { class: "token" }, "Let in under the token ", made("code", {}, step.token)) : null,

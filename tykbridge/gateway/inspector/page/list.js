@@ -66,7 +66,7 @@ function draw(request) {
     made("span", { class: "url" }, path, query ? made("span", { class: "quiet" }, query) : null),
     request.resent ? made("span", { class: "tag", title: `Repeats request ${request.resent}` }, "again") : null,
     request.failed ? made("span", { class: "alarm", title: "A hook failed" }, "!") : null,
-    made("span", { class: "status" }, request.failure ? "—" : (request.status ?? "…")),
+    made("span", { class: "status" }, request.status ?? (request.failure ? "—" : "…")),
     made("span", { class: "time" }, time(request.seconds)),
   );
 }
