@@ -7,6 +7,7 @@ import contextlib
 import os
 import shlex
 import signal
+import sys
 import webbrowser
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tykbridge.gateway.inspector.server import Inspector
+    from tykbridge.gateway.logs import Log
     from tykbridge.gateway.server import Gateway, Part
     from tykbridge.gateway.trace import Tracer
     from tykbridge.gateway.visit import Observer
@@ -58,6 +60,9 @@ Then: curl -i http://127.0.0.1:8181/my-api/get
 @click.option("--explain", is_flag=True, help="Show for each request what each hook changed.")
 @click.option("--inspect", is_flag=True, help="Show requests on a page in the browser, as they come.")
 @click.option("--strict", is_flag=True, help="A hook that changes a session without the right to fails the request.")
+@click.option(
+    "--log-format", type=click.Choice(["console", "json"]), help="How log lines are written. [default: as --conf says]"
+)
 @color_option
 def command(
     source: Path | None,
@@ -70,6 +75,7 @@ def command(
     explain: bool,
     inspect: bool,
     strict: bool,
+    log_format: str | None,
     color: bool | None,
 ) -> None:
     """Serve the APIs that SOURCE defines: a folder of definitions, or one file. [default: the app_path of --conf]
@@ -80,22 +86,13 @@ def command(
     everything again. SIGTERM and Ctrl-C end it when the requests on their way are answered; the second one at once.
     """
     try:
+        from tykbridge.gateway.operation import Operation
         from tykbridge.gateway.proxy import Limits
         from tykbridge.gateway.server import Gateway
     except ImportError as error:
         raise click.ClickException(f"the gateway needs aiohttp: pip install 'tykbridge[gateway]' ({error})") from None
 
-    observers: list[Observer] = []
-    parts: list[Part] = []
-    inspector: Inspector | None = None
-    if explain or inspect:
-        tracer = _tracer(strict, console(color) if explain else None)
-        observers.append(tracer)
-        if inspect:
-            from tykbridge.gateway.inspector.server import Inspector
-
-            inspector = Inspector(tracer, hosted.reload)
-            parts.append(inspector)
+    screen = console(color)
     given = str(conf) if conf is not None else _NO_FILE if any(name.startswith(PREFIX) for name in os.environ) else ""
     try:
         settings = read_settings(given or _NO_FILE, os.environ if given else {})[0]
@@ -104,6 +101,9 @@ def command(
             raise click.UsageError(
                 "nothing says which APIs: name a folder of definitions, or a --conf with an app_path"
             )
+        operation = Operation(hosted.bridge, settings, log_format)
+        tracer = _tracer(strict, operation.log, screen if explain else None) if explain or inspect else None
+        inspector = _inspector(tracer) if tracer is not None and inspect else None
         count, words = hosted.load_configuration(
             wanted, str(middleware_path or ""), str(policies or ""), strict, watched, given
         )
@@ -111,6 +111,12 @@ def command(
         raise click.ClickException(str(error)) from None
     if not hosted.bridge.apis:
         raise click.ClickException(f"no API can be served:\n{words}" if count else f"there is no API in {wanted}")
+    observers: list[Observer] = [operation.recorder]
+    parts: list[Part] = [operation.control]
+    if tracer is not None:
+        observers.append(tracer)
+    if inspector is not None:
+        parts.append(inspector)
     host = host or settings.listen_address or "127.0.0.1"
     wanted_port = port if port is not None else settings.listen_port or None
     gateway = Gateway(
@@ -122,28 +128,23 @@ def command(
         parts=parts,
     )
     try:
-        asyncio.run(_serve(gateway, console(color), watched, count, inspector))
+        asyncio.run(_serve(gateway, screen, watched, count, inspector))
+    except BridgeError as error:
+        raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{wanted_port}: {_advice(error)}") from None
 
 
-def _tracer(strict: bool, screen: Console | None) -> Tracer:
+def _tracer(strict: bool, log: Log, screen: Console | None) -> Tracer:
     """Make what looks on at hooks, and hears what they print, log and fire; `screen` gets a block for each request."""
     from tykbridge.cli.explain import Explainer
-    from tykbridge.cli.host import Host
     from tykbridge.gateway.trace import Tracer, hear_prints
 
-    tracer = Tracer(hosted.bridge, strict)
-
-    def logged(words: str, level: str) -> None:
-        if not tracer.logged(words, level) or screen is None:  # otherwise it stands in the request's block
-            _line(f"{level}: {words}")
-
-    def fired(name: str, payload: str) -> None:
-        if not tracer.fired(name, payload) or screen is None:
-            _line(f"event {name} {payload}")
-
-    Host(logged, fired)
+    # A block has what its request's hooks said; on the same terminal nobody wants to read it twice.
+    told_once = screen is not None and screen.is_terminal and sys.stderr.isatty()
+    tracer = Tracer(hosted.bridge, strict, told_once)
+    log.listeners.append(tracer.logged)
+    log.event_listeners.append(tracer.fired)
     hosted.bridge.services = replace(hosted.bridge.services, watch=tracer.watch)
     if screen is not None:
         tracer.listeners.append(Explainer(screen).heard)
@@ -151,9 +152,10 @@ def _tracer(strict: bool, screen: Console | None) -> Tracer:
     return tracer
 
 
-def _line(words: str) -> None:
-    """Write a line as the library does where no host takes it."""
-    click.echo("tykbridge: " + words.replace("\n", "\n    "), err=True)
+def _inspector(tracer: Tracer) -> Inspector:
+    from tykbridge.gateway.inspector.server import Inspector
+
+    return Inspector(tracer, hosted.reload)
 
 
 def _advice(error: OSError) -> str:

@@ -191,11 +191,12 @@ class Tracer:
     Args:
         bridge: the APIs.
         strict: a session that a hook may not change fails the request.
+        told_once: what is said in a request's course need not be in the log, too.
         kept: requests that are kept.
     """
 
-    def __init__(self, bridge: Bridge, strict: bool = False, kept: int = KEPT) -> None:
-        self._bridge, self._strict = bridge, strict
+    def __init__(self, bridge: Bridge, strict: bool = False, told_once: bool = False, kept: int = KEPT) -> None:
+        self._bridge, self._strict, self._told_once = bridge, strict, told_once
         self._numbers = itertools.count(1)
         self._records: collections.deque[Record] = collections.deque(maxlen=kept)
         self._expected: dict[int, tuple[int, asyncio.Future[Record]]] = {}  # by the port that it comes from
@@ -259,19 +260,19 @@ class Tracer:
                 seen.printed.pop()  # what stands behind the last line's end
 
     def logged(self, words: str, level: str) -> bool:
-        """Hear a line of the log: a plugin's, or the gateway's own. Tells whether it belongs to a request."""
+        """Hear a line of the log: a plugin's, or of tykbridge itself. Tells whether it need not be written, too."""
         seen, record = _seen.get(), _here()
         if seen is not None:
             _note(seen.logged, (level, words))
         elif record is not None:
             record.noted(_cut(words), level)
-        return record is not None
+        return self._told_once and record is not None
 
     def fired(self, name: str, payload: str) -> bool:
-        """Hear an event. Tells whether it belongs to a hook."""
+        """Hear an event, as `logged`."""
         if (seen := _seen.get()) is not None:
             _note(seen.events, (name, payload))
-        return seen is not None
+        return self._told_once and seen is not None
 
 
 def _here() -> Record | None:
