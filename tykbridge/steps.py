@@ -10,7 +10,6 @@ from tykbridge import _bridge, flow
 from tykbridge.changes import Change, changes
 from tykbridge.definition import Phase
 from tykbridge.outcome import CUSTOM_KEY_CHECK, Object, Request, Response, token_of
-from tykbridge.services import Watch
 
 _PHASES = {number: phase for phase, number in flow.TYPES.items()}
 
@@ -127,24 +126,13 @@ def replied(phase: str, name: str, seconds: float, seen: Seen, sent: Object, rep
     )
 
 
-def alone(step: flow.Step, exchange: _bridge.Exchange) -> int:
-    """Run a hook, and look at nothing: the `Watch` behind all others."""
-    return exchange.run((step.key,), move=False)
-
-
-def watched(
-    step: flow.Step,
-    exchange: _bridge.Exchange,
-    seen: Seen,
-    take: Callable[[HookStep], None],
-    run: Watch = alone,
-) -> int:
-    """Run a hook, and hand its step to `take`, also when it fails; otherwise as a `Watch`."""
+def watched(step: flow.Step, exchange: _bridge.Exchange, seen: Seen, take: Callable[[HookStep], None]) -> int:
+    """Run a hook, and hand its step to `take`, also when it fails; otherwise as a `services.Watch`."""
     phase = _PHASES[step.hook_type]
     sent = _object(step, exchange)
     began = time.perf_counter()
     try:
-        edits = run(step, exchange)
+        edits = exchange.run((step.key,), move=False)
     except Exception as error:
         seconds = time.perf_counter() - began
         take(HookStep(phase, step.name, seconds, seen, None, str(error), driver=step.driver, began=began))

@@ -75,7 +75,9 @@ class Player:
                 break
         yield ClientStep(response, not is_answered)
 
-    def _run(self, hook: Hook, sent: Object, message: Request | Response) -> tuple[HookStep, outcome.Outcome, Object | None]:
+    def _run(
+        self, hook: Hook, sent: Object, message: Request | Response
+    ) -> tuple[HookStep, outcome.Outcome, Object | None]:
         data = sent.SerializeToString()
         with self._witness.watching() as seen:
             start = time.perf_counter()

@@ -14,7 +14,6 @@ from tykbridge.cli.source import Opened, Refusal
 from tykbridge.cli.witness import Witness
 from tykbridge.context_variables import ContextVariables
 from tykbridge.definition import Phase
-from tykbridge.errors import BridgeError
 from tykbridge.fired import PluginMeta
 from tykbridge.flow import EMPTY_SESSION, Flow, shown
 from tykbridge.keys import Keys
