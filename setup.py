@@ -235,7 +235,11 @@ setup(
     packages=[*find_packages(include=["tykbridge", "tykbridge.*"]), *stubs],
     package_dir=stubs,
     # The Go modules are sources that plugins are compiled with, and no Python packages.
-    package_data={"": ["py.typed", "*.pyi", "*.lua", "*.js", "*.d.ts"], "tykbridge.goplugin": ["tyk*/**/*"]},
+    package_data={
+        "": ["py.typed", "*.pyi", "*.lua", "*.js", "*.d.ts"],
+        "tykbridge.goplugin": ["tyk*/**/*"],
+        "tykbridge.gateway.inspector": ["page/*"],
+    },
     include_package_data=False,
     ext_modules=[
         Extension(

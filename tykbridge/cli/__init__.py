@@ -15,6 +15,7 @@ _COMMANDS = {
     "play": "Play the example plugins and show what they do.",
     "plugin": "Compile plugins in Go.",
     "run-hook": "Run one hook, or a whole API, on a request, and show what each hook changes.",
+    "serve": "Serve APIs over HTTP on this machine.",
 }
 
 
