@@ -97,7 +97,7 @@ def commands() -> str:
 
     page = [
         "# The command line",
-        "What `tykbridge COMMAND --help` says. [How the commands are used](../cli.md), and what they print for machines.",
+        "What `tykbridge COMMAND --help` says. [cli.md](../cli.md) tells how commands are used.",
     ]
     page += _command(main, click.Context(main, info_name="tykbridge"), 2)
     return "\n\n".join(page) + "\n"
