@@ -8,6 +8,9 @@
         assert reply.upstream.headers["X-Greeting"] == "Hello, Ada"
 
 Everything runs in the test's process, without a socket. docs/testing.md tells the rest.
+
+PYTEST_DONT_REWRITE: there is nothing to rewrite here, and a test that imports this before it names it as a plugin, as
+above, would be warned of it.
 """
 
 from __future__ import annotations
