@@ -24,7 +24,7 @@ from tykbridge.cli.witness import Seen
 from tykbridge.definition import Bundle, Definition
 from tykbridge.definition.tree import is_json
 from tykbridge.errors import NotFoundError
-from tykbridge.gateway import wire
+from tykbridge.gateway import upstreams, wire
 from tykbridge.outcome import Request, Response
 from tykbridge.policies import read_policies, read_policies_text
 from tykbridge.runtime import DATA
@@ -154,6 +154,7 @@ class Api:
                 _lay_out(Path(self._bundles.name, "bundles"), bundles, base)
             self._seen(self._stage.aside(lambda: _load(self._bridge, text)))
             self.id = self._chosen(api)
+            self._target = upstreams.Upstream(self._chain().definition)
         except BaseException:
             self.close()
             raise
@@ -247,7 +248,7 @@ class Api:
         received: list[Received] = []
 
         def ask(sent: Request) -> Response:
-            received.append(_received(chain.definition, sent))
+            received.append(_received(self._target, sent))
             return self.upstream._answer(received[-1])
 
         fired = len(self._stage.events)
@@ -413,15 +414,12 @@ def _json_fields(session: Mapping[str, Any]) -> dict[str, Any]:
     return {known[name]: value for name, value in session.items()}
 
 
-def _received(definition: Definition, request: Request) -> Received:
+def _received(upstream: upstreams.Upstream, request: Request) -> Received:
     """Make what the upstream gets, as the gateway sends it, without what tells of the connection."""
-    target = urlsplit(definition.target_url)
-    url = urlsplit(wire.upstream_url(definition, request.url))
+    target = urlsplit(upstream.url(request.url))
     headers = [pair for pair in wire.forwardable(request.headers) if pair[0].lower() != "host"]
-    host = next((value for name, value in request.headers if name.lower() == "host"), "")
-    keeps = bool(definition.document.get("proxy", {}).get("preserve_host_header"))
-    headers.insert(0, ("Host", host if keeps else target.netloc))
-    return Received(request.method, url._replace(scheme="", netloc="").geturl(), Headers(headers), request.body)
+    headers.insert(0, ("Host", wire.value(request.headers, "host") if upstream.keeps_host else target.netloc))
+    return Received(request.method, target._replace(scheme="", netloc="").geturl(), Headers(headers), request.body)
 
 
 def _has(pairs: list[tuple[str, str]], name: str) -> bool:
