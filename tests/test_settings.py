@@ -48,7 +48,7 @@ def test_a_file_as_tyk_has_it(tmp_path):
     assert (storage.type, storage.host, storage.port, storage.password) == ("redis", "redis.test", 6380, "s3cret")
     assert storage.database == 2
     # Keys of Tyk's that nothing here reads are told, not silently dropped.
-    assert {notice.path for notice in notices} == {"$.listen_port", "$.secret", "$.storage.optimisation_max_idle"}
+    assert {notice.path for notice in notices} == {"$.secret", "$.storage.optimisation_max_idle"}
     assert {notice.file for notice in notices} == {str(file)}
 
 

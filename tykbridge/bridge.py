@@ -401,7 +401,7 @@ class Bridge:
             NotFoundError: there is no such API.
             GoneError: the interpreter is ending.
         """
-        return await _result(waiting.call(lambda: self.request(request, api_id, scheme)))
+        return await _result(waiting.call(lambda: self.request(request, api_id, scheme), api_id))
 
     async def response_async(
         self, request: Request, response: Response, session: bytes = b"", api_id: str = "", scheme: str = "http"
@@ -412,7 +412,7 @@ class Bridge:
             NotFoundError: there is no such API.
             GoneError: the interpreter is ending.
         """
-        return await _result(waiting.call(lambda: self.response(request, response, session, api_id, scheme)))
+        return await _result(waiting.call(lambda: self.response(request, response, session, api_id, scheme), api_id))
 
     def chain(self, request: Request, api_id: str = "") -> Chain:
         """Give the chain that a request goes through.

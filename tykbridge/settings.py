@@ -65,6 +65,14 @@ class Coprocess(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings, named and defaulting as in Tyk's tyk.conf. Relative paths are the working directory's."""
 
+    listen_address: str = ""
+    """Where `tykbridge serve` listens; "": this machine only (in Tyk: everywhere)."""
+    listen_port: int = 0
+    """0: a default. It and its three neighbours are for `tykbridge serve`; other hosts listen themselves."""
+    app_path: str = ""
+    """The folder of definitions, where the command line names none."""
+    proxy_default_timeout: float = 30.0
+    """Seconds that an upstream may take until it answers; 0: any number."""
     middleware_path: str = ""
     enable_bundle_downloader: bool = False
     bundle_base_url: str = ""
@@ -189,6 +197,10 @@ def _unsaid(problem: Problem) -> Problem:
 
 
 def _check(report: Report, settings: Settings) -> None:
+    if not 0 <= settings.listen_port < 1 << 16:
+        report.problem("$.listen_port", "a port, 0 to 65535", f"a number ({settings.listen_port})")
+    if settings.proxy_default_timeout < 0:
+        report.problem("$.proxy_default_timeout", "seconds, or 0", f"a number ({settings.proxy_default_timeout:g})")
     if settings.enable_bundle_downloader and not settings.bundle_base_url:
         report.problem("$.bundle_base_url", "a URL, because enable_bundle_downloader is set", "none")
     if settings.hash_key_function:

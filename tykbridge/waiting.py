@@ -4,7 +4,8 @@ A request that a host starts, rather than runs on a thread of the host's, has a 
 threads. A driver whose hook waits for something outside calls `suspend`: the greenlet is put aside, and goes on, on
 the same thread, when what it waits for is there. So a thousand requests may wait at once, for any hook of their
 chains, and chains know nothing of it. What blocks in any other way, `time.sleep` in a hook of Python say, blocks one
-thread, and new requests go to the others.
+thread, and new requests go to the others. Threads that are blocked do not count: others take their place, up to a limit
+of which no lane (an API, say) gets all.
 
 Without the package greenlet nothing is put aside: a hook that waits keeps its thread.
 """
@@ -18,7 +19,8 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -31,7 +33,16 @@ except ImportError:
     greenlet = None
 
 THREADS = 8
-"""Threads at the most. More of them would fight for one GIL; fewer would let a handful of slow hooks stop the rest."""
+"""Threads at work at the most. More of them would fight for one GIL; one that is stuck does not count."""
+
+MOST = 64
+"""Threads at the most, those that are stuck included."""
+
+SHARE = 48
+"""Threads that one lane may occupy: a plugin that blocks, asked often enough, leaves the rest to others."""
+
+_PATIENCE = 0.01
+"""Seconds after which a thread that is still with the same request is taken to be stuck."""
 
 _ROUSED = object()
 """In the inbox of a thread: there is, or was, a task that waits."""
@@ -56,6 +67,9 @@ class _Worker:
         self._pool = pool
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()  # greenlets that go on, and _ROUSED
         self.hub: Any = None  # the thread's own greenlet; written once, by itself
+        # The next two are guarded by the pool's lock.
+        self.since = 0.0  # when it was given what it does now, by time.monotonic
+        self.lane: _Lane | None = None  # of the task that it began last and is with still; None: with another one
 
     def loop(self) -> None:
         """Do what the pool and the inbox have, for ever."""
@@ -80,6 +94,16 @@ class _Worker:
             self._pool.over(task)
 
 
+class _Lane:
+    """Tasks of one kind, and how many threads are with such. Under the pool's lock."""
+
+    __slots__ = ("name", "occupied", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name, self.occupied = name, 0
+        self.waiting: collections.deque[Task] = collections.deque()
+
+
 class _Pool:
     """The threads of this process. They are daemons: they never keep a process alive."""
 
@@ -87,44 +111,90 @@ class _Pool:
         # Held for a few steps that call nobody. Guards everything below.
         self._lock = locks.lock()
         self._idle: list[_Worker] = []  # the last to finish is the first to be asked: its memory is warm
+        self._working: set[_Worker] = set()  # neither idle nor stuck
         self._count = 0
-        self._backlog: collections.deque[Task] = collections.deque()
+        self._lanes: dict[str, _Lane] = {}  # those that have tasks or threads
+        self._ready: collections.deque[_Lane] = collections.deque()  # those with tasks that may begin, in turn
         self._tasks: set[Task] = set()  # all that have begun, or will
+        self._watcher: _Watcher | None = None
         self._closed = False
 
-    def start(self, task: Task) -> None:
+    def start(self, task: Task, lane: str = "") -> None:
         """Let a task run. Raises GoneError at the interpreter's end, and where there can be no thread."""
-        starts = False
         with self._lock:
             if self._closed:
                 raise GoneError("the interpreter is ending: nothing can be started any more")
             self._tasks.add(task)
-            self._backlog.append(task)
-            starts = self._rouse()
+            into = self._lanes.get(lane)
+            if into is None:
+                into = self._lanes[lane] = _Lane(lane)
+            into.waiting.append(task)
+            if len(into.waiting) == 1 and into.occupied < SHARE:
+                self._ready.append(into)
+            starts = self._rouse(1)
         if starts:
-            self._start_thread(task)
+            self._start_threads(starts, task, into)
 
-    def _rouse(self) -> bool:
-        """Have a thread come to the backlog; tells whether it must be started first. Under the lock."""
-        if self._idle:
-            self._idle.pop().inbox.put(_ROUSED)
-            return False
-        starts = self._count < THREADS
-        self._count += starts
+    def _rouse(self, most: int) -> list[_Worker | _Watcher]:
+        """Have threads come to tasks that may begin; gives those to be started first. Under the lock.
+
+        Where enough of them are at work, it is left to the watcher to find out that these are stuck.
+        """
+        starts: list[_Worker | _Watcher] = []
+        now = time.monotonic()
+        for _ in range(most):
+            if not self._ready:
+                break
+            if len(self._working) >= THREADS:
+                self._working -= {worker for worker in self._working if now - worker.since > _PATIENCE}
+            if len(self._working) >= THREADS:
+                if self._watcher is None:
+                    self._watcher = _Watcher(self)
+                    starts.append(self._watcher)
+                self._watcher.alarm.set()
+                break
+            if self._idle:
+                worker = self._idle.pop()
+                worker.inbox.put(_ROUSED)
+            elif self._count < MOST:
+                worker = _Worker(self)
+                self._count += 1
+                starts.append(worker)
+            else:
+                break
+            worker.since = now
+            self._working.add(worker)
         return starts
 
-    def _start_thread(self, task: Task | None = None) -> None:
-        thread = threading.Thread(target=_Worker(self).loop, name="tykbridge-requests", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # the interpreter ends, or the process may have no more threads
-            with self._lock:
-                self._count -= 1
-                if self._count or task is None or task not in self._backlog:
-                    return  # others will come to it, or have
-                self._backlog.remove(task)
-                self._tasks.discard(task)
-            raise GoneError(f"no thread could be started: {error}") from error
+    def _start_threads(
+        self, starts: Iterable[_Worker | _Watcher], task: Task | None = None, lane: _Lane | None = None
+    ) -> None:
+        for item in starts:
+            try:
+                threading.Thread(target=item.loop, name="tykbridge-requests", daemon=True).start()
+            except RuntimeError as error:  # the interpreter ends, or the process may have no more threads
+                with self._lock:
+                    if isinstance(item, _Watcher):
+                        self._watcher = None
+                        continue
+                    self._count -= 1
+                    self._working.discard(item)
+                    if self._count or task is None or lane is None or task not in lane.waiting:
+                        continue  # others will come to it, or have
+                    lane.waiting.remove(task)
+                    self._tasks.discard(task)
+                    if not lane.waiting and lane in self._ready:
+                        self._ready.remove(lane)
+                raise GoneError(f"no thread could be started: {error}") from error
+
+    def look(self) -> bool:
+        """Set threads that are stuck aside, and others to work; tells whether to look again."""
+        with self._lock:
+            if self is not _pool or self._closed:
+                return False
+            starts = self._rouse(sum(len(lane.waiting) for lane in self._ready))
+        self._start_threads(starts)
+        return True
 
     def next(self, worker: _Worker) -> Any:
         """Wait for what a worker does next; None: the thread has nothing to do in this process any more."""
@@ -135,22 +205,49 @@ class _Pool:
                 with self._lock:
                     if self is not _pool:  # a child that a hook forked: the requests are the parent's
                         return None
-                    if self._backlog:
-                        return self._backlog.popleft()
+                    self._leave(worker)
+                    if self._ready:
+                        return self._take(worker)
+                    self._working.discard(worker)
                     self._idle.append(worker)
                 item = worker.inbox.get()
             if item is not _ROUSED:
                 break
-        # One that goes on may block: nobody may think any more that this thread is free, or will come to the backlog.
-        starts = False
+        # One that goes on may block: nobody may think any more that this thread is free, or will come to what waits.
         with self._lock:
+            self._leave(worker)
             with contextlib.suppress(ValueError):
                 self._idle.remove(worker)
-            if self._backlog:
-                starts = self._rouse()
+            worker.since = time.monotonic()
+            self._working.add(worker)
+            starts = self._rouse(1)
         if starts:
-            self._start_thread()
+            self._start_threads(starts)
         return item
+
+    def _take(self, worker: _Worker) -> Task:
+        """Give the next task, each lane having its turn. Under the lock."""
+        lane = self._ready.popleft()
+        task = lane.waiting.popleft()
+        lane.occupied += 1
+        if lane.waiting and lane.occupied < SHARE:
+            self._ready.append(lane)
+        worker.lane, worker.since = lane, time.monotonic()
+        self._working.add(worker)
+        return task
+
+    def _leave(self, worker: _Worker) -> None:
+        """Hear that a worker is not with its task any more: that is over, or was put aside. Under the lock."""
+        lane = worker.lane
+        if lane is None:
+            return
+        worker.lane = None
+        lane.occupied -= 1
+        if lane.waiting:
+            if lane.occupied == SHARE - 1:
+                self._ready.append(lane)
+        elif not lane.occupied:
+            self._lanes.pop(lane.name, None)
 
     def over(self, task: Task) -> None:
         """Hear that a task is over."""
@@ -162,9 +259,27 @@ class _Pool:
         with self._lock:
             self._closed = True
             left = list(self._tasks)
-            self._backlog.clear()
+            self._ready.clear()
+            self._lanes.clear()
         for task in left:
             task.abandon()
+
+
+class _Watcher:
+    """Looks after tasks that wait although threads are at work: these may be stuck."""
+
+    def __init__(self, pool: _Pool) -> None:
+        self._pool = pool
+        self.alarm = locks.event()  # set when there is something to look after
+
+    def loop(self) -> None:
+        """Do so, for ever."""
+        while True:
+            self.alarm.wait()
+            self.alarm.clear()
+            time.sleep(_PATIENCE)
+            if not self._pool.look():
+                return
 
 
 class _Here(threading.local):
@@ -177,13 +292,17 @@ _here = _Here()
 _pool = _Pool()
 
 
-def start(task: Task) -> None:
+def start(task: Task, lane: str = "") -> None:
     """Let a task run on one of the threads. Never waits.
+
+    Args:
+        task: what to run.
+        lane: whose it is, an API's say. Lanes take turns, and none gets all the threads.
 
     Raises:
         GoneError: the interpreter ends, or no thread can be had; the task will not run.
     """
-    _pool.start(task)
+    _pool.start(task, lane)
 
 
 def suspend(begin: Callable[[Callable[[], None]], None]) -> bool:
@@ -238,14 +357,14 @@ class _Call:
                 self.future.set_exception(error)
 
 
-def call(function: Callable[[], Result]) -> Future[Result]:
-    """Call a function on one of the threads; the future has what it returned or raised.
+def call(function: Callable[[], Result], lane: str = "") -> Future[Result]:
+    """Call a function on one of the threads; the future has what it returned or raised. `lane` is as for `start`.
 
     Raises:
         GoneError: as `start`.
     """
     task = _Call(function)
-    start(task)
+    start(task, lane)
     return task.future
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -15,13 +15,17 @@ from yarl import URL
 from tykbridge.bridge import Bridge
 from tykbridge.chain import Chain
 from tykbridge.definition import Phase
-from tykbridge.gateway import wire
-from tykbridge.outcome import FRAMING, Continue, Headers, Request, Respond, Response
+from tykbridge.gateway import answers, hooks, wire
+from tykbridge.gateway.upstreams import Upstream
+from tykbridge.gateway.visit import Observer, Visit, current
+from tykbridge.outcome import FRAMING, Continue, Headers, Request, Respond, Response, refused
 
-_BODILESS = frozenset({204, 304})
 _CHUNK = 64 << 10
-_OWN = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})  # what aiohttp would add
+_FIELD = 64 << 10  # bytes of one header of an upstream's answer
 _REQUEST_PHASES = (Phase.PRE, Phase.AUTH_CHECK, Phase.POST_KEY_AUTH, Phase.POST)
+_PROBLEM = "There was a problem proxying the request"  # as upstream says it, and the next
+_LATE = "Upstream service reached hard timeout."
+_NOT_SENT = FRAMING | {"host", "expect"}
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,40 @@ class Limits:
 
     Attributes:
         body: bytes of a body that hooks are shown; others are streamed, however long.
+        receive: seconds without a byte of the client's body.
         connect: seconds for a connection to the upstream.
-        answer: seconds without a byte from the upstream.
+        answer: seconds without a byte from the upstream; 0: any number.
     """
 
     body: int = 10 << 20
+    receive: float = 60.0
     connect: float = 10.0
-    answer: float = 60.0
+    answer: float = 30.0
 
 
-class _TooLargeError(Exception):
-    """A body is longer than hooks are shown."""
+class _RefusedError(Exception):
+    """The gateway itself ends a request: the status, the words for the client, and those for the log."""
+
+    def __init__(self, status: int, words: str, why: str = "") -> None:
+        super().__init__(why or words)
+        self.status, self.words = status, words
+
+
+class _Route:
+    """What is worked out once of an API, as long as its chain is in use.
+
+    Attributes:
+        runs: the chain may do more than let the request pass: it must not run on the event loop.
+        reads: its request hooks are shown the body.
+        answers: its response hooks are.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain, self.api_id = chain, chain.definition.api_id
+        self.upstream = Upstream(chain.definition)
+        self.reads = any(chain.steps[phase] for phase in _REQUEST_PHASES)
+        self.answers = bool(chain.steps[Phase.RESPONSE])
+        self.runs = self.reads or not chain.definition.auth.keyless
 
 
 class Proxy:
@@ -50,10 +77,18 @@ class Proxy:
         bridge: the APIs.
         log: writes a line: words, and a level.
         limits: what one request may take.
+        observers: hear of each request.
     """
 
-    def __init__(self, bridge: Bridge, log: Callable[[str, str], None], limits: Limits | None = None) -> None:
-        self._bridge, self._log, self._limits = bridge, log, limits or Limits()
+    def __init__(
+        self,
+        bridge: Bridge,
+        log: Callable[[str, str], None],
+        limits: Limits | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._bridge, self._log, self._limits, self._observers = bridge, log, limits or Limits(), observers
+        self._routes: dict[str, _Route] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -63,10 +98,10 @@ class Proxy:
             auto_decompress=False,
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_OWN,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.answer),
-            max_line_size=64 << 10,
-            max_field_size=64 << 10,
+            request_class=_UpstreamRequest,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.answer or None),
+            max_line_size=_FIELD,
+            max_field_size=_FIELD,
         )
 
     async def close(self) -> None:
@@ -76,140 +111,224 @@ class Proxy:
 
     async def answer(self, incoming: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
-        headers = wire.text(incoming.raw_headers)
         target = incoming.raw_path
         if target.startswith(("http://", "https://")):  # the absolute form, which a client of a proxy sends
             target = URL(target, encoded=True).raw_path_qs
-        api_id = self._bridge.find(target, incoming.headers.get("Host", ""))
-        if not api_id:
-            return _failure(404, "Not Found")
-        chain = self._bridge.chain_of(api_id)
-        hooked = any(chain.steps[phase] for phase in _REQUEST_PHASES)
-        if incoming.headers.get("Expect", "").lower() == "100-continue":
-            await incoming.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        visit = Visit(incoming.method, target, incoming.remote or "")
+        current.set(visit)  # aiohttp has a task for each request, which has a context of its own
+        route = self._route(target, incoming.headers.get("Host", ""))
+        if route is not None:
+            visit.api_id = route.api_id
+        for observer in self._observers:
+            observer.begin(visit)
         try:
-            body = await _whole(incoming.content, self._limits.body) if hooked and incoming.can_read_body else b""
-        except _TooLargeError:
-            return _failure(413, "Request entity too large")
-        request = Request(incoming.method, target, headers, body)
-        outcome = await self._bridge.request_async(request, api_id, incoming.scheme)
+            return await self._answer(incoming, visit, route)
+        except _RefusedError as error:
+            return await self._refuse(incoming, visit, error)
+        except (ConnectionError, asyncio.CancelledError):
+            visit.failure = visit.failure or "the client went away"
+            raise
+        except Exception as error:
+            visit.failure = f"internal error: {error!r}"
+            self._log(f"{visit.method} {target.partition('?')[0]}: {visit.failure}", "error")
+            raise
+        finally:
+            visit.ended = time.perf_counter()
+            for observer in self._observers:
+                observer.end(visit)
+
+    def _route(self, target: str, host: str) -> _Route | None:
+        api_id = self._bridge.find(target, host)
+        chain = self._bridge.chains.get(api_id) if api_id else None
+        if chain is None:
+            return None
+        route = self._routes.get(api_id)
+        if route is None or route.chain is not chain:
+            route = self._routes[api_id] = _Route(chain)
+            for notice in route.upstream.notices:
+                self._log(f"{chain.definition.file}: {notice}: it has no effect in this gateway", "warning")
+        return route
+
+    async def _refuse(self, incoming: web.BaseRequest, visit: Visit, error: _RefusedError) -> web.StreamResponse:
+        visit.failure = str(error)
+        if error.status >= 500:
+            self._log(f'api "{visit.api_id}": {error}', "error")
+        if error.status == 404 and not visit.api_id:  # as upstream has it
+            response = Response(404, (("Content-Type", "text/plain; charset=utf-8"),), b"Not Found")
+        else:
+            response = refused(error.status, error.words).response
+        closes = error.status in (400, 408, 413)  # what is left of the request is not read
+        return await answers.whole(incoming, visit, response, closes=closes)
+
+    async def _answer(self, incoming: web.BaseRequest, visit: Visit, route: _Route | None) -> web.StreamResponse:
+        if route is None:
+            raise _RefusedError(404, "Not Found", f"no API listens on {visit.target.partition('?')[0]}")
+        headers = wire.text(incoming.raw_headers)
+        _check(incoming, headers)
+        upload = _Upload(incoming, self._limits) if incoming.can_read_body else None
+        body = await upload.whole() if upload is not None and route.reads else b""
+        request = Request(incoming.method, visit.target, headers, body)
+        outcome: Continue | Respond = Continue(request)
+        if route.runs:
+            chain, scheme = route.chain, incoming.scheme
+            outcome = await hooks.run(lambda: chain.request(request, scheme), route.api_id)
         if isinstance(outcome, Respond):
-            return await _given(incoming, outcome.response)
-        stream = None if hooked or not incoming.can_read_body else incoming.content
-        return await self._forward(incoming, chain, outcome, stream)
+            return await answers.whole(incoming, visit, outcome.response)
+        return await self._forward(incoming, visit, route, outcome, None if route.reads else upload)
 
     async def _forward(
-        self, incoming: web.BaseRequest, chain: Chain, outcome: Continue, stream: aiohttp.StreamReader | None
+        self, incoming: web.BaseRequest, visit: Visit, route: _Route, outcome: Continue, upload: _Upload | None
     ) -> web.StreamResponse:
         assert self._session is not None
         request = outcome.request
-        url = wire.upstream_url(chain.definition, request.url)
-        headers = wire.forwarded(wire.forwardable(request.headers), incoming.remote or "", incoming.scheme)
+        visit.upstream = url = route.upstream.url(request.url)
+        if not url:
+            raise _RefusedError(502, _PROBLEM, "the definition names no upstream (target_url)")
+        headers = wire.forwarded(wire.forwardable(request.headers), visit.client, incoming.scheme)
         try:
             async with self._session.request(
                 request.method,
                 URL(url, encoded=True),
-                headers=_sent(headers, chain.definition.document, stream is not None),
-                data=_pieces(stream) if stream is not None else request.body or None,
+                headers=_sent(headers, route.upstream.keeps_host, upload),
+                data=upload.pieces() if upload is not None else request.body or None,
                 allow_redirects=False,
+                ssl=not route.upstream.is_unverified,
             ) as answer:
-                return await self._back(incoming, chain, outcome, answer)
-        except TimeoutError:
-            self._log(f'api "{chain.definition.api_id}": the upstream {url} did not answer in time', "error")
-            return _failure(504, "Upstream service reached hard timeout.")
-        except aiohttp.ClientError as error:
-            self._log(f'api "{chain.definition.api_id}": the upstream {url} failed: {error}', "error")
-            return _failure(502, "There was a problem proxying the request")
+                return await self._back(incoming, visit, route, outcome, answer)
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+            if visit.status:  # too late for another answer; the connection is cut
+                self._log(f'api "{route.api_id}": {url}: the answer broke off: {_said(error)}', "error")
+                raise ConnectionResetError("the upstream's answer broke off") from error
+            if upload is not None and upload.failure is not None:
+                raise upload.failure from error
+            raise _failure(url, error) from error
 
     async def _back(
-        self, incoming: web.BaseRequest, chain: Chain, outcome: Continue, answer: aiohttp.ClientResponse
+        self,
+        incoming: web.BaseRequest,
+        visit: Visit,
+        route: _Route,
+        outcome: Continue,
+        answer: aiohttp.ClientResponse,
     ) -> web.StreamResponse:
         headers = wire.forwardable(wire.text(answer.raw_headers))
-        if not chain.steps[Phase.RESPONSE]:
-            return await _streamed(incoming, answer, headers)
-        try:
-            body = await _whole(answer.content, self._limits.body)
-        except _TooLargeError:
-            words = f"the upstream's body is longer than the {self._limits.body} bytes that response hooks are shown"
-            self._log(f'api "{chain.definition.api_id}": {words}', "error")
-            return _failure(502, "There was a problem proxying the request")
-        response = Response(answer.status, headers, body)
-        api_id = chain.definition.api_id
-        respond = await self._bridge.response_async(
-            outcome.request, response, outcome.session, api_id, incoming.scheme
+        if not route.answers:
+            return await answers.streamed(incoming, visit, answer.status, answer.reason, headers, answer.content)
+        body = await _all(answer.content, self._limits.body)
+        if body is None:
+            words = f"the answer is longer than the {self._limits.body} bytes that response hooks are shown"
+            raise _RefusedError(502, _PROBLEM, f"{visit.upstream}: {words}")
+        response, chain, scheme = Response(answer.status, headers, body), route.chain, incoming.scheme
+        respond = await hooks.run(
+            lambda: chain.response(outcome.request, response, outcome.session, scheme), route.api_id
         )
-        return await _given(incoming, respond.response)
+        reason = answer.reason if respond.response.status == answer.status else None
+        return await answers.whole(incoming, visit, respond.response, reason)
 
 
-async def _whole(content: aiohttp.StreamReader, limit: int) -> bytes:
+def _check(incoming: web.BaseRequest, headers: Headers) -> None:
+    """Refuse what servers read in different ways, or this one cannot do. Raises _RefusedError."""
+    if incoming.method == "CONNECT":
+        raise _RefusedError(501, "CONNECT is not supported")
+    if incoming.version >= aiohttp.HttpVersion11 and sum(name.lower() == "host" for name, _ in headers) != 1:
+        raise _RefusedError(400, "a request needs one Host header")
+    if "#" in incoming.raw_path:
+        raise _RefusedError(400, "a request's target has no fragment")
+    if wire.value(headers, "upgrade").lower() == "websocket":
+        raise _RefusedError(501, "websockets are not supported by this gateway")
+
+
+class _Upload:
+    """The body of a request, as it comes.
+
+    Attributes:
+        failure: why it could not be read to its end; None as long as it can.
+        length: the Content-Length, "" for a body without one.
+    """
+
+    def __init__(self, incoming: web.BaseRequest, limits: Limits) -> None:
+        self._incoming, self._limits = incoming, limits
+        self.failure: _RefusedError | None = None
+        self.length = incoming.headers.get("Content-Length", "")
+
+    async def whole(self) -> bytes:
+        """Read all of it. Raises _RefusedError: it is too long, broken, or does not come."""
+        limit = self._limits.body
+        if (self._incoming.content_length or 0) > limit:
+            raise _too_large(limit)
+        parts, size = [], 0
+        async for part in self.pieces():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+        return b"".join(parts)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Give it piece by piece. Raises _RefusedError: it is broken, or does not come."""
+        incoming, content = self._incoming, self._incoming.content
+        if incoming.headers.get("Expect", "").lower() == "100-continue":
+            await incoming.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            while not content.at_eof():
+                part = content.read_nowait(_CHUNK)
+                if not part:
+                    async with asyncio.timeout(self._limits.receive):
+                        part = await content.read(_CHUNK)
+                if part:
+                    yield part
+        except TimeoutError as error:
+            self.failure = _RefusedError(408, "Request timeout", "the client's body did not come in time")
+            raise self.failure from error
+        except (web.RequestPayloadError, aiohttp.http.HttpProcessingError) as error:
+            self.failure = _RefusedError(400, "the body is malformed", f"the client's body is malformed: {error}")
+            raise self.failure from error
+
+
+def _too_large(limit: int) -> _RefusedError:
+    return _RefusedError(
+        413, "Request entity too large", f"the body is longer than {limit} bytes, which hooks are shown"
+    )
+
+
+async def _all(content: aiohttp.StreamReader, limit: int) -> bytes | None:
+    """Read a body; None: it is longer than the limit."""
     parts, size = [], 0
     async for part in content.iter_any():
         size += len(part)
         if size > limit:
-            raise _TooLargeError
+            return None
         parts.append(part)
     return b"".join(parts)
 
 
-async def _pieces(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    async for part in content.iter_chunked(_CHUNK):
-        yield part
+def _sent(headers: Headers, keeps_host: bool, upload: _Upload | None) -> list[tuple[str, str]]:
+    """Give the headers for the upstream: its own Host unless it wants the client's, and the framing of the body."""
+    sent = [pair for pair in headers if pair[0].lower() not in _NOT_SENT]
+    if keeps_host and (host := wire.value(headers, "host")):
+        sent.append(("Host", host))
+    if upload is not None and upload.length:
+        sent.append(("Content-Length", upload.length))
+    return sent
 
 
-def _sent(headers: Headers, document: dict[str, Any], streamed: bool) -> CIMultiDict[str]:
-    """Give the headers for the upstream: the Host is its own unless the definition keeps the client's."""
-    keeps_host = bool(document.get("proxy", {}).get("preserve_host_header"))
-    dropped = set() if streamed else set(FRAMING)
-    if not keeps_host:
-        dropped.add("host")
-    return CIMultiDict([pair for pair in headers if pair[0].lower() not in dropped])
+def _failure(url: str, error: Exception) -> _RefusedError:
+    """Say what went wrong at an upstream, with the status that clients get for it."""
+    if isinstance(error, TimeoutError):
+        return _RefusedError(504, _LATE, f"{url}: the upstream did not answer in time: {_said(error)}")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return _RefusedError(502, "Upstream host lookup failed", f"{url}: {_said(error)}")
+    return _RefusedError(502, _PROBLEM, f"{url}: {_said(error)}")
 
 
-async def _given(incoming: web.BaseRequest, response: Response) -> web.StreamResponse:
-    """Send a response that is there as a whole."""
-    made = _Answer(status=response.status)
-    length = next((value for name, value in response.headers if name.lower() == "content-length"), None)
-    for name, value in response.headers:
-        if name.lower() not in FRAMING:
-            made.headers.add(name, value)
-    if incoming.method == "HEAD" and length is not None:
-        made.headers["Content-Length"] = length
-    elif response.status not in _BODILESS:
-        made.content_length = len(response.body)
-    await made.prepare(incoming)
-    if response.body and incoming.method != "HEAD" and response.status not in _BODILESS:
-        await made.write(response.body)
-    await made.write_eof()
-    return made
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
-async def _streamed(
-    incoming: web.BaseRequest, answer: aiohttp.ClientResponse, headers: Headers
-) -> web.StreamResponse:
-    """Send a response as it comes."""
-    made = _Answer(status=answer.status, reason=answer.reason)
-    for name, value in headers:
-        made.headers.add(name, value)
-    if "Content-Length" not in made.headers and incoming.version >= aiohttp.HttpVersion11:
-        made.enable_chunked_encoding()
-    await made.prepare(incoming)
-    async for part in answer.content.iter_any():
-        await made.write(part)
-    await made.write_eof()
-    return made
+class _UpstreamRequest(aiohttp.ClientRequest):
+    """A request with the headers that it was given, and without those that aiohttp has for clients of its own."""
 
+    _skip_auto_headers = CIMultiDict({"Content-Type": None})
 
-class _Answer(web.StreamResponse):
-    """A response with the headers that it was given, and without those that aiohttp has for servers of its own."""
-
-    async def _prepare_headers(self) -> None:  # there is no public way
-        given = {name for name in ("Content-Type", "Server") if name in self.headers}
-        await super()._prepare_headers()
-        for name in {"Content-Type", "Server"} - given:
-            self.headers.popall(name, None)
-
-
-def _failure(status: int, words: str) -> web.Response:
-    """Answer as upstream does where no API answers."""
-    body = json.dumps({"error": words}).encode()
-    return web.Response(status=status, body=body, content_type="application/json")
+    def update_auto_headers(self, skip_auto_headers: object) -> None:
+        """Add none."""

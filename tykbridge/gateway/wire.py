@@ -1,11 +1,12 @@
-"""What changes about a request and a response between two connections: hop-by-hop headers, who asked, and where to."""
+"""What changes about a request and a response between two connections: hop-by-hop headers, who asked, framing."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from email.utils import formatdate
+from http import HTTPStatus
 
-from tykbridge.definition import Definition
 from tykbridge.outcome import Headers
 
 _HOP_BY_HOP = frozenset(
@@ -21,20 +22,33 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )  # RFC 9110, section 7.6.1, and what browsers once sent
+_OURS = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 def text(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Give headers as hooks know them; bytes that are not UTF-8 survive."""
-    return tuple((name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw)
+    """Give headers as hooks know them; bytes that are not UTF-8 survive (`octets` gives them back)."""
+    return tuple([(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw])
+
+
+def octets(words: str) -> bytes:
+    """Give the bytes that `text` made words of."""
+    return words.encode("utf-8", "surrogateescape")
+
+
+def value(headers: Headers, name: str) -> str:
+    """Give the first value of a header, "" without one; `name` in lower case."""
+    return next((value for key, value in headers if key.lower() == name), "")
 
 
 def forwardable(headers: Headers) -> Headers:
     """Leave out what is between two neighbours only: the known names, and those that Connection lists."""
-    listed = {
-        name.strip().lower() for key, value in headers if key.lower() == "connection" for name in value.split(",")
-    }
-    dropped = _HOP_BY_HOP | listed
-    return tuple(pair for pair in headers if pair[0].lower() not in dropped)
+    dropped: Iterable[str] = _HOP_BY_HOP
+    for key, listed in headers:
+        if key.lower() == "connection" and listed.lower() not in ("close", "keep-alive"):
+            dropped = {*dropped, *(name.strip().lower() for name in listed.split(","))}
+    return tuple([pair for pair in headers if pair[0].lower() not in dropped])
 
 
 def forwarded(headers: Headers, client: str, scheme: str) -> Headers:
@@ -42,29 +56,37 @@ def forwarded(headers: Headers, client: str, scheme: str) -> Headers:
 
     A client's own X-Forwarded-Proto and X-Forwarded-Host are not believed.
     """
-    host = next((value for name, value in headers if name.lower() == "host"), "")
-    before = [value for name, value in headers if name.lower() == "x-forwarded-for"]
-    kept = tuple(pair for pair in headers if not pair[0].lower().startswith("x-forwarded-"))
+    host, hops, kept = "", [], []
+    for pair in headers:
+        name = pair[0].lower()
+        if name == "x-forwarded-for":
+            hops.append(pair[1])
+        elif name == "host":
+            host = host or pair[1]
+        if name not in _OURS:
+            kept.append(pair)
+    hops.append(client)
     return (
         *kept,
-        ("X-Forwarded-For", ", ".join([*before, client])),
+        ("X-Forwarded-For", ", ".join(hops)),
         ("X-Forwarded-Host", host),
         ("X-Forwarded-Proto", scheme),
     )
 
 
-def upstream_url(definition: Definition, url: str) -> str:
-    """Give the whole URL at the upstream of a request's path and query.
+def head(status: int, reason: str | None, headers: Iterable[tuple[str, str]]) -> bytes:
+    """Write the head of a response.
 
-    The target's path comes before it. The listen path is left out where the definition says so.
+    Raises:
+        ValueError: a header would be more than one line, or hold a control character.
     """
-    path, mark, query = url.partition("?")
-    listen_path = definition.listen_path.rstrip("/")
-    if definition.strip_listen_path and (path == listen_path or path.startswith(listen_path + "/")):
-        path = path[len(listen_path) :]
-    target = urlsplit(definition.target_url)
-    base = target.path.rstrip("/")
-    if path and not path.startswith("/"):
-        path = "/" + path
-    query = "&".join(part for part in (target.query, query) if part)
-    return f"{target.scheme}://{target.netloc}{base}{path or ('' if base else '/')}{'?' if query or mark else ''}{query}"
+    words = _REASONS.get(status, "") if reason is None else reason
+    lines = [f"HTTP/1.1 {status} {words}", *[f"{name}: {value}" for name, value in headers]]
+    if _CONTROL.search("".join(lines)):
+        raise ValueError("a header of the response holds a control character")
+    return octets("\r\n".join(lines)) + b"\r\n\r\n"
+
+
+def date() -> str:
+    """Give the time as headers have it."""
+    return formatdate(usegmt=True)

@@ -1,0 +1,67 @@
+"""One request on its way through the gateway, as those see it who watch: its id, its API, what came of it."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from contextvars import ContextVar
+from typing import Protocol
+
+_START = secrets.token_hex(4)  # ids of two runs of a gateway, whose lines are in one file, differ
+_numbers = itertools.count(1)
+
+
+class Visit:
+    """One request. Written by the event loop alone; hooks' threads read it.
+
+    Attributes:
+        id: names it in logs; unlike that of any other.
+        method: its method.
+        target: path and query as they came; may hold what nobody else should read (tokens).
+        client: the address that it came from, "" for a socket without one.
+        api_id: the API that it is for, "" for none.
+        began: when, by `time.perf_counter`.
+        at: when, in unix seconds.
+        ended: when it was over, by `time.perf_counter`; 0.0 before that.
+        status: of the answer; 0 before there is one, and where the client went away first.
+        sent: bytes of the answer's body that went to the client, as it asked for them (not of framing).
+        upstream: the URL that was asked, "" where nobody was.
+        failure: why the gateway itself refused or broke it off, "" where it did not.
+    """
+
+    __slots__ = (
+        "api_id",
+        "at",
+        "began",
+        "client",
+        "ended",
+        "failure",
+        "id",
+        "method",
+        "sent",
+        "status",
+        "target",
+        "upstream",
+    )
+
+    def __init__(self, method: str, target: str, client: str) -> None:
+        self.id = f"{_START}-{next(_numbers)}"
+        self.method, self.target, self.client = method, target, client
+        self.began, self.at, self.ended = time.perf_counter(), time.time(), 0.0
+        self.status = self.sent = 0
+        self.api_id = self.upstream = self.failure = ""
+
+
+class Observer(Protocol):
+    """Hears of requests, on the event loop: it must neither wait nor raise."""
+
+    def begin(self, visit: Visit) -> None:
+        """A request has come, and its API is known; nothing has run yet."""
+
+    def end(self, visit: Visit) -> None:
+        """It is over: the answer is sent, or the client is gone."""
+
+
+current: ContextVar[Visit | None] = ContextVar("tykbridge_visit", default=None)
+"""The request that is being answered, on the event loop, and in the threads that its hooks run on; None: none is."""
