@@ -94,6 +94,14 @@ bench: build $(VENV)/.test  ## measure a dispatch against its floor and the clas
 	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/python bench/run.py
 
+$(VENV)/.docs: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --group docs
+	@touch $@
+
+.PHONY: docs
+docs: build $(VENV)/.docs  ## the pages of docs/ as a site, in build/site
+	@$(BIN)/python tools/docs.py
+
 .PHONY: lint
 lint: build $(VENV)/.lint  ## check style, types and warnings
 	@tools/prepare $(BIN)/python go

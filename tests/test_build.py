@@ -15,6 +15,7 @@ import pytest
 
 from tests.plugins import go_environment
 from tykbridge import __version__, installation
+from tykbridge.cli import new
 
 HOST = """\
 #include <tykbridge/api.h>
@@ -164,6 +165,10 @@ def test_a_wheel_from_a_source_archive_is_complete_and_works(root, tmp_path):
     # Plugins in Go are compiled with these.
     modules = {file for file in map(str, Path("tykbridge/goplugin").glob("tyk*/**/*.*")) if (root / file).is_file()}
     assert {name for name in names if name.startswith("tykbridge/goplugin/tyk")} == modules
+    # What `tykbridge new` writes, and nothing that came of trying the templates.
+    folders = (root / "tykbridge/templates").rglob("*")
+    templates = {str(file.relative_to(root)) for file in folders if file.suffix in new._SUFFIXES}
+    assert {name for name in names if name.startswith("tykbridge/templates")} == templates
     assert not [name for name in names - modules if name.endswith((".c", ".pyx", ".pxd", "/object.h"))]
     assert {name.split("/")[0] for name in names} == {
         "tykbridge",

@@ -12,10 +12,12 @@ from tykbridge import __version__, installation
 _COMMANDS = {
     "bundle": "Build, sign, verify and show the archives of bundles.",
     "check": "Load API definitions, bundles and hooks, and tell every problem with its place.",
+    "new": "Begin a plugin, with an API, a test and a README that work at once.",
     "play": "Play the example plugins and show what they do.",
     "plugin": "Compile plugins in Go.",
     "run-hook": "Run one hook, or a whole API, on a request, and show what each hook changes.",
     "serve": "Serve APIs over HTTP on this machine.",
+    "upstream": "Answer requests with what came in: an upstream to try plugins on.",
 }
 
 

@@ -63,9 +63,13 @@ class Host:
             _EVENT(lambda _, name, payload: on_event(_text(name), _text(payload))),
         )
         self._kept.append(self._table)
-        self._checked(self._library.tykb_set_host(ctypes.byref(self._table)), _Message())
+        self.attach()
         out = _Message()
         self._checked(self._library.tykb_init(ctypes.byref(out)), out)
+
+    def attach(self) -> None:
+        """Be the library's host from now on, again where another one has come in between."""
+        self._checked(self._library.tykb_set_host(ctypes.byref(self._table)), _Message())
 
     @property
     def version(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tykbridge import _bridge, auth, messages
@@ -17,11 +17,13 @@ from tykbridge.definition import Phase
 from tykbridge.fired import PluginMeta
 from tykbridge.flow import EMPTY_SESSION, Flow, shown
 from tykbridge.keys import Keys
-from tykbridge.outcome import Outcome, Request, Respond
+from tykbridge.outcome import Outcome, Request, Respond, Response
 from tykbridge.policies import Policy
 from tykbridge.services import Mode, Services
 from tykbridge.session import Session
 from tykbridge.steps import ClientStep, HookStep, NoteStep, Seen, Step, UpstreamStep, in_vain, watched
+
+Upstream = Callable[[Request], Response]
 
 _SEES_SESSION = (Phase.POST_KEY_AUTH, Phase.POST, Phase.RESPONSE)
 
@@ -95,27 +97,30 @@ class Runner:
             raise Refusal(f"the request carries no token (in the {where}) under which --session could be stored")
         self.services.sessions.set(auth.PREFIX + self.services.keys.hashed(key), sessions.encode(session), 0)
 
-    def run(self, opened: Opened, call: Call, scheme: str, session: Session | None) -> Run:
-        """Run a call through the hooks."""
+    def run(
+        self, opened: Opened, call: Call, scheme: str, session: Session | None, upstream: Upstream | None = None
+    ) -> Run:
+        """Run a call through the hooks. `upstream` answers in place of what the call says; what it raises goes up."""
         run = Run(call)
         self._hooks, self._notes = [], Seen()  # what was said while definitions were loaded is not of this call
         if opened.step is None:
-            self._all(run, opened.chain, scheme)
+            self._all(run, opened.chain, scheme, upstream)
         else:
             self._one(run, opened, scheme, session)
         run.failures[:0] = [words for hook in run.hooks for words in (hook.failure, hook.fault) if words]
         return run
 
-    def _all(self, run: Run, chain: Chain, scheme: str) -> None:
+    def _all(self, run: Run, chain: Chain, scheme: str, upstream: Upstream | None) -> None:
         outcome = chain.request(run.call.request, scheme)
         self._take(run, outcome)
         if isinstance(outcome, Respond):
             run.steps.append(ClientStep(outcome.response, False, outcome.event))
             return
-        answered = run.call.answered or bool(chain.steps[Phase.RESPONSE])
-        run.steps.append(UpstreamStep(outcome.request, run.call.upstream if answered else None))
+        answered = upstream is not None or run.call.answered or bool(chain.steps[Phase.RESPONSE])
+        given = run.call.upstream if upstream is None else upstream(outcome.request)
+        run.steps.append(UpstreamStep(outcome.request, given if answered else None))
         if answered:
-            answer = chain.response(outcome.request, run.call.upstream, outcome.session, scheme)
+            answer = chain.response(outcome.request, given, outcome.session, scheme)
             self._take(run, answer)
             run.steps.append(ClientStep(answer.response, True))
 
