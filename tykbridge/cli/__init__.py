@@ -12,6 +12,7 @@ from tykbridge import __version__, installation
 _COMMANDS = {
     "bundle": "Build, sign, verify and show the archives of bundles.",
     "check": "Load API definitions, bundles and hooks, and tell every problem with its place.",
+    "doctor": "Say what is wrong with this installation, and how to mend it.",
     "new": "Begin a plugin, with an API, a test and a README that work at once.",
     "play": "Play the example plugins and show what they do.",
     "plugin": "Compile plugins in Go.",
