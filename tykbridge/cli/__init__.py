@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from tykbridge import __version__, installation
 
@@ -12,6 +13,8 @@ from tykbridge import __version__, installation
 _COMMANDS = {
     "bundle": "Build, sign, verify and show the archives of bundles.",
     "check": "Load API definitions, bundles and hooks, and tell every problem with its place.",
+    "completion": "Print what lets bash, zsh or fish complete commands and options.",
+    "doctor": "Say what is wrong with this installation, and how to mend it.",
     "new": "Begin a plugin, with an API, a test and a README that work at once.",
     "play": "Play the example plugins and show what they do.",
     "plugin": "Compile plugins in Go.",
@@ -35,6 +38,12 @@ class _Commands(click.Group):
         command = import_module(f"tykbridge.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Completes a command's name without importing the commands."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=_COMMANDS[name]) for name in names]
+        return found + super(click.Group, self).shell_complete(ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list without importing the commands."""
