@@ -237,5 +237,3 @@ class Screen:
         if seconds < 0.001:
             return f"{seconds * 1e6:.0f} {self._micro}"
         return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
