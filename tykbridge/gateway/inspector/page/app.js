@@ -182,12 +182,13 @@ const keys = {
   p: pause,
   "?": () => byId("help").showModal(),
 };
-const listKeys = {
+const listKeys = { Enter: () => byId("heading")?.focus() };
+// In the detail they scroll.
+const outside = {
   ArrowDown: () => list.move(1),
   ArrowUp: () => list.move(-1),
   Home: () => list.move(-1, true),
   End: () => list.move(1, true),
-  Enter: () => byId("heading")?.focus(),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -201,7 +202,10 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const does =
-    (event.key === "Escape" ? () => byId("list").focus() : null) ?? keys[event.key] ?? (inList() ? listKeys[event.key] : null);
+    (event.key === "Escape" ? () => byId("list").focus() : null) ??
+    keys[event.key] ??
+    (inList() ? listKeys[event.key] : null) ??
+    (byId("detail").contains(event.target) ? null : outside[event.key]);
   if (!does) return;
   event.preventDefault();
   does();
