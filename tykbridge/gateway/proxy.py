@@ -60,6 +60,8 @@ class _Route:
     """What is worked out once of an API, as long as its chain is in use.
 
     Attributes:
+        lane: where its hooks run.
+        upstream: where its requests go.
         runs: the chain may do more than let the request pass: it must not run on the event loop.
         reads: its request hooks are shown the body.
         answers: its response hooks are.
@@ -67,7 +69,7 @@ class _Route:
 
     def __init__(self, chain: Chain) -> None:
         self.chain, self.api_id = chain, chain.definition.api_id
-        self.upstream = Upstream(chain.definition)
+        self.lane, self.upstream = hooks.Lane(self.api_id), Upstream(chain.definition)
         self.reads = any(chain.steps[phase] for phase in _REQUEST_PHASES)
         self.answers = bool(chain.steps[Phase.RESPONSE])
         self.runs = self.reads or not chain.definition.auth.keyless
@@ -176,7 +178,7 @@ class Proxy:
         outcome: Continue | Respond = Continue(request)
         if route.runs:
             chain, scheme = route.chain, incoming.scheme
-            outcome = await hooks.run(lambda: chain.request(request, scheme), route.api_id)
+            outcome = await route.lane.run(lambda: chain.request(request, scheme))
         if isinstance(outcome, Respond):
             return await answers.whole(incoming, visit, outcome.response)
         return await self._forward(incoming, visit, route, outcome, None if route.reads else upload)
@@ -225,9 +227,7 @@ class Proxy:
             words = f"the answer is longer than the {self._limits.body} bytes that response hooks are shown"
             raise _RefusedError(502, _PROBLEM, f"{visit.upstream}: {words}")
         response, chain, scheme = Response(answer.status, headers, body), route.chain, incoming.scheme
-        respond = await hooks.run(
-            lambda: chain.response(outcome.request, response, outcome.session, scheme), route.api_id
-        )
+        respond = await route.lane.run(lambda: chain.response(outcome.request, response, outcome.session, scheme))
         reason = answer.reason if respond.response.status == answer.status else None
         return await answers.whole(incoming, visit, respond.response, reason)
 
