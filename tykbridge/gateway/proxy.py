@@ -189,7 +189,8 @@ class Proxy:
             async with self._session.request(
                 request.method,
                 URL(url, encoded=True),
-                headers=_sent(headers, route.upstream.keeps_host, upload),
+                headers={"Content-Length": upload.length} if upload is not None and upload.length else None,
+                middlewares=[_headed(headers, route.upstream.keeps_host)],
                 data=upload.pieces() if upload is not None else request.body or None,
                 allow_redirects=False,
                 ssl=not route.upstream.is_unverified,
@@ -302,14 +303,22 @@ async def _all(content: aiohttp.StreamReader, limit: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _sent(headers: Headers, keeps_host: bool, upload: _Upload | None) -> list[tuple[str, str]]:
-    """Give the headers for the upstream: its own Host unless it wants the client's, and the framing of the body."""
+def _headed(headers: Headers, keeps_host: bool) -> aiohttp.ClientMiddlewareType:
+    """Add headers to a request that has its Host and the framing of its body already.
+
+    What `ClientSession.request` is given loses repeats whose names are written in different ways.
+    """
     sent = [pair for pair in headers if pair[0].lower() not in _NOT_SENT]
-    if keeps_host and (host := wire.value(headers, "host")):
-        sent.append(("Host", host))
-    if upload is not None and upload.length:
-        sent.append(("Content-Length", upload.length))
-    return sent
+
+    async def middleware(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if keeps_host and (host := wire.value(headers, "host")):
+            request.headers["Host"] = host
+        request.headers.extend(sent)
+        return await handler(request)
+
+    return middleware
 
 
 def _failure(url: str, error: Exception) -> _RefusedError:
