@@ -5,17 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.servers import until
+from tests.serving import Serve
 from tykbridge import Bridge
 from tykbridge.gateway.control import Control
 from tykbridge.gateway.logs import Log
@@ -41,9 +37,7 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(
-    url: str, method: str = "GET", body: Any = None, headers: Any = (), path: str | None = None
-) -> Answer:
+def ask(url: str, method: str = "GET", body: Any = None, headers: Any = (), path: str | None = None) -> Answer:
     """Asks a server at `http://host:port/path`, or at `unix:/file` for a `path`. Headers may repeat."""
     if url.startswith("unix:"):
         connection = http.client.HTTPConnection("localhost", timeout=30)
@@ -142,51 +136,39 @@ def operated(folder: Path, *definitions: dict[str, Any], policies: str = "{}", *
         return len(left_out), "\n".join(map(str, left_out))
 
     control = Control(bridge, lambda: settings[0], reload, metrics, log)
-    with contextlib.closing(made.stores.store):
-        with running(Gateway(bridge, port=0, log=log, observers=[recorder], parts=[control])) as gateway:
-            found = Operated(gateway.url, control.url, lines)
-            found.bridge, found.settings, found.made = bridge, settings, made  # type: ignore[attr-defined]
-            yield found
+    started = Gateway(bridge, port=0, log=log, observers=[recorder], parts=[control])
+    with contextlib.closing(made.stores.store), running(started) as gateway:
+        found = Operated(gateway.url, control.url, lines)
+        found.bridge, found.settings, found.made = bridge, settings, made  # type: ignore[attr-defined]
+        yield found
 
 
 class Served(Operated):
     """``tykbridge serve`` as a process, in `folder`, which has its definitions in apis/."""
 
     def __init__(self, folder: Path, *options: str, conf: dict[str, Any] | None = None, **env: str) -> None:
-        self._log = folder / f"log-{os.urandom(4).hex()}"
-        arguments = [sys.executable, "-m", "tykbridge", "serve", "apis", "--port", "0", *options]
         if conf is not None:
             (folder / "tyk.conf").write_text(json.dumps(conf))
-            arguments += ["--conf", "tyk.conf"]
-        with open(self._log, "wb") as err:
-            self.process = subprocess.Popen(
-                arguments, cwd=folder, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=err
-            )
-        url, said = "", []
-        for line in iter(self.process.stdout.readline, b""):  # type: ignore[union-attr]
-            said.append(line.decode())
-            url = next(iter(re.findall(r"listens on (http://\S+)", said[-1])), url)
-            if "Ctrl-C ends it" in said[-1]:
-                break
-        else:
-            self.process.wait()
-            raise AssertionError(f"it did not start: {''.join(said)}{self.log}")
-        control = re.search(r"control API: ([^\s\",]+)", self.log)
-        super().__init__(url, control[1] if control else "", [])
+            options = (*options, "--conf", "tyk.conf")
+        self.serve = Serve("apis", "--port", 0, *options, cwd=folder, **env)
+        super().__init__(f"http://127.0.0.1:{self.serve.port}", "", [])
+
+    def control(self, *arguments: Any, **options: Any) -> Answer:
+        if not self.control_url:
+            self.serve.wait_for("control API: ")
+            found = re.search(r"control API: ([^\s\",]+)", self.log)
+            assert found is not None, self.log
+            self.control_url = found[1]
+        return super().control(*arguments, **options)
 
     @property
     def log(self) -> str:
         """What it wrote to standard error so far."""
-        return self._log.read_text()
-
-    def told(self, words: str) -> None:
-        """Waits until the log has words."""
-        until(lambda: words in self.log)
+        return self.serve.errors
 
     def __enter__(self) -> Served:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
-        self.process.stdout.close()  # type: ignore[union-attr]
+        with contextlib.closing(self.serve):
+            self.status = self.serve.end()

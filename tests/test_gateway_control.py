@@ -418,7 +418,7 @@ def test_requests_and_hooks_are_counted(tmp_path, upstream):
         assert metric(gateway, 'tykbridge_hook_seconds_count{api_id="api",hook="Break",phase="pre"}') is None
         write(tmp_path, definition("other"))
         gateway.control("/tyk/reload")
-        assert "api_id=\"api\"" not in gateway.control("/metrics").body.decode()
+        assert 'api_id="api"' not in gateway.control("/metrics").body.decode()
 
 
 def test_metrics_may_be_open_and_are_then_for_this_hosts_names_alone(tmp_path):
@@ -480,7 +480,7 @@ def test_the_program_reloads_with_its_settings_and_ends_in_good_order(tmp_path, 
         assert answer.status == 500
         assert answer.json["message"].startswith("Nothing changed: ")
         assert gateway.get("/api/x", key).status == 200
-    assert gateway.process.returncode == 0
+    assert gateway.status == 0
     assert not (tmp_path / "control").exists()
 
 
