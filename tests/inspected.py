@@ -102,10 +102,10 @@ class Inspected:
         url: where it listens.
         page: where its inspector is.
         upstream: what the APIs lead to.
-        output: what it wrote so far, by lines.
+        output: what it wrote so far on standard output, by lines. Its log is in the file "log".
     """
 
-    def __init__(self, folder, upstream, *options):
+    def __init__(self, folder, upstream, options, plugin):
         self.folder, self.upstream, self.output = folder, upstream, []
         self.url = self.page = ""
         write(
@@ -113,19 +113,21 @@ class Inspected:
             {
                 "apis/shop.json": shop(upstream.url),
                 "apis/open.json": open_(upstream.url),
-                "middleware/shop.py": PLUGIN,
+                "middleware/shop.py": plugin,
             },
         )
         words = ["serve", "apis", "--middleware-path", "middleware", "--port", "0", *options]
         env = {name: value for name, value in os.environ.items() if name not in UNWANTED}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tykbridge", *words],
-            cwd=folder,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with (folder / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tykbridge", *words],
+                cwd=folder,
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+            )
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
@@ -160,10 +162,10 @@ class Inspected:
         data = body.encode() if isinstance(body, str) else body
         return get(urllib.request.Request(self.url + path, data, names, method=method))
 
-    def order(self, path="/shop/orders", count=3, **headers):
+    def order(self, path="/shop/orders", count=3, method=None, **headers):
         """Send an order that the shop takes."""
         body = json.dumps({"id": 7, "count": count})
-        return self.ask(path, body, Authorization=f"Bearer {KEY}", X_Debug="1", **headers)
+        return self.ask(path, body, method, Authorization=f"Bearer {KEY}", X_Debug="1", **headers)
 
     def close(self):
         """End it; gives its exit status."""
@@ -188,10 +190,10 @@ def get(request):
 
 
 @contextlib.contextmanager
-def inspected(folder, *options):
+def inspected(folder, *options, plugin=PLUGIN):
     """Run one, and its upstream."""
     with webserver.serving(echo) as upstream:
-        gateway = Inspected(folder, upstream, *(options or ("--inspect",)))
+        gateway = Inspected(folder, upstream, options or ("--inspect",), plugin)
         try:
             yield gateway
         finally:

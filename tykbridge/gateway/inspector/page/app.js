@@ -173,9 +173,15 @@ byId("filter").addEventListener("input", (event) => list.search(event.target.val
 
 const inList = () => [byId("list"), document.body, document.documentElement].includes(document.activeElement);
 
+// What has the focus, a button say, must not get the next Enter.
+function move(...how) {
+  list.move(...how);
+  byId("list").focus();
+}
+
 const keys = {
-  j: () => list.move(1),
-  k: () => list.move(-1),
+  j: () => move(1),
+  k: () => move(-1),
   "/": () => byId("filter").focus(),
   r: again,
   s: reveal,
@@ -185,10 +191,10 @@ const keys = {
 const listKeys = { Enter: () => byId("heading")?.focus() };
 // In the detail they scroll.
 const outside = {
-  ArrowDown: () => list.move(1),
-  ArrowUp: () => list.move(-1),
-  Home: () => list.move(-1, true),
-  End: () => list.move(1, true),
+  ArrowDown: () => move(1),
+  ArrowUp: () => move(-1),
+  Home: () => move(-1, true),
+  End: () => move(1, true),
 };
 
 document.addEventListener("keydown", (event) => {
