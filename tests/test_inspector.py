@@ -117,7 +117,7 @@ def test_what_changes_something_needs_the_page_itself(page, gateway):
     gateway.ask("/open/kept")
     assert ask(page, "clear", "POST", "{}", Content_Type="application/json")[0] == 403  # no Origin
     assert post(page, "clear", Content_Type="text/plain")[0] == 403  # what a form of another page could send
-    for method in ("PUT", "DELETE", "OPTIONS"):
+    for method in ("PUT", "DELETE", "OPTIONS", "HEAD"):
         assert ask(page, "clear", method, Origin=page.origin)[0] == 403
     assert ask(page, "clear")[0] == 404
     assert requests(page)
