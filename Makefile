@@ -82,7 +82,7 @@ run: build  ## watch the example plugins at work
 
 .PHONY: test
 test: build $(VENV)/.test  ## every test on this Python, the core on the other Pythons found
-	@tools/prepare $(BIN)/python c cxx libpython go node rust redis openssl grpc arm64
+	@tools/prepare $(BIN)/python c cxx libpython go node rust redis openssl grpc arm64 chromium
 	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
 
 .PHONY: test-environment
@@ -101,6 +101,12 @@ $(VENV)/.docs: $(VENV)/.installed
 .PHONY: docs
 docs: build $(VENV)/.docs  ## the pages of docs/ as a site, in build/site
 	@$(BIN)/python tools/docs.py
+
+.PHONY: pictures
+pictures: build $(VENV)/.test  ## take the pictures of docs/inspector.md anew
+	@tools/prepare $(BIN)/python chromium
+	@$(BIN)/python -m pip install --quiet --group pictures
+	@$(BIN)/python -m tests.pictures
 
 .PHONY: lint
 lint: build $(VENV)/.lint  ## check style, types and warnings
