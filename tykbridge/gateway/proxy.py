@@ -310,9 +310,7 @@ def _headed(headers: Headers, keeps_host: bool) -> aiohttp.ClientMiddlewareType:
     """
     sent = [pair for pair in headers if pair[0].lower() not in _NOT_SENT]
 
-    async def middleware(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         if keeps_host and (host := wire.value(headers, "host")):
             request.headers["Host"] = host
         request.headers.extend(sent)
