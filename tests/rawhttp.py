@@ -141,7 +141,10 @@ class Client:
 
 def request(first: bytes, *headers: bytes, body: bytes = b"") -> bytes:
     """Write a request; one with a body gets its length, unless a header frames it."""
-    lines = [first + b" HTTP/1.1", *(headers if any(h.lower().startswith(b"host:") for h in headers) else (b"Host: h", *headers))]
+    lines = [
+        first + b" HTTP/1.1",
+        *(headers if any(h.lower().startswith(b"host:") for h in headers) else (b"Host: h", *headers)),
+    ]
     if body and not any(h.lower().startswith((b"content-length:", b"transfer-encoding:")) for h in headers):
         lines.append(b"Content-Length: %d" % len(body))
     return b"\r\n".join([*lines, b"", body])
