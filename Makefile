@@ -82,7 +82,7 @@ run: build  ## a gateway with plugins at work, for requests of your own too
 
 .PHONY: test
 test: build $(VENV)/.test  ## every test on this Python, the core on the other Pythons found
-	@tools/prepare $(BIN)/python c cxx libpython go node rust redis openssl grpc arm64
+	@tools/prepare $(BIN)/python c cxx libpython go node rust redis openssl grpc arm64 chromium
 	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
 
 .PHONY: test-environment
@@ -93,6 +93,12 @@ test-environment: build $(VENV)/.test
 bench: build $(VENV)/.test  ## measure a dispatch against its floor and the classic way
 	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/python bench/run.py
+
+.PHONY: pictures
+pictures: build $(VENV)/.test  ## take the pictures of docs/inspector.md anew
+	@tools/prepare $(BIN)/python chromium
+	@$(BIN)/python -m pip install --quiet --group pictures
+	@$(BIN)/python -m tests.pictures
 
 .PHONY: lint
 lint: build $(VENV)/.lint  ## check style, types and warnings

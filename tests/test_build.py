@@ -165,6 +165,9 @@ def test_a_wheel_from_a_source_archive_is_complete_and_works(root, tmp_path):
     # Plugins in Go are compiled with these.
     modules = {file for file in map(str, Path("tykbridge/goplugin").glob("tyk*/**/*.*")) if (root / file).is_file()}
     assert {name for name in names if name.startswith("tykbridge/goplugin/tyk")} == modules
+    # What the inspector's page is made of.
+    page = {str(file.relative_to(root)) for file in (root / "tykbridge/gateway/inspector/page").iterdir()}
+    assert {name for name in names if name.startswith("tykbridge/gateway/inspector/page/")} == page
     assert not [name for name in names - modules if name.endswith((".c", ".pyx", ".pxd", "/object.h"))]
     assert {name.split("/")[0] for name in names} == {
         "tykbridge",

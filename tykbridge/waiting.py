@@ -67,6 +67,8 @@ class _Worker:
         self._pool = pool
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()  # greenlets that go on, and _ROUSED
         self.hub: Any = None  # the thread's own greenlet; written once, by itself
+        # A task given to it while it was idle; written under the pool's lock then, and by itself once it is roused.
+        self.assigned: Task | None = None
         # The next two are guarded by the pool's lock.
         self.since = 0.0  # when it was given what it does now, by time.monotonic
         self.lane: _Lane | None = None  # of the task that it began last and is with still; None: with another one
@@ -128,6 +130,13 @@ class _Pool:
             into = self._lanes.get(lane)
             if into is None:
                 into = self._lanes[lane] = _Lane(lane)
+            if self._idle and not self._ready and into.occupied < SHARE and len(self._working) < THREADS:
+                worker = self._idle.pop()  # the common case: it need not look for the task
+                worker.assigned, worker.lane, worker.since = task, into, time.monotonic()
+                into.occupied += 1
+                self._working.add(worker)
+                worker.inbox.put(_ROUSED)
+                return
             into.waiting.append(task)
             if len(into.waiting) == 1 and into.occupied < SHARE:
                 self._ready.append(into)
@@ -199,9 +208,7 @@ class _Pool:
     def next(self, worker: _Worker) -> Any:
         """Wait for what a worker does next; None: the thread has nothing to do in this process any more."""
         while True:
-            try:
-                item = worker.inbox.get_nowait()
-            except queue.Empty:
+            if worker.inbox.empty():
                 with self._lock:
                     if self is not _pool:  # a child that a hook forked: the requests are the parent's
                         return None
@@ -210,11 +217,19 @@ class _Pool:
                         return self._take(worker)
                     self._working.discard(worker)
                     self._idle.append(worker)
-                item = worker.inbox.get()
+            item = worker.inbox.get()
             if item is not _ROUSED:
                 break
+            task, worker.assigned = worker.assigned, None
+            if task is not None:
+                return task
         # One that goes on may block: nobody may think any more that this thread is free, or will come to what waits.
         with self._lock:
+            if worker.assigned is not None and worker.lane is not None:
+                worker.lane.waiting.appendleft(worker.assigned)
+                if worker.lane not in self._ready and worker.lane.occupied < SHARE:
+                    self._ready.append(worker.lane)
+                worker.assigned = None
             self._leave(worker)
             with contextlib.suppress(ValueError):
                 self._idle.remove(worker)

@@ -206,7 +206,7 @@ class Control:
             return True  # which no browser reaches
         name = request.headers.get("Host", "").lower()
         name = name.partition("]")[0].lstrip("[") if name.startswith("[") else name.partition(":")[0]
-        if name in ("localhost", settings.control_api_hostname.lower()):
+        if name and name in ("localhost", settings.control_api_hostname.lower()):
             return True
         with contextlib.suppress(ValueError):
             return bool(ipaddress.ip_address(name))

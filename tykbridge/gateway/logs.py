@@ -107,20 +107,15 @@ class Log:
     # ---- What others have to say
 
     def event(self, name: str, payload: str) -> None:
-        """Write an event that goes to the host: TykTriggerEvent.
-
-        Those of chains name their API (`services.HostEvents`) and are told at level debug, since a line about the
-        request has the reason as well; of the client's key only what may be told.
-        """
+        """Write an event that goes to the host, TykTriggerEvent; of a client's key what may be told."""
         if [listener for listener in self.event_listeners if listener(name, payload)]:
             return
-        level = "info"
         with contextlib.suppress(ValueError, RecursionError):
             meta = json.loads(payload)
             if isinstance(meta, dict):
                 meta = {field: masked(str(meta[field])) if field.lower() == "key" else meta[field] for field in meta}
-                payload, level = json.dumps(meta, ensure_ascii=False), "debug" if "APIID" in meta else "info"
-        self.write(one_line(f"event {name}: {payload}"), level, prefix="event")
+                payload = json.dumps(meta, ensure_ascii=False)
+        self.write(one_line(f"event {name} {payload}"), "info", prefix="event")
 
     def attach(self) -> None:
         """Write also what libraries have to say, from warnings on: those of HTTP, and Python's own event loop."""

@@ -29,7 +29,7 @@ from tykbridge.definition import Definition
 from tykbridge.flow import Step as Hook
 from tykbridge.gateway import wire
 from tykbridge.gateway.visit import Visit, current
-from tykbridge.outcome import Outcome, Request, Respond, Response
+from tykbridge.outcome import FRAMING, Outcome, Request, Respond, Response
 from tykbridge.steps import ClientStep, HookStep, NoteStep, Seen, Step, UpstreamStep, in_vain, watched
 
 if TYPE_CHECKING:
@@ -103,15 +103,16 @@ class Record:
             if outcome.fault:
                 self._blame(outcome.fault)
 
-    def asked(self, request: Request) -> None:
+    def asked(self, request: Request, keeps_host: bool) -> None:
         """What the upstream gets."""
         if self.remark == UNREAD:
             self.remark = STREAMED
-        headers = list(request.headers)
-        names = {name.lower() for name, _ in headers}
-        if "host" not in names:  # aiohttp's client adds these two
-            headers.insert(0, ("Host", urlsplit(request.url).netloc.rpartition("@")[2]))
-        if request.body and "content-length" not in names:
+        dropped = {"expect"} if self.remark == STREAMED else {"expect", *FRAMING}
+        headers = [pair for pair in request.headers if pair[0].lower() not in dropped]
+        if not keeps_host:
+            own = "Host", urlsplit(request.url).netloc.rpartition("@")[2]
+            headers = [own, *(pair for pair in headers if pair[0].lower() != "host")]
+        if request.body:
             headers.append(("Content-Length", str(len(request.body))))
         body, _ = _cut_body(request.body)
         self._asked = replace(request, headers=tuple(headers), body=body), time.perf_counter()
@@ -154,9 +155,9 @@ class Record:
         self._add(step if self.strict else replace(step, warnings=in_vain(step)))
 
     def noted(self, words: str, level: str) -> None:
-        """Hear a line that belongs to no hook. What a hook's failure says already is left out."""
+        """Hear a line that belongs to no hook. What a failure says already is left out."""
         hooks = [step for step in self.steps if isinstance(step, HookStep)]
-        if hooks and hooks[-1].failure and hooks[-1].failure in words:
+        if any(failure and failure in words for failure in (self.visit.failure, hooks[-1].failure if hooks else "")):
             return
         last = self.steps[-1] if self.steps else None
         if not isinstance(last, NoteStep):

@@ -31,8 +31,8 @@ class Notes(Protocol):
     def decided(self, outcome: Outcome) -> None:
         """What its hooks, or those of the response, came to."""
 
-    def asked(self, request: Request) -> None:
-        """What the upstream gets; `url` is the whole URL."""
+    def asked(self, request: Request, keeps_host: bool) -> None:
+        """What the upstream gets; `url` is the whole URL, Host the client's, which it gets with `keeps_host` alone."""
 
     def answered(self, response: Response, streamed: bool) -> None:
         """What the upstream answers. `streamed`: the body goes past."""

@@ -173,21 +173,28 @@ byId("filter").addEventListener("input", (event) => list.search(event.target.val
 
 const inList = () => [byId("list"), document.body, document.documentElement].includes(document.activeElement);
 
+// What has the focus, a button say, must not get the next Enter.
+function move(...how) {
+  list.move(...how);
+  byId("list").focus();
+}
+
 const keys = {
-  j: () => list.move(1),
-  k: () => list.move(-1),
+  j: () => move(1),
+  k: () => move(-1),
   "/": () => byId("filter").focus(),
   r: again,
   s: reveal,
   p: pause,
   "?": () => byId("help").showModal(),
 };
-const listKeys = {
-  ArrowDown: () => list.move(1),
-  ArrowUp: () => list.move(-1),
-  Home: () => list.move(-1, true),
-  End: () => list.move(1, true),
-  Enter: () => byId("heading")?.focus(),
+const listKeys = { Enter: () => byId("heading")?.focus() };
+// In the detail they scroll.
+const outside = {
+  ArrowDown: () => move(1),
+  ArrowUp: () => move(-1),
+  Home: () => move(-1, true),
+  End: () => move(1, true),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -201,7 +208,10 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const does =
-    (event.key === "Escape" ? () => byId("list").focus() : null) ?? keys[event.key] ?? (inList() ? listKeys[event.key] : null);
+    (event.key === "Escape" ? () => byId("list").focus() : null) ??
+    keys[event.key] ??
+    (inList() ? listKeys[event.key] : null) ??
+    (byId("detail").contains(event.target) ? null : outside[event.key]);
   if (!does) return;
   event.preventDefault();
   does();
