@@ -77,8 +77,8 @@ $(VENV)/.built: $(VENV)/.installed $(NATIVE)
 	@touch $@
 
 .PHONY: run
-run: build  ## watch the example plugins at work
-	@$(BIN)/python -m tykbridge play
+run: build  ## a gateway with plugins at work, for requests of your own too
+	@$(BIN)/python -m tykbridge tour
 
 .PHONY: test
 test: build $(VENV)/.test  ## every test on this Python, the core on the other Pythons found

@@ -20,6 +20,7 @@ _COMMANDS = {
     "plugin": "Compile plugins in Go.",
     "run-hook": "Run one hook, or a whole API, on a request, and show what each hook changes.",
     "serve": "Serve APIs over HTTP on this machine.",
+    "tour": "Watch a gateway at work, with requests that show what each hook does.",
     "upstream": "Answer requests with what came in: an upstream to try plugins on.",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 
 from rich.console import Console
@@ -18,6 +19,7 @@ __all__ = ["Screen", "clean", "color_option", "console", "count", "fold"]
 _INDENT = 19
 _LONG = 300
 _BODY_LINES = 12
+_REPEATED = 4  # lines of a body that stand on the page twice
 _WIDEST = 110
 
 _LEVELS = {"debug": "dim", "info": "blue", "warning": "yellow", "error": "red"}
@@ -34,6 +36,7 @@ class Screen:
         fancy = console.encoding.lower().startswith("utf")
         self._station, self._rail, self._rule = ("●", "│", "─") if fancy else ("*", "|", "-")
         self._arrow, self._micro, self._more = ("→", "µs", "…") if fancy else ("->", "us", "...")
+        self._good, self._bad = ("✓", "✗") if fancy else ("+", "x")
         self._answer: Response | None = None  # the upstream's, to the call that is drawn
 
     def remark(self, words: str) -> None:
@@ -95,7 +98,12 @@ class Screen:
                 self._stop(step.about, list(self._seen(step.seen)))
             case ClientStep():
                 before = self._answer if step.asked_upstream else None
-                lines = self._http(step.response, before)
+                response, is_long = step.response, step.response.body.count(b"\n") >= _REPEATED
+                if before is not None and is_long and before.body == response.body:
+                    lines = self._http(replace(response, body=b""), replace(before, body=b""))
+                    lines += [Text(), Text("the body, as the upstream gave it", "dim")]
+                else:
+                    lines = self._http(response, before)
                 if not step.asked_upstream:
                     lines[0] = Text.assemble(lines[0], ("  the upstream is not asked", "dim"))
                 if step.event:
@@ -103,6 +111,23 @@ class Screen:
                 if step.remark:
                     lines.append(Text(clean(step.remark), "dim"))
                 self._stop("client", lines, last=True)
+
+    def verdicts(self, verdicts: Iterable[tuple[str, bool]]) -> None:
+        """Write what a call should show, and whether it did."""
+        self._console.print()
+        for words, is_so in verdicts:
+            mark, colour = (self._good, "green") if is_so else (self._bad, "red")
+            for i, line in enumerate(Text(clean(words)).wrap(self._console, self._width - 4)):
+                line.rstrip()
+                lead = Text("    ") if i else Text(f"  {mark} ", f"bold {colour}")
+                self._console.print(Text.assemble(lead, line), soft_wrap=True)
+
+    def commands(self, commands: Sequence[str]) -> None:
+        """Write commands to be copied: each on a line of its own, however long."""
+        self._console.print()
+        for command in commands:
+            self._console.print(Text.assemble("    ", (command, "cyan")), soft_wrap=True)
+        self._console.print()
 
     def summary(self, counts: Sequence[tuple[int, str]], seconds: float, failures: Sequence[str]) -> None:
         """End the page. `counts` are numbers and what there is of it, in the singular."""
