@@ -360,7 +360,7 @@ def test_a_failed_test_shows_the_traceback(project, pytester):
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(
         [
-            'E *where 500 = <Reply 500; hook "greet" of bundle "*plugin.py": NameError: *(plugin.py:11)>.status',
+            'E *where 500 = <Reply 500; hook "greet" of bundle "plugin.py": NameError: *(plugin.py:11)>.status',
             "*--- tykbridge ---*",
             "*GET /api/x",
             "*Traceback (most recent call last):",
