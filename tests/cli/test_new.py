@@ -47,8 +47,8 @@ def projects(tmp_path_factory):
     """A folder with a project for each driver, named plugin-in-lua and so on; that in Go is compiled."""
     folder = tmp_path_factory.mktemp("projects")
     for driver in DRIVERS:
-        done = tykbridge("new", folder / f"plugin-in-{driver}", "--driver", driver)
-        assert (done.status, done.errors) == (0, "")
+        done = CliRunner().invoke(new.command, [str(folder / f"plugin-in-{driver}"), "--driver", driver])
+        assert done.exit_code == 0, done.output
     [compiled] = commands(folder / "plugin-in-go/README.md", "tykbridge plugin build")
     shell(compiled, folder / "plugin-in-go")
     return folder
