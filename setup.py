@@ -242,6 +242,7 @@ setup(
         "": ["py.typed", "*.pyi", "*.lua", "*.js", "*.d.ts"],
         "tykbridge": [f"templates/**/*{suffix}" for suffix in TEMPLATES],
         "tykbridge.goplugin": ["tyk*/**/*"],
+        "tykbridge.gateway.inspector": ["page/*"],
     },
     include_package_data=False,
     ext_modules=[

@@ -114,13 +114,15 @@ class Proxy:
         target = incoming.raw_path
         if target.startswith(("http://", "https://")):  # the absolute form, which a client of a proxy sends
             target = URL(target, encoded=True).raw_path_qs
-        visit = Visit(incoming.method, target, incoming.remote or "")
+        visit = Visit(incoming.method, target, incoming.remote or "", incoming.headers.get(wire.REQUEST_ID, ""))
         current.set(visit)  # aiohttp has a task for each request, which has a context of its own
         route = self._route(target, incoming.headers.get("Host", ""))
         if route is not None:
             visit.api_id = route.api_id
         for observer in self._observers:
             observer.begin(visit)
+        if visit.notes is not None:
+            visit.notes.came(incoming)
         try:
             return await self._answer(incoming, visit, route)
         except _RefusedError as error:
@@ -163,15 +165,19 @@ class Proxy:
     async def _answer(self, incoming: web.BaseRequest, visit: Visit, route: _Route | None) -> web.StreamResponse:
         if route is None:
             raise _RefusedError(404, "Not Found", f"no API listens on {visit.target.partition('?')[0]}")
-        headers = wire.text(incoming.raw_headers)
+        headers = wire.with_id(wire.text(incoming.raw_headers), visit.request_id)
         _check(incoming, headers)
         upload = _Upload(incoming, self._limits) if incoming.can_read_body else None
         body = await upload.whole() if upload is not None and route.reads else b""
+        if visit.notes is not None and (route.reads or upload is None):
+            visit.notes.read(body)
         request = Request(incoming.method, visit.target, headers, body)
         outcome: Continue | Respond = Continue(request)
         if route.runs:
             chain, scheme = route.chain, incoming.scheme
             outcome = await hooks.run(lambda: chain.request(request, scheme), route.api_id)
+            if visit.notes is not None:
+                visit.notes.decided(outcome)
         if isinstance(outcome, Respond):
             return await answers.whole(incoming, visit, outcome.response)
         return await self._forward(incoming, visit, route, outcome, None if route.reads else upload)
@@ -185,11 +191,14 @@ class Proxy:
         if not url:
             raise _RefusedError(502, _PROBLEM, "the definition names no upstream (target_url)")
         headers = wire.forwarded(wire.forwardable(request.headers), visit.client, incoming.scheme)
+        sent = _sent(headers, route.upstream.keeps_host, upload)
+        if visit.notes is not None:
+            visit.notes.asked(Request(request.method, url, tuple(sent), request.body))
         try:
             async with self._session.request(
                 request.method,
                 URL(url, encoded=True),
-                headers=_sent(headers, route.upstream.keeps_host, upload),
+                headers=sent,
                 data=upload.pieces() if upload is not None else request.body or None,
                 allow_redirects=False,
                 ssl=not route.upstream.is_unverified,
@@ -197,11 +206,11 @@ class Proxy:
                 return await self._back(incoming, visit, route, outcome, answer)
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             if visit.status:  # too late for another answer; the connection is cut
-                self._log(f'api "{route.api_id}": {url}: the answer broke off: {_said(error)}', "error")
+                self._log(f'api "{route.api_id}": {wire.shown(url)}: the answer broke off: {_said(error)}', "error")
                 raise ConnectionResetError("the upstream's answer broke off") from error
             if upload is not None and upload.failure is not None:
                 raise upload.failure from error
-            raise _failure(url, error) from error
+            raise _failure(wire.shown(url), error) from error
 
     async def _back(
         self,
@@ -213,15 +222,21 @@ class Proxy:
     ) -> web.StreamResponse:
         headers = wire.forwardable(wire.text(answer.raw_headers))
         if not route.answers:
+            if visit.notes is not None:
+                visit.notes.answered(Response(answer.status, headers), streamed=True)
             return await answers.streamed(incoming, visit, answer.status, answer.reason, headers, answer.content)
         body = await _all(answer.content, self._limits.body)
         if body is None:
             words = f"the answer is longer than the {self._limits.body} bytes that response hooks are shown"
-            raise _RefusedError(502, _PROBLEM, f"{visit.upstream}: {words}")
+            raise _RefusedError(502, _PROBLEM, f"{wire.shown(visit.upstream)}: {words}")
         response, chain, scheme = Response(answer.status, headers, body), route.chain, incoming.scheme
+        if visit.notes is not None:
+            visit.notes.answered(response, streamed=False)
         respond = await hooks.run(
             lambda: chain.response(outcome.request, response, outcome.session, scheme), route.api_id
         )
+        if visit.notes is not None:
+            visit.notes.decided(respond)
         reason = answer.reason if respond.response.status == answer.status else None
         return await answers.whole(incoming, visit, respond.response, reason)
 

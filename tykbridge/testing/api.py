@@ -17,10 +17,8 @@ from tykbridge.bridge import Bridge
 from tykbridge.bundle import manifest
 from tykbridge.chain import Chain
 from tykbridge.cli.example import Call
-from tykbridge.cli.player import ClientStep, NoteStep, UpstreamStep
 from tykbridge.cli.runner import Run
 from tykbridge.cli.source import Opened
-from tykbridge.cli.witness import Seen
 from tykbridge.definition import Bundle, Definition
 from tykbridge.definition.tree import is_json
 from tykbridge.errors import NotFoundError
@@ -29,6 +27,7 @@ from tykbridge.outcome import Request, Response
 from tykbridge.policies import read_policies, read_policies_text
 from tykbridge.runtime import DATA
 from tykbridge.session import Session
+from tykbridge.steps import ClientStep, NoteStep, Seen, UpstreamStep
 from tykbridge.testing.messages import Answer, Event, HeaderInput, Headers, Line, Received, Reply, pairs_of, written
 from tykbridge.testing.stage import Stage, Surroundings
 
@@ -270,7 +269,7 @@ class Api:
             response.status,
             Headers(response.headers),
             response.body,
-            tuple(step.hook.name for step in run.hooks),
+            tuple(step.name for step in run.hooks),
             tuple(_NUMBER.sub('"', words).replace(self._base, "") for words in run.failures),
             tuple(words for step in run.hooks for words in step.warnings),
             logs,
