@@ -97,8 +97,8 @@ finally:
         [sys.executable, "-c", code], env={**ENVIRONMENT, **environment}, capture_output=True, text=True, check=True
     )
     assert "plain,run-hook\n" in done.stdout
-    modules = ["tykbridge", "tykbridge._version", "tykbridge.cli", "tykbridge.installation"]
-    assert sorted(json.loads(done.stderr)) == modules
+    wanted = {"tykbridge", "tykbridge._version", "tykbridge.cli", "tykbridge.installation"}
+    assert set(json.loads(done.stderr)) == wanted
 
 
 def test_the_tab_key_in_a_terminal(tmp_path):
