@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -50,8 +50,9 @@ class Stage:
         problems: links that lead nowhere, in words.
     """
 
-    def __init__(self, root: Path, out: Path) -> None:
-        self.root, self.out = root, out
+    def __init__(self, root: Path, out: Path, written: Mapping[str, tuple[str, Callable[[], str]]]) -> None:
+        """`written`: the sources whose pages are made, with the page's place and what makes it."""
+        self.root, self.out, self._written = root, out, written
         self.problems: list[str] = []
         self._waiting: list[str] = []
         self._seen: set[str] = set()
@@ -60,7 +61,7 @@ class Stage:
         """Write every page of docs/, and what they lead to."""
         for page in sorted(self.root.glob("docs/**/*.md")):
             self.place(page.relative_to(self.root).as_posix())
-        for source in _REFERENCE:
+        for source in self._written:
             self.place(source)
         while self._waiting:
             self._write(self._waiting.pop())
@@ -74,8 +75,8 @@ class Stage:
 
     def shown_at(self, path: str) -> str:
         """Give the page of the site, or the image, that shows a path of the repository."""
-        if path in _REFERENCE:
-            return _REFERENCE[path][0]
+        if path in self._written:
+            return self._written[path][0]
         if (self.root / path).is_dir():
             return self.shown_at(self._front(path) or f"{path}/index.md")
         suffix = Path(path).suffix
@@ -89,13 +90,13 @@ class Stage:
 
     def _write(self, path: str) -> None:
         source = self.root / path
-        if source.is_dir() and path not in _REFERENCE and (front := self._front(path)):
+        if source.is_dir() and path not in self._written and (front := self._front(path)):
             self.place(front)
             return
         target = self.out / self.shown_at(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path in _REFERENCE:
-            target.write_text(_REFERENCE[path][1](), encoding="utf-8")
+        if path in self._written:
+            target.write_text(self._written[path][1](), encoding="utf-8")
         elif source.is_dir():
             target.write_text(self._linked(path + "/index.md", _listing(source, path)), encoding="utf-8")
         elif source.suffix == ".md":
@@ -168,7 +169,7 @@ def main() -> None:
     """Stage, build, check."""
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.rmtree(SITE, ignore_errors=True)
-    stage = Stage(ROOT, STAGE)
+    stage = Stage(ROOT, STAGE, _REFERENCE)
     stage.run()
     menu = [f"mkdocs.yml: no place in the menu for docs/{page}" for page in missing_from_menu(CONFIG.read_text(), ROOT)]
     if problems := [*stage.problems, *menu]:
