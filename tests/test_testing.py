@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tests.cli.commands import definition, hooks, write
-from tykbridge import runtime
+from tykbridge import _bridge, runtime
 from tykbridge.testing import Answer, Headers, NotLoaded
 
 pytestmark = pytest.mark.once
@@ -360,7 +360,7 @@ def test_a_failed_test_shows_the_traceback(project, pytester):
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(
         [
-            'E *where 500 = <Reply 500; hook "greet" of bundle "*plugin.py": NameError: *(plugin.py:11)>.status',
+            'E *where 500 = <Reply 500; hook "greet" of bundle "plugin.py": NameError: *(plugin.py:11)>.status',
             "*--- tykbridge ---*",
             "*GET /api/x",
             "*Traceback (most recent call last):",
@@ -381,6 +381,12 @@ def test_nothing_of_a_test_is_there_in_the_next(project):
     before = state()
     project(SEVERAL).assert_outcomes(passed=4)
     assert state() == before
+
+
+def test_log_lines_go_where_they_went_before(project, capfd):
+    project("def test(api):\n    api.get('/')\n").assert_outcomes(passed=1)
+    _bridge.log("said afterwards", "info")
+    assert "said afterwards" in capfd.readouterr().err
 
 
 def test_a_test_that_asks_for_nothing_is_left_alone(project):

@@ -71,6 +71,10 @@ class Host:
         """Be the library's host from now on, again where another one has come in between."""
         self._checked(self._library.tykb_set_host(ctypes.byref(self._table)), _Message())
 
+    def detach(self) -> None:
+        """Leave the library without a host: log lines go to standard error then."""
+        self._checked(self._library.tykb_set_host(None), _Message())
+
     @property
     def version(self) -> str:
         """The library's release."""

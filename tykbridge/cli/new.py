@@ -50,7 +50,7 @@ class _Driver(click.Choice[str]):
 @click.argument("place", metavar="NAME", type=click.Path(path_type=Path))
 @click.option("--driver", type=_Driver(), default="python", show_default=True, help="What the plugin is written in.")
 def command(place: Path, driver: str) -> None:
-    """Begin a plugin in the folder NAME, which must be new or empty.
+    """Begin a plugin in the folder NAME, which has to be new or empty.
 
     It holds a plugin that works, the API that it stands before, a test, and a README.md that says what to do with them.
     NAME is the API's name as well: lower-case letters, digits and hyphens, such as my-plugin; before it there may be a

@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
-import click
 from rich.console import Console
 from rich.text import Text
 
 from tykbridge.cli.changes import Change, Value, changes
+from tykbridge.cli.lines import clean, color_option, console, count, fold
 from tykbridge.cli.player import ClientStep, EventStep, HookStep, NoteStep, Step, UpstreamStep
 from tykbridge.cli.witness import Seen
 from tykbridge.outcome import Headers, Request, Response
+
+__all__ = ["Screen", "clean", "color_option", "console", "count", "fold"]
 
 _INDENT = 19
 _LONG = 300
 _BODY_LINES = 12
 _WIDEST = 110
 
-_PIPED_WIDTH = 100
-
-color_option = click.option(
-    "--color/--no-color", default=None, help="Colour, whatever standard output is. [default: in a terminal]"
-)
-
 _LEVELS = {"debug": "dim", "info": "blue", "warning": "yellow", "error": "red"}
 _MARKS = {"+": "green", "-": "red", "~": "yellow", " ": ""}
-
-
-def console(color: bool | None) -> Console:
-    """Give a console on standard output as it is now: while a hook runs, what it prints goes elsewhere."""
-    made = Console(
-        file=sys.stdout,
-        force_terminal=color,
-        no_color=False if color else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        made.width = _PIPED_WIDTH
-    return made
 
 
 class Screen:
@@ -259,29 +238,3 @@ def _marked(before: Headers | None, after: Headers) -> list[tuple[str, tuple[str
         return [(" ", pair) for pair in after]
     gone = [("-", pair) for pair in before if pair not in after]
     return [(" " if pair in before else "+", pair) for pair in after] + gone
-
-
-def count(number: int, noun: str) -> str:
-    """Give the words for a number of things."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def clean(text: str, keep: str = "") -> str:
-    """Spell out what a terminal would obey rather than show."""
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
-
-
-def fold(line: Text, room: int) -> list[Text]:
-    """Cut a line where it is full, after a space if there is one; what follows stands further in. Nothing is lost."""
-    hang = Text("")
-    parts: list[Text] = []
-    while hang.cell_len + line.cell_len > room:
-        cut = len(line)
-        while cut > 1 and hang.cell_len + line[:cut].cell_len > room:
-            cut -= 1
-        space = line.plain.rfind(" ", 0, cut)
-        if space > cut // 2:
-            cut = space + 1
-        parts.append(Text.assemble(hang, line[:cut]))
-        line, hang = line[cut:], Text("    ")
-    return [*parts, Text.assemble(hang, line)]

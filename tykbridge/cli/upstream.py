@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import click
 
-from tykbridge.cli.screen import clean
+from tykbridge.cli.lines import clean
 
 _EXAMPLES = """\b
 Examples:

@@ -144,6 +144,7 @@ class Api:
         self.printed: list[str] = []
         self.runs: list[Run] = []
         self._keys = 0
+        self._base = os.path.join(os.path.realpath(base), "")  # which says nothing to people
         text, named = _source(source, base)
         bundles = {**named, **(bundles or {})}
         self._bundles = tempfile.TemporaryDirectory(prefix="tykbridge-") if bundles else None
@@ -270,7 +271,7 @@ class Api:
             Headers(response.headers),
             response.body,
             tuple(step.hook.name for step in run.hooks),
-            tuple(_NUMBER.sub('"', words) for words in run.failures),
+            tuple(_NUMBER.sub('"', words).replace(self._base, "") for words in run.failures),
             tuple(words for step in run.hooks for words in step.warnings),
             logs,
             printed,

@@ -78,6 +78,7 @@ class Surroundings:
 
     def close(self) -> None:
         """Put back what was there before, and forget the rest."""
+        self.witness.host.detach()
         runtime.use_store(self._before)
         self.data.close()
         self.sessions.close()
