@@ -48,8 +48,8 @@ def test_what_a_page_links_to_is_a_page(tool, tmp_path):
         tmp_path,
         {
             "docs/index.md": "[a](../src/a.h) [b](sub/) [c](../README.md#start) [d](#here) [e](https://example.org/)\n"
-            "```c\nx = y[1](z);\n```\n",
-            "docs/sub/one.md": "# One\n[up](../index.md)\n",
+            "[one.md](sub/one.md)\n```c\nx = y[1](z);\n```\n",
+            "docs/sub/one.md": "# One: the first\n[up](../index.md)\n",
             "src/a.h": "int a;\n",
             "README.md": "# Start\n[docs](docs/index.md) [more](examples)\n",
             "examples/README.md": "# Examples\n",
@@ -66,11 +66,12 @@ def test_what_a_page_links_to_is_a_page(tool, tmp_path):
     ]
     assert found["index.md"].startswith(
         "[a](source/src/a.h.md) [b](sub/index.md) [c](source/README.md#start) [d](#here) [e](https://example.org/)\n"
+        "[One](sub/one.md)\n"
     )
     assert "x = y[1](z);" in found["index.md"]
     assert found["source/README.md"] == "# Start\n[docs](../index.md) [more](examples/README.md)\n"
     assert "int a;" in found["source/src/a.h.md"]
-    assert "[One](one.md)" in found["sub/index.md"]
+    assert "[One: the first](one.md)" in found["sub/index.md"]
 
 
 def test_a_link_that_leads_nowhere_is_told(tool, tmp_path):

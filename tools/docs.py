@@ -40,7 +40,7 @@ _REFERENCE: dict[str, tuple[str, Callable[[], str]]] = {
 }
 
 _FENCE = re.compile(r"^( *)(`{3,}).*?^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+_LINK = re.compile(r"(\[[^\]]*)?\]\(([^)\s]+)\)")
 
 
 class Stage:
@@ -118,7 +118,14 @@ class Stage:
         return "".join([*parts, self._turned(path, text[end:])])
 
     def _turned(self, path: str, text: str) -> str:
-        return _LINK.sub(lambda found: f"]({self._target(path, found.group(2))})", text)
+        return _LINK.sub(lambda found: f"{self._words(path, *found.groups(''))}]({self._target(path, found[2])})", text)
+
+    def _words(self, path: str, words: str, link: str) -> str:
+        """Give a link's words: the page's title, where they are the name of its file."""
+        page = self.root / os.path.dirname(path) / urlsplit(link).path
+        if page.suffix != ".md" or words.strip("[`") != page.name or not page.is_file():
+            return words
+        return f"[{_title(page).partition(':')[0]}"
 
     def _target(self, path: str, link: str) -> str:
         parts = urlsplit(link)
@@ -140,10 +147,15 @@ def _listing(folder: Path, path: str) -> str:
     for item in sorted(item for item in folder.iterdir() if item.suffix == ".md" or item.suffix in _LANGUAGES):
         name = item.name
         if item.suffix == ".md":
-            name = next((line[2:] for line in item.read_text("utf-8").splitlines() if line.startswith("# ")), name)
+            name = _title(item)
         lines.append(f"- [{name}]({item.name})")
     title = "Decisions" if path == "docs/decisions" else f"`{path}`"
     return f"# {title}\n\n" + "\n".join(lines) + "\n"
+
+
+def _title(page: Path) -> str:
+    """Give a page's first heading, its file's name where it has none."""
+    return next((line[2:] for line in page.read_text("utf-8").splitlines() if line.startswith("# ")), page.name)
 
 
 def missing_from_menu(config: str, root: Path) -> list[str]:
@@ -170,6 +182,7 @@ def main() -> None:
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.rmtree(SITE, ignore_errors=True)
     stage = Stage(ROOT, STAGE, _REFERENCE)
+    stage.place("docs/site.css")
     stage.run()
     menu = [f"mkdocs.yml: no place in the menu for docs/{page}" for page in missing_from_menu(CONFIG.read_text(), ROOT)]
     if problems := [*stage.problems, *menu]:
