@@ -231,8 +231,12 @@ def python(root: Path, page: str) -> str:
 
 def _public(owner: _Item) -> list[_Item]:
     """What an object defines itself for others, in the order of the source."""
-    own = (item for item in owner.members.values() if not item.is_alias and not item.name.startswith("_"))
+    own = (item for item in owner.members.values() if not item.is_alias and _is_public(item.name))
     return sorted(own, key=lambda item: item.lineno or 0)
+
+
+def _is_public(name: str) -> bool:
+    return not name.startswith("_") or name == "__call__"
 
 
 def _thing(item: _Item, level: int, owner: str = "") -> Iterator[str]:
