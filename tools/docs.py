@@ -40,6 +40,7 @@ _REFERENCE: dict[str, tuple[str, Callable[[], str]]] = {
 }
 
 _FENCE = re.compile(r"^( *)(`{3,}).*?^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _LINK = re.compile(r"(\[[^\]]*)?\]\(([^)\s]+)\)")
 
 
@@ -193,13 +194,13 @@ def main() -> None:
     done = subprocess.run(
         [*program, "build", "--strict", "--clean", "--config-file", str(CONFIG)],
         cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     if done.returncode:
-        raise SystemExit(done.stdout)
+        said = _COLOURS.sub("", done.stdout)
+        raise SystemExit(said.partition("Traceback")[0] if "--strict flag" in said else said)
     if others := foreign(SITE):
         raise SystemExit("docs: loaded from other hosts:\n" + "\n".join(others))
     print(f"docs: {len(list(SITE.rglob('*.html')))} pages in {SITE.relative_to(ROOT)}")
