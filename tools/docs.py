@@ -40,6 +40,8 @@ _REFERENCE: dict[str, tuple[str, Callable[[], str]]] = {
 }
 
 _FENCE = re.compile(r"^( *)(`{3,}).*?^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
+_ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
+_LONG = re.compile(r"`([\w.\[\]]{20,})`")
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _LINK = re.compile(r"(\[[^\]]*)?\]\(([^)\s]+)\)")
 
@@ -119,6 +121,7 @@ class Stage:
         return "".join([*parts, self._turned(path, text[end:])])
 
     def _turned(self, path: str, text: str) -> str:
+        text = _ROW.sub(lambda row: _LONG.sub(_breakable, row.group()), text)
         return _LINK.sub(lambda found: f"{self._words(path, *found.groups(''))}]({self._target(path, found[2])})", text)
 
     def _words(self, path: str, words: str, link: str) -> str:
@@ -126,7 +129,7 @@ class Stage:
         page = self.root / os.path.dirname(path) / urlsplit(link).path
         if page.suffix != ".md" or words.strip("[`") != page.name or not page.is_file():
             return words
-        return f"[{_title(page).partition(':')[0]}"
+        return f"[{re.split('[:,]', _title(page))[0]}"
 
     def _target(self, path: str, link: str) -> str:
         parts = urlsplit(link)
@@ -152,6 +155,11 @@ def _listing(folder: Path, path: str) -> str:
         lines.append(f"- [{name}]({item.name})")
     title = "Decisions" if path == "docs/decisions" else f"`{path}`"
     return f"# {title}\n\n" + "\n".join(lines) + "\n"
+
+
+def _breakable(name: re.Match[str]) -> str:
+    """Let a long name in a table break where it has a dot or an underscore, and nowhere else."""
+    return f"<code>{re.sub(r'(?<=[._])', '<wbr>', name.group(1))}</code>"
 
 
 def _title(page: Path) -> str:
