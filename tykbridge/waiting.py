@@ -17,7 +17,6 @@ import atexit
 import collections
 import contextlib
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -65,8 +64,12 @@ class _Worker:
 
     def __init__(self, pool: _Pool) -> None:
         self._pool = pool
-        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()  # greenlets that go on, and _ROUSED
+        self.inbox: collections.deque[Any] = collections.deque()  # greenlets that go on, and _ROUSED
+        self.baton = _bridge.Baton()  # given when something was put there
+        self.owed: _bridge.Baton | None = None  # to be given once the thread waits, or has something else to do
         self.hub: Any = None  # the thread's own greenlet; written once, by itself
+        # A task given to it while it was idle; written under the pool's lock then, and by itself once it is roused.
+        self.assigned: Task | None = None
         # The next two are guarded by the pool's lock.
         self.since = 0.0  # when it was given what it does now, by time.monotonic
         self.lane: _Lane | None = None  # of the task that it began last and is with still; None: with another one
@@ -84,6 +87,28 @@ class _Worker:
             else:
                 greenlet(_bridge.to_its_end).switch(self._run, item)
             del item  # nothing of a request stays here while the thread waits
+
+    def put(self, item: Any) -> None:
+        """Have the thread go on with something. From any thread."""
+        self.inbox.append(item)
+        self.baton.give()
+
+    def wait(self) -> Any:
+        """Wait for something in the inbox."""
+        while not self.inbox:
+            owed, self.owed = self.owed, None
+            if owed is None:
+                self.baton.take()
+            else:
+                self.baton.give_and_take(owed)
+        self.settle()
+        return self.inbox.popleft()
+
+    def settle(self) -> None:
+        """Give what is owed."""
+        owed, self.owed = self.owed, None
+        if owed is not None:
+            owed.give()
 
     def _run(self, task: Task) -> None:
         try:
@@ -119,8 +144,11 @@ class _Pool:
         self._watcher: _Watcher | None = None
         self._closed = False
 
-    def start(self, task: Task, lane: str = "") -> None:
-        """Let a task run. Raises GoneError at the interpreter's end, and where there can be no thread."""
+    def start(self, task: Task, lane: str = "") -> _bridge.Baton | None:
+        """Let a task run; gives what its thread still waits for, None for nothing.
+
+        Raises GoneError at the interpreter's end, and where there can be no thread.
+        """
         with self._lock:
             if self._closed:
                 raise GoneError("the interpreter is ending: nothing can be started any more")
@@ -128,12 +156,20 @@ class _Pool:
             into = self._lanes.get(lane)
             if into is None:
                 into = self._lanes[lane] = _Lane(lane)
+            if self._idle and not self._ready and into.occupied < SHARE and len(self._working) < THREADS:
+                worker = self._idle.pop()  # the common case: it need not look for the task
+                worker.assigned, worker.lane, worker.since = task, into, time.monotonic()
+                into.occupied += 1
+                self._working.add(worker)
+                worker.inbox.append(_ROUSED)
+                return worker.baton
             into.waiting.append(task)
             if len(into.waiting) == 1 and into.occupied < SHARE:
                 self._ready.append(into)
             starts = self._rouse(1)
         if starts:
             self._start_threads(starts, task, into)
+        return None
 
     def _rouse(self, most: int) -> list[_Worker | _Watcher]:
         """Have threads come to tasks that may begin; gives those to be started first. Under the lock.
@@ -155,7 +191,7 @@ class _Pool:
                 break
             if self._idle:
                 worker = self._idle.pop()
-                worker.inbox.put(_ROUSED)
+                worker.put(_ROUSED)
             elif self._count < MOST:
                 worker = _Worker(self)
                 self._count += 1
@@ -199,22 +235,29 @@ class _Pool:
     def next(self, worker: _Worker) -> Any:
         """Wait for what a worker does next; None: the thread has nothing to do in this process any more."""
         while True:
-            try:
-                item = worker.inbox.get_nowait()
-            except queue.Empty:
+            if not worker.inbox:
                 with self._lock:
                     if self is not _pool:  # a child that a hook forked: the requests are the parent's
                         return None
                     self._leave(worker)
                     if self._ready:
+                        worker.settle()
                         return self._take(worker)
                     self._working.discard(worker)
                     self._idle.append(worker)
-                item = worker.inbox.get()
+            item = worker.wait()
             if item is not _ROUSED:
                 break
+            task, worker.assigned = worker.assigned, None
+            if task is not None:
+                return task
         # One that goes on may block: nobody may think any more that this thread is free, or will come to what waits.
         with self._lock:
+            if worker.assigned is not None and worker.lane is not None:
+                worker.lane.waiting.appendleft(worker.assigned)
+                if worker.lane not in self._ready and worker.lane.occupied < SHARE:
+                    self._ready.append(worker.lane)
+                worker.assigned = None
             self._leave(worker)
             with contextlib.suppress(ValueError):
                 self._idle.remove(worker)
@@ -302,7 +345,31 @@ def start(task: Task, lane: str = "") -> None:
     Raises:
         GoneError: the interpreter ends, or no thread can be had; the task will not run.
     """
-    _pool.start(task, lane)
+    baton = _pool.start(task, lane)
+    if baton is not None:
+        baton.give()
+
+
+def start_and_wait(task: Task, lane: str, over: _bridge.Baton, microseconds: int) -> bool:
+    """Let a task run, and wait for so long until it has given `over`; tells whether it has.
+
+    With `give_later`, the two threads hand each other their turn: that costs half of what two threads do that wake each
+    other while they have the GIL.
+
+    Raises:
+        GoneError: as `start`.
+    """
+    baton = _pool.start(task, lane)
+    return over.take(microseconds) if baton is None else over.give_and_take(baton, microseconds)
+
+
+def give_later(baton: _bridge.Baton) -> None:
+    """Give a baton once this thread has nothing more to do: as the last thing that a task does."""
+    worker = _here.worker
+    if worker is None:  # a task is given up on the thread that ends the interpreter
+        baton.give()
+    else:
+        worker.owed = baton
 
 
 def suspend(begin: Callable[[Callable[[], None]], None]) -> bool:
@@ -322,7 +389,7 @@ def suspend(begin: Callable[[Callable[[], None]], None]) -> bool:
     # A loop of asyncio's that a hook runs here would be running for the other requests of this thread, too.
     if me is worker.hub or asyncio._get_running_loop() is not None:
         return False
-    begin(lambda: worker.inbox.put(me))
+    begin(lambda: worker.put(me))
     worker.hub.switch()
     return True
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -57,6 +60,8 @@ class _Route:
     """What is worked out once of an API, as long as its chain is in use.
 
     Attributes:
+        lane: where its hooks run.
+        upstream: where its requests go.
         runs: the chain may do more than let the request pass: it must not run on the event loop.
         reads: its request hooks are shown the body.
         answers: its response hooks are.
@@ -64,7 +69,7 @@ class _Route:
 
     def __init__(self, chain: Chain) -> None:
         self.chain, self.api_id = chain, chain.definition.api_id
-        self.upstream = Upstream(chain.definition)
+        self.lane, self.upstream = hooks.Lane(self.api_id), Upstream(chain.definition)
         self.reads = any(chain.steps[phase] for phase in _REQUEST_PHASES)
         self.answers = bool(chain.steps[Phase.RESPONSE])
         self.runs = self.reads or not chain.definition.auth.keyless
@@ -131,7 +136,9 @@ class Proxy:
         except Exception as error:
             visit.failure = f"internal error: {error!r}"
             self._log(f"{visit.method} {target.partition('?')[0]}: {visit.failure}", "error")
-            raise
+            if visit.status:
+                raise ConnectionResetError("the answer broke off") from error
+            return await answers.whole(incoming, visit, refused(500, "Internal error").response, closes=True)
         finally:
             visit.ended = time.perf_counter()
             for observer in self._observers:
@@ -157,7 +164,7 @@ class Proxy:
             response = Response(404, (("Content-Type", "text/plain; charset=utf-8"),), b"Not Found")
         else:
             response = refused(error.status, error.words).response
-        closes = error.status in (400, 408, 413)  # what is left of the request is not read
+        closes = error.status in (400, 408, 413, 505)  # what is left of the request is not read
         return await answers.whole(incoming, visit, response, closes=closes)
 
     async def _answer(self, incoming: web.BaseRequest, visit: Visit, route: _Route | None) -> web.StreamResponse:
@@ -171,7 +178,7 @@ class Proxy:
         outcome: Continue | Respond = Continue(request)
         if route.runs:
             chain, scheme = route.chain, incoming.scheme
-            outcome = await hooks.run(lambda: chain.request(request, scheme), route.api_id)
+            outcome = await route.lane.run(lambda: chain.request(request, scheme))
         if isinstance(outcome, Respond):
             return await answers.whole(incoming, visit, outcome.response)
         return await self._forward(incoming, visit, route, outcome, None if route.reads else upload)
@@ -189,7 +196,8 @@ class Proxy:
             async with self._session.request(
                 request.method,
                 URL(url, encoded=True),
-                headers=_sent(headers, route.upstream.keeps_host, upload),
+                headers={"Content-Length": upload.length} if upload is not None and upload.length else None,
+                middlewares=[_headed(headers, route.upstream.keeps_host, upload)],
                 data=upload.pieces() if upload is not None else request.body or None,
                 allow_redirects=False,
                 ssl=not route.upstream.is_unverified,
@@ -219,9 +227,7 @@ class Proxy:
             words = f"the answer is longer than the {self._limits.body} bytes that response hooks are shown"
             raise _RefusedError(502, _PROBLEM, f"{visit.upstream}: {words}")
         response, chain, scheme = Response(answer.status, headers, body), route.chain, incoming.scheme
-        respond = await hooks.run(
-            lambda: chain.response(outcome.request, response, outcome.session, scheme), route.api_id
-        )
+        respond = await route.lane.run(lambda: chain.response(outcome.request, response, outcome.session, scheme))
         reason = answer.reason if respond.response.status == answer.status else None
         return await answers.whole(incoming, visit, respond.response, reason)
 
@@ -230,7 +236,9 @@ def _check(incoming: web.BaseRequest, headers: Headers) -> None:
     """Refuse what servers read in different ways, or this one cannot do. Raises _RefusedError."""
     if incoming.method == "CONNECT":
         raise _RefusedError(501, "CONNECT is not supported")
-    if incoming.version >= aiohttp.HttpVersion11 and sum(name.lower() == "host" for name, _ in headers) != 1:
+    if incoming.version not in (aiohttp.HttpVersion10, aiohttp.HttpVersion11):
+        raise _RefusedError(505, "HTTP/1.1 is spoken here")
+    if incoming.version == aiohttp.HttpVersion11 and sum(name.lower() == "host" for name, _ in headers) != 1:
         raise _RefusedError(400, "a request needs one Host header")
     if "#" in incoming.raw_path:
         raise _RefusedError(400, "a request's target has no fragment")
@@ -250,6 +258,11 @@ class _Upload:
         self._incoming, self._limits = incoming, limits
         self.failure: _RefusedError | None = None
         self.length = incoming.headers.get("Content-Length", "")
+
+    @property
+    def has_begun(self) -> bool:
+        """Something of it has come."""
+        return self._incoming.content.total_bytes > 0
 
     async def whole(self) -> bytes:
         """Read all of it. Raises _RefusedError: it is too long, broken, or does not come."""
@@ -302,14 +315,22 @@ async def _all(content: aiohttp.StreamReader, limit: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _sent(headers: Headers, keeps_host: bool, upload: _Upload | None) -> list[tuple[str, str]]:
-    """Give the headers for the upstream: its own Host unless it wants the client's, and the framing of the body."""
-    sent = [pair for pair in headers if pair[0].lower() not in _NOT_SENT]
-    if keeps_host and (host := wire.value(headers, "host")):
-        sent.append(("Host", host))
-    if upload is not None and upload.length:
-        sent.append(("Content-Length", upload.length))
-    return sent
+def _headed(headers: Headers, keeps_host: bool, upload: _Upload | None) -> aiohttp.ClientMiddlewareType:
+    """Add headers to a request that has its Host and the framing of its body already.
+
+    What `ClientSession.request` is given loses repeats whose names are written in different ways.
+    """
+    sent = tuple([pair for pair in headers if pair[0].lower() not in _NOT_SENT])
+
+    async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        assert isinstance(request, _UpstreamRequest)
+        request.waits = upload is not None and not upload.has_begun
+        if keeps_host and (host := wire.value(headers, "host")):
+            request.headers["Host"] = host
+        request.headers.extend(sent if all(wire.is_text(item) for _, item in sent) else await request.hide(sent))
+        return await handler(request)
+
+    return middleware
 
 
 def _failure(url: str, error: Exception) -> _RefusedError:
@@ -329,6 +350,32 @@ class _UpstreamRequest(aiohttp.ClientRequest):
     """A request with the headers that it was given, and without those that aiohttp has for clients of its own."""
 
     _skip_auto_headers = CIMultiDict({"Content-Type": None})
+    _hidden: Mapping[bytes, bytes] = MappingProxyType({})
+    waits = False
+    """Nothing of the body is there yet: the head goes before it."""
 
     def update_auto_headers(self, skip_auto_headers: object) -> None:
         """Add none."""
+
+    async def hide(self, headers: Headers) -> Headers:
+        """Put words that nobody can guess in the place of values with bytes that are not UTF-8, which aiohttp drops."""
+        hidden: dict[bytes, bytes] = {}
+        shown = []
+        for name, value in headers:
+            words = value
+            if not wire.is_text(value):
+                words = secrets.token_hex(16)
+                hidden[words.encode()] = wire.octets(value)
+            shown.append((name, words))
+        self._hidden = hidden
+        if self.body == b"":
+            await self.update_body(b"")  # only where there is one, `write_bytes` is called
+        return tuple(shown)
+
+    async def write_bytes(self, writer: Any, *arguments: Any, **named: Any) -> None:
+        """Write the body, and before it the head, with what was hidden."""
+        for words, value in self._hidden.items():
+            writer._headers_buf = writer._headers_buf.replace(words, value)  # there is no public way
+        if self.waits:
+            writer.send_headers()
+        await super().write_bytes(writer, *arguments, **named)

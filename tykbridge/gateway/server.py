@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from tykbridge import locks
 from tykbridge._version import __version__
@@ -71,7 +73,8 @@ class Gateway:
         self.bridge = bridge
         self._host, self._wanted = host, port
         self._parts = parts
-        self._proxy = Proxy(bridge, log or bridge.services.log, limits, observers)
+        self._log = log or bridge.services.log
+        self._proxy = Proxy(bridge, self._log, limits, observers)
         self._closing = contextlib.AsyncExitStack()
         self.url, self.port, self.is_elsewhere = "", 0, False
 
@@ -89,6 +92,7 @@ class Gateway:
                 self._answer,
                 handler_cancellation=True,
                 access_log=None,
+                logger=_logger(self._log),
                 auto_decompress=False,
                 keepalive_timeout=_IDLE,
                 max_line_size=_HEADERS,
@@ -152,6 +156,23 @@ def running(gateway: Gateway) -> Iterator[Gateway]:
         if not failed:
             loop.call_soon_threadsafe(over.set)
         thread.join()
+
+
+def _logger(log: Callable[[str, str], None]) -> logging.Logger:
+    """Make what aiohttp's server tells its troubles: it has a traceback for each client that speaks no HTTP."""
+
+    def emit(record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError) and isinstance(record.args, tuple) and record.args:
+            log(f"a request from {record.args[0]} is no HTTP: {str(error.message).splitlines()[0]}", "info")
+        else:
+            log(f"internal error: {record.getMessage()}: {error!r}", "error")
+
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = emit  # type: ignore[method-assign]
+    logger = logging.Logger("tykbridge.gateway", logging.WARNING)
+    logger.addHandler(handler)
+    return logger
 
 
 def _listening(host: str, port: int | None) -> socket.socket:

@@ -24,6 +24,7 @@ _HOP_BY_HOP = frozenset(
 )  # RFC 9110, section 7.6.1, and what browsers once sent
 _OURS = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_ESCAPED = re.compile(r"[\ud800-\udfff]")
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -35,6 +36,11 @@ def text(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 def octets(words: str) -> bytes:
     """Give the bytes that `text` made words of."""
     return words.encode("utf-8", "surrogateescape")
+
+
+def is_text(words: str) -> bool:
+    """Whether they stand for UTF-8."""
+    return words.isascii() or not _ESCAPED.search(words)
 
 
 def value(headers: Headers, name: str) -> str:
