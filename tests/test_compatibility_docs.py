@@ -348,6 +348,10 @@ OAS = {
 
 DOWNLOADS = {"bundle_base_url": "https://example.org/b"}
 SETTINGS = {
+    "listen_address": "0.0.0.0",
+    "listen_port": 9000,
+    "app_path": "apps",
+    "proxy_default_timeout": 5,
     "middleware_path": "elsewhere",
     "enable_bundle_downloader": (True, DOWNLOADS),
     "bundle_base_url": "https://example.org/b",

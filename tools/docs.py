@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,7 +40,10 @@ _REFERENCE: dict[str, tuple[str, Callable[[], str]]] = {
 }
 
 _FENCE = re.compile(r"^( *)(`{3,}).*?^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+_ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
+_LONG = re.compile(r"`([\w.\[\]]{20,})`")
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+_LINK = re.compile(r"(\[[^\]]*)?\]\(([^)\s]+)\)")
 
 
 class Stage:
@@ -50,8 +53,9 @@ class Stage:
         problems: links that lead nowhere, in words.
     """
 
-    def __init__(self, root: Path, out: Path) -> None:
-        self.root, self.out = root, out
+    def __init__(self, root: Path, out: Path, written: Mapping[str, tuple[str, Callable[[], str]]]) -> None:
+        """`written`: the sources whose pages are made, with the page's place and what makes it."""
+        self.root, self.out, self._written = root, out, written
         self.problems: list[str] = []
         self._waiting: list[str] = []
         self._seen: set[str] = set()
@@ -60,7 +64,7 @@ class Stage:
         """Write every page of docs/, and what they lead to."""
         for page in sorted(self.root.glob("docs/**/*.md")):
             self.place(page.relative_to(self.root).as_posix())
-        for source in _REFERENCE:
+        for source in self._written:
             self.place(source)
         while self._waiting:
             self._write(self._waiting.pop())
@@ -74,8 +78,8 @@ class Stage:
 
     def shown_at(self, path: str) -> str:
         """Give the page of the site, or the image, that shows a path of the repository."""
-        if path in _REFERENCE:
-            return _REFERENCE[path][0]
+        if path in self._written:
+            return self._written[path][0]
         if (self.root / path).is_dir():
             return self.shown_at(self._front(path) or f"{path}/index.md")
         suffix = Path(path).suffix
@@ -89,13 +93,13 @@ class Stage:
 
     def _write(self, path: str) -> None:
         source = self.root / path
-        if source.is_dir() and path not in _REFERENCE and (front := self._front(path)):
+        if source.is_dir() and path not in self._written and (front := self._front(path)):
             self.place(front)
             return
         target = self.out / self.shown_at(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path in _REFERENCE:
-            target.write_text(_REFERENCE[path][1](), encoding="utf-8")
+        if path in self._written:
+            target.write_text(self._written[path][1](), encoding="utf-8")
         elif source.is_dir():
             target.write_text(self._linked(path + "/index.md", _listing(source, path)), encoding="utf-8")
         elif source.suffix == ".md":
@@ -117,7 +121,15 @@ class Stage:
         return "".join([*parts, self._turned(path, text[end:])])
 
     def _turned(self, path: str, text: str) -> str:
-        return _LINK.sub(lambda found: f"]({self._target(path, found.group(2))})", text)
+        text = _ROW.sub(lambda row: _LONG.sub(_breakable, row.group()), text)
+        return _LINK.sub(lambda found: f"{self._words(path, *found.groups(''))}]({self._target(path, found[2])})", text)
+
+    def _words(self, path: str, words: str, link: str) -> str:
+        """Give a link's words: the page's title, where they are the name of its file."""
+        page = self.root / os.path.dirname(path) / urlsplit(link).path
+        if page.suffix != ".md" or words.strip("[`") != page.name or not page.is_file():
+            return words
+        return f"[{re.split('[:,]', _title(page))[0]}"
 
     def _target(self, path: str, link: str) -> str:
         parts = urlsplit(link)
@@ -139,10 +151,20 @@ def _listing(folder: Path, path: str) -> str:
     for item in sorted(item for item in folder.iterdir() if item.suffix == ".md" or item.suffix in _LANGUAGES):
         name = item.name
         if item.suffix == ".md":
-            name = next((line[2:] for line in item.read_text("utf-8").splitlines() if line.startswith("# ")), name)
+            name = _title(item)
         lines.append(f"- [{name}]({item.name})")
     title = "Decisions" if path == "docs/decisions" else f"`{path}`"
     return f"# {title}\n\n" + "\n".join(lines) + "\n"
+
+
+def _breakable(name: re.Match[str]) -> str:
+    """Let a long name in a table break where it has a dot or an underscore, and nowhere else."""
+    return f"<code>{re.sub(r'(?<=[._])', '<wbr>', name.group(1))}</code>"
+
+
+def _title(page: Path) -> str:
+    """Give a page's first heading, its file's name where it has none."""
+    return next((line[2:] for line in page.read_text("utf-8").splitlines() if line.startswith("# ")), page.name)
 
 
 def missing_from_menu(config: str, root: Path) -> list[str]:
@@ -168,7 +190,8 @@ def main() -> None:
     """Stage, build, check."""
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.rmtree(SITE, ignore_errors=True)
-    stage = Stage(ROOT, STAGE)
+    stage = Stage(ROOT, STAGE, _REFERENCE)
+    stage.place("docs/site.css")
     stage.run()
     menu = [f"mkdocs.yml: no place in the menu for docs/{page}" for page in missing_from_menu(CONFIG.read_text(), ROOT)]
     if problems := [*stage.problems, *menu]:
@@ -179,13 +202,13 @@ def main() -> None:
     done = subprocess.run(
         [*program, "build", "--strict", "--clean", "--config-file", str(CONFIG)],
         cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     if done.returncode:
-        raise SystemExit(done.stdout)
+        said = _COLOURS.sub("", done.stdout)
+        raise SystemExit(said.partition("Traceback")[0] if "--strict flag" in said else said)
     if others := foreign(SITE):
         raise SystemExit("docs: loaded from other hosts:\n" + "\n".join(others))
     print(f"docs: {len(list(SITE.rglob('*.html')))} pages in {SITE.relative_to(ROOT)}")

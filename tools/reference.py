@@ -96,8 +96,8 @@ def commands() -> str:
     from tykbridge.cli import main
 
     page = [
-        "# The command line",
-        "What `tykbridge COMMAND --help` says. [cli.md](../cli.md) tells how commands are used.",
+        "# Commands and options",
+        "What `tykbridge COMMAND --help` says. [The command line](../cli.md) tells how commands are used.",
     ]
     page += _command(main, click.Context(main, info_name="tykbridge"), 2)
     return "\n\n".join(page) + "\n"
@@ -125,7 +125,7 @@ def _help(text: str) -> Iterator[str]:
         if block.startswith("\b"):
             first, _, rest = block.removeprefix("\b\n").partition("\n")
             code = rest if first.endswith(":") else block.removeprefix("\b\n")
-            yield f"{first}\n\n" * first.endswith(":") + f"```sh\n{textwrap.dedent(code).rstrip()}\n```"
+            yield f"{first}\n\n" * first.endswith(":") + f"```text\n{textwrap.dedent(code).rstrip()}\n```"
         elif block.strip():
             yield _marked(" ".join(block.split()))
 
@@ -139,8 +139,8 @@ def _cell(words: str) -> str:
 # The pages: chapter → what is public of it, by its full name. A module stands for all that it defines.
 _PYTHON = {
     "plugins": (
-        "What plugins import",
-        "The modules `tyk` and `gateway` exist for plugins alone. Editors find their types in tykbridge's environment.",
+        "What plugins and their tests import",
+        "`tyk` and `gateway` exist for plugins alone; editors find their types in tykbridge's environment.",
         {
             "`from tyk.decorators import *`": ["tyk.decorators"],
             "`from gateway import TykGateway as tyk`": ["gateway.TykGateway"],
@@ -159,6 +159,14 @@ _PYTHON = {
                     "JWTData",
                     "Monitor",
                 )
+            ],
+            "Tests of plugins": [
+                "tykbridge.testing.TykApi",
+                "tykbridge.testing.api.Api",
+                "tykbridge.testing.api.Upstream",
+                "tykbridge.testing.messages.Reply",
+                "tykbridge.testing.messages.Received",
+                "tykbridge.testing.messages.Answer",
             ],
         },
     ),
@@ -223,8 +231,12 @@ def python(root: Path, page: str) -> str:
 
 def _public(owner: _Item) -> list[_Item]:
     """What an object defines itself for others, in the order of the source."""
-    own = (item for item in owner.members.values() if not item.is_alias and not item.name.startswith("_"))
+    own = (item for item in owner.members.values() if not item.is_alias and _is_public(item.name))
     return sorted(own, key=lambda item: item.lineno or 0)
+
+
+def _is_public(name: str) -> bool:
+    return not name.startswith("_") or name == "__call__"
 
 
 def _thing(item: _Item, level: int, owner: str = "") -> Iterator[str]:
