@@ -37,6 +37,7 @@ import (
 	"os"
 
 	"github.com/TykTechnologies/tyk/ctx"
+	"github.com/TykTechnologies/tyk/config"
 	"github.com/TykTechnologies/tyk/log"
 )
 
@@ -71,6 +72,24 @@ func Whose(rw http.ResponseWriter, r *http.Request) {{
 }}
 
 func Chatter(rw http.ResponseWriter, r *http.Request) {{
+func Append(rw http.ResponseWriter, r *http.Request) {{
+	r.Header.Add("Accept", "c")
+	r.Header["X-New"] = []string{{"1", "2"}}
+	*r = *r.WithContext(context.WithValue(r.Context(), key{{}}, r.Header["Accept"]))
+}}
+
+type key struct{{}}
+
+func Count(rw http.ResponseWriter, r *http.Request) {{
+	before, _ := r.Context().Value(key{{}}).([]string)
+	r.Header.Set("X-Count", fmt.Sprint(before, r.Header["Accept"]))
+}}
+
+func Settings(rw http.ResponseWriter, r *http.Request) {{
+	conf := config.Global()
+	fmt.Fprint(rw, conf.Secret, " ", conf.ListenPort, " ", conf.HashKeys, " ", conf.Storage.Type, " ", len(conf.Other) > 0)
+}}
+
 	for range 4 {{
 		go func() {{
 			for {{
@@ -256,6 +275,34 @@ def test_several_values_of_one_header_in_both_kinds_of_answers(place, builds):
 
 
 def test_a_panic_is_a_failed_hook_with_gos_stack(place, builds):
+def test_several_values_of_one_header_of_a_request(place, builds):
+    place.put(builds["1"])
+    assert place.load(pre=["Append", "Count"]) == []
+    gone = place.remote.request(GET).request
+    several = (
+        ("Host", "api.example.org"),
+        ("Accept", "a"),
+        ("Accept", "b"),
+        ("Accept", "c"),
+        ("X-New", "1"),
+        ("X-New", "2"),
+    )
+    assert gone.headers == (*several, ("X-Count", "[a b c] [a b c]"))
+
+
+def test_the_gateways_settings(place, builds, tmp_path):
+    place.put(builds["1"])
+    conf = tmp_path / "tyk.conf"
+    conf.write_text(
+        '{"secret": "s", "listen_port": 8080, "hash_keys": false, "tykbridge": {"bundle_authorization": "b"}}'
+    )
+    sent = _bridge.message("Object")
+    sent.spec["APIID"], sent.request.method, sent.request.url = "api", "GET", "/api/"
+    document = definition(custom_middleware=hooks("goplugin", pre=[("Settings", "plugin.so")]))
+    _, reply = place.remote.hosted(document, sent.SerializeToString(), settings=str(conf))
+    assert _bridge.message("Object", reply).response.raw_body == b"s 8080 false memory true"
+
+
     place.put(builds["1"])
     assert place.load(pre=["Panic"]) == []
     place.remote.log()
@@ -263,7 +310,7 @@ def test_a_panic_is_a_failed_hook_with_gos_stack(place, builds):
     [(level, words)] = place.remote.log()
     assert level == "error"
     first, *stack = words.splitlines()
-    assert first.endswith("panic: assignment to entry in nil map (main.go:19)")
+    assert first.endswith("panic: assignment to entry in nil map (main.go:21)")
     assert any("main.Panic" in line for line in stack)
 
 
@@ -347,13 +394,11 @@ def test_an_interpreter_that_ends_while_goroutines_log(tmp_path, builds):
 
 def test_a_plugin_of_tyks_own_compiler(tmp_path, go_plugin, builds, monkeypatch):
     source = tmp_path / "main.go"
-    source.write_text(
-        'package main\n\nimport "net/http"\n\nfunc Hook(rw http.ResponseWriter, r *http.Request) {}\nfunc main() {}\n'
-    )
+    source.write_text("package main\n\nfunc Hook() {}\n\nfunc main() {}\n")  # what it imports is compiled anew so
     for name, value in go_environment().items():
         monkeypatch.setenv(name, value)
-    for mode, flags in (("plugin", []), ("plugin", ["-trimpath", "-ldflags=-s -w"])):
-        command = ["go", "build", f"-buildmode={mode}", *flags, "-o", "plugin.so", "main.go"]
+    for flags in ([], ["-ldflags=-s -w"]):
+        command = ["go", "build", "-buildmode=plugin", "-trimpath", *flags, "-o", "plugin.so", "main.go"]
         subprocess.run(command, cwd=tmp_path, check=True)
         with pytest.raises(LoadError) as caught:
             library.obtain(tmp_path / "plugin.so")

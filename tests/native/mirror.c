@@ -37,6 +37,7 @@ static int start(const struct tykb_plugin_host *table, struct tykb_plugin_reply 
   (void)reply;
   host = *table;
   host.log(host.context, "info", "begun " VERSION, strlen("begun " VERSION));
+  if (host.settings) host.log(host.context, "debug", host.settings, strlen(host.settings));
   return 0;
 }
 

@@ -253,8 +253,8 @@ cdef class Plugin:
             raise ScriptError("it does not say what is in it")
         return <bytes>text
 
-    def start(self):
-        """Lets it begin, once."""
+    def start(self, bytes settings):
+        """Lets it begin, once. `settings`: the gateway's, as JSON; None: there are none."""
         cdef Reply reply = Reply.__new__(Reply)
         cdef int status
         memset(&self.offered, 0, sizeof(self.offered))
@@ -262,6 +262,8 @@ cdef class Plugin:
         self.offered.context = <void *>self
         self.offered.log = on_log
         self.offered.trigger_event = on_event
+        if settings is not None:
+            self.offered.settings = PyBytes_AS_STRING(settings)
         self.offered.store_get = on_get
         self.offered.store_set = on_set
         self.offered.store_delete = on_delete
@@ -271,6 +273,7 @@ cdef class Plugin:
             status = self.table.start(&self.offered, &reply.reply)
         reply.check(self, status)
 
+        self.offered.settings = NULL
     def lookup(self, bytes name not None, uint32_t kind):
         """The number of a hook, None where there is none."""
         cdef const char *text = name
