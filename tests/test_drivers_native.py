@@ -1,5 +1,6 @@
 """Native plugins behind csrc/plugin.h: what a hook gets, what becomes of its reply, and which file is opened."""
 
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from tests.gateways import definition, hooks
 from tests.plugins import decode, encode
 from tykbridge import Bridge, __version__, _bridge, installation
 from tykbridge.bundle import loader
+from tykbridge.bundle.signing import Trust
 from tykbridge.drivers.goplugin import elf, library
 from tykbridge.errors import LoadError
 from tykbridge.outcome import Continue, Request, Respond, Response
@@ -395,6 +397,48 @@ def test_a_bundle_with_builds_for_several_machines(place):
     manifest["file_list"].remove(ours)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(LoadError, match=rf"pre\[0\]\.path: the bundle has none of the files {re.escape(ours)}, "):
+def bundled(place, name, numbers, **phases):
+    """Put a bundle with some of the builds on the disk, and give an API with it."""
+    folder = place.folder / "bundles" / hashlib.md5(name.encode()).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        (folder / f"{number}.so").write_bytes(place.builds[number].read_bytes())
+    section = hooks("native", **phases)
+    manifest = {"file_list": [f"{number}.so" for number in numbers], "custom_middleware": section}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    place.bridge.trust = Trust(allow_native_code=True)
+    return definition(custom_middleware_bundle=name)
+
+
+def test_an_api_that_is_edited_is_told_anew_and_forgotten(place):
+    edited, handlers = bundled(place, "edited", "1", pre=[("Show", "1.so")]), []
+    for number in range(20):
+        document = json.dumps({**edited, "config_data": {"number": number}})
+        assert place.bridge.load(document).not_loaded == ()
+        _, defined, _ = shown(place.bridge.request(Request("GET", "/api/", (HOST,)), "api").response)
+        assert json.loads(defined["spec"]["config_data"]) == {"number": number}
+        [code] = place.bridge.chains["api"].codes
+        handlers.append((code.bundle, len(runtime.registry._state.versions[code.bundle].handlers)))
+        if number == 0:
+            place.lines.clear()
+    assert len({*handlers}) == 1
+    released = [words for _, words in place.lines if words.startswith("released")]
+    assert len(released) == len({*released}) >= 19
+
+
+def test_one_name_in_two_libraries_of_a_bundle(place):
+    document = bundled(place, "two", "12", pre=[("Version", "1.so")], post=[("Version", "2.so"), ("Show", "2.so")])
+    assert place.bridge.load(json.dumps(document)).not_loaded == ()
+    _, _, items = shown(place.bridge.request(Request("GET", "/api/", (HOST,)), "api").response)
+    assert [item[2] for item in items if item[1:2] == ("X-Version",)] == ["2"]
+    document = bundled(place, "two", "12", pre=[("Version", "2.so")], post=[("Version", "1.so")])
+    assert place.bridge.load(json.dumps(document)).not_loaded == ()
+    assert version(place) == "1"
+    [code] = place.bridge.chains["api"].codes
+    with pytest.raises(HookError, match=r'"Version" is in several libraries, \S+2\.so and \S+1\.so'):
+        _bridge.Exchange(b"").run(((code.bundle.encode(), b"Version"),))  # which names no path
+
+
         loader.load(str(folder), "several")
 
 

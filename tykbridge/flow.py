@@ -50,7 +50,8 @@ class Step:
     Attributes:
         label: API and hook, for the log.
         name: the hook's name.
-        key: the name under which its code is loaded, and its own, as the table of hooks has them.
+        bundle: the name under which its code is loaded; a `runtime.Called` is to be kept.
+        key: that and its own, as the table of hooks has them.
         hook_type: number of coprocess.HookType.
         parts: what its message holds whoever asks: its spec.
         readable: it gets the body as text, too.
@@ -64,6 +65,7 @@ class Step:
     hook_type: int
     parts: bytes
     readable: bool
+    bundle: str
     is_open: bool
     answers: bool = False
 
@@ -78,6 +80,7 @@ def step(definition: Definition, hook: Hook, bundle: str) -> Step:
         hook_type=TYPES[hook.phase],
         parts=messages.map_parts(messages.SPEC, spec),
         readable=not hook.raw_body_only,
+        bundle=bundle,
         is_open=hook.on_failure is OnFailure.OPEN and hook.phase is not Phase.AUTH_CHECK,
         answers=hook.endpoint is not None,
     )

@@ -18,7 +18,7 @@ class Hook:
         self,
         plugin: Plugin,
         number: int,
-        definition: int,
+        defined: Any,
         phase: int,
         is_response: bool,
         read_session: Callable[[bytes], tuple[bytes, bytes]],

@@ -342,14 +342,16 @@ cdef class Hook:
     cdef object read_session
     cdef object write_session
 
-    def __cinit__(self, Plugin plugin not None, int64_t number, int64_t definition, uint32_t phase, bint is_response,
+    def __cinit__(self, Plugin plugin not None, int64_t number, defined, uint32_t phase, bint is_response,
                   read_session, write_session):
-        """`number` is of `lookup`, `definition` of `define` (0: none), `phase` a coprocess.HookType or 0.
+        """`number` is of `lookup`, `defined.number` of `define` (None: no API), `phase` a coprocess.HookType or 0.
+    cdef object defined  # keeps the API known to the plugin
 
         read_session(serialised SessionState) gives its JSON and its token; write_session(message, phase, JSON or None,
         token or None, metadata) writes what the hook left.
         """
-        self.plugin, self.number, self.definition, self.phase = plugin, number, definition, phase
+        self.plugin, self.number, self.defined, self.phase = plugin, number, defined, phase
+        self.definition = 0 if defined is None else defined.number
         self.is_response, self.read_session, self.write_session = is_response, read_session, write_session
 
     def __call__(self, Message message not None):
