@@ -32,12 +32,13 @@ PLUGIN = """
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
 
-	"github.com/TykTechnologies/tyk/ctx"
 	"github.com/TykTechnologies/tyk/config"
+	"github.com/TykTechnologies/tyk/ctx"
 	"github.com/TykTechnologies/tyk/log"
 )
 
@@ -71,7 +72,6 @@ func Whose(rw http.ResponseWriter, r *http.Request) {{
 	r.Header.Set("X-Whose", of + " " + ctx.GetAuthToken(r))
 }}
 
-func Chatter(rw http.ResponseWriter, r *http.Request) {{
 func Append(rw http.ResponseWriter, r *http.Request) {{
 	r.Header.Add("Accept", "c")
 	r.Header["X-New"] = []string{{"1", "2"}}
@@ -90,6 +90,7 @@ func Settings(rw http.ResponseWriter, r *http.Request) {{
 	fmt.Fprint(rw, conf.Secret, " ", conf.ListenPort, " ", conf.HashKeys, " ", conf.Storage.Type, " ", len(conf.Other) > 0)
 }}
 
+func Chatter(rw http.ResponseWriter, r *http.Request) {{
 	for range 4 {{
 		go func() {{
 			for {{
@@ -274,7 +275,6 @@ def test_several_values_of_one_header_in_both_kinds_of_answers(place, builds):
     assert [value for name, value in back.headers if name == "Set-Cookie"] == ["a=1", "b=2", "seen=2"]
 
 
-def test_a_panic_is_a_failed_hook_with_gos_stack(place, builds):
 def test_several_values_of_one_header_of_a_request(place, builds):
     place.put(builds["1"])
     assert place.load(pre=["Append", "Count"]) == []
@@ -303,6 +303,7 @@ def test_the_gateways_settings(place, builds, tmp_path):
     assert _bridge.message("Object", reply).response.raw_body == b"s 8080 false memory true"
 
 
+def test_a_panic_is_a_failed_hook_with_gos_stack(place, builds):
     place.put(builds["1"])
     assert place.load(pre=["Panic"]) == []
     place.remote.log()
