@@ -390,6 +390,11 @@ def test_go_fatal_is_an_error(every, root):
     assert any("there is no way on" in words for _, words in every.seen()[0])
 
 
+def test_go_lines_of_gos_own_log(every):
+    assert every.run("Lines", "request", REQUEST) == (CONTINUE, [])
+    assert every.seen()[0][-1] == ("info", "a line of Go's own")
+
+
 def test_go_printing_where_nobody_reads_ends_nothing(go_plugin, opened):
     child = opened(go_plugin("tests/go/every").file)
     outcome, items = child.run("Print", "request", REQUEST)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	golog "log"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -16,9 +17,9 @@ import (
 	"time"
 
 	"github.com/TykTechnologies/tyk/analytics"
-	"github.com/TykTechnologies/tyk/ctx"
 	"github.com/TykTechnologies/tyk/apidef"
 	"github.com/TykTechnologies/tyk/config"
+	"github.com/TykTechnologies/tyk/ctx"
 	"github.com/TykTechnologies/tyk/log"
 	"github.com/TykTechnologies/tyk/tykbridge"
 	"github.com/TykTechnologies/tyk/user"
@@ -114,7 +115,6 @@ func Session(rw http.ResponseWriter, r *http.Request) {
 	ctx.SetSession(r, &user.SessionState{KeyID: "a key", Alias: "Ada"}, true)
 }
 
-// Host uses all that the host offers.
 type note struct{}
 
 // Leave leaves to the next hook what it is asked for.
@@ -153,6 +153,7 @@ func Settings(rw http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(rw, conf.Secret, " ", conf.ListenPort, " ", conf.HashKeys, " ", conf.Storage.Host, " ", len(conf.Other))
 }
 
+// Host uses all that the host offers.
 func Host(rw http.ResponseWriter, r *http.Request) {
 	log.Get().Warning("a line")
 	said := []any{tykbridge.TriggerEvent("Happened", "payload")}

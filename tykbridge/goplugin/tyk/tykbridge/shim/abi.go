@@ -7,9 +7,11 @@ package shim
 import "C"
 
 import (
+	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -70,6 +72,18 @@ func tykbShimStart(settings *C.char) {
 		made.settings = []byte(C.GoString(settings))
 	}
 	tykbridge.Connect(made)
+	if log.Writer() == os.Stderr { // the plugin's init() chose nothing else
+		log.SetOutput(lines{})
+		log.SetFlags(log.Flags() &^ (log.Ldate | log.Ltime | log.Lmicroseconds | log.LUTC)) // the gateway's log has them
+	}
+}
+
+// lines is where Go's own package log writes to: the gateway's log.
+type lines struct{}
+
+func (lines) Write(line []byte) (int, error) {
+	tykbridge.Log("info", strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
 }
 
 //export tykbShimDefine
@@ -102,6 +116,10 @@ func tykbShimInvoke(call *C.struct_tykb_plugin_call, reply *C.struct_tykb_plugin
 func tykbShimFetch(number C.uint64_t, reply *C.struct_tykb_plugin_reply) C.int {
 	kept.Lock()
 	defer kept.Unlock()
+	if reply == nil && kept.left[uint64(number)] != nil {
+		delete(kept.left, uint64(number))
+		return 0
+	}
 	found, known := kept.replies[uint64(number)]
 	if !known {
 		return errorNotFound
@@ -116,10 +134,6 @@ func tykbShimFetch(number C.uint64_t, reply *C.struct_tykb_plugin_reply) C.int {
 	}
 	delete(kept.replies, uint64(number))
 	return 0
-	if reply == nil && kept.left[uint64(number)] != nil {
-		delete(kept.left, uint64(number))
-		return 0
-	}
 }
 
 func bytesOf(data unsafe.Pointer, size C.size_t) []byte {
