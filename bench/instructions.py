@@ -67,7 +67,8 @@ def main() -> int:
     for scenario in options.scenario or bench.scenarios:
         counts = count(bench, scenario)
         cells = [f"{counts[name][0]:,}" if name in counts else "-" for name in CONTENDERS]
-        ours, floor = "full" if "full" in counts else "request", counts["floor"][0]
+        ours = next(name for name in ("full", "request", "plugin") if name in counts)
+        floor = counts["floor"][0]
         ratios = f"{counts[ours][0] / floor:13.2f}"
         if "delta" in counts:
             ratios += f"{counts['delta'][0] / floor:12.2f}"
