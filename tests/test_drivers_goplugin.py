@@ -26,6 +26,8 @@ from tykbridge.outcome import Continue, Request, Respond, Response
 # A Go library's runtime is no friend of ASan's, and what it does depends on no Python.
 pytestmark = [pytest.mark.once, pytest.mark.plain]
 
+SEEDS_BODY = b"""{"message":"Hi! I'm a response plugin"}"""
+
 GET = Request("GET", "/api/get", (("Host", "api.example.org"), ("Accept", "a"), ("Accept", "b")))
 
 PLUGIN = """
@@ -175,7 +177,7 @@ def test_the_seeds_plugins_between_a_client_and_an_upstream(place, go_plugin):
     [asked] = upstream.asked
     assert asked.headers["foo"] == "Bar"
     assert gone.headers == (*GET.headers, ("Foo", "Bar"))
-    assert back.body == b'{"message":"Hi! I\'m a response plugin"}'
+    assert back.body == SEEDS_BODY
     assert dict(back.headers)["X-Response-Added"] == "resp-added"
     assert dict(back.headers)["Content-Length"] == "39"
     assert len(place.remote.mapped()) == 2
@@ -196,21 +198,24 @@ def test_the_seeds_plugins_through_the_c_library(place, go_plugin):
     sent.response.status_code, sent.response.raw_body = 200, b"upstream"
     _, reply = place.remote.hosted(document, sent.SerializeToString(), response=True)
     response = _bridge.message("Object", reply).response
-    assert response.raw_body == b'{"message":"Hi! I\'m a response plugin"}'
+    assert response.raw_body == SEEDS_BODY
     assert {item.key: list(item.values) for item in response.multivalue_headers}["X-Response-Added"] == ["resp-added"]
 
 
-def test_a_bundle_over_http(place, go_plugin):
-    built = go_plugin("examples/go/foo-bar").file
+def test_the_seeds_plugins_in_a_bundle_over_http(place, go_plugin):
+    built = {"foo.so": go_plugin("examples/go/foo-bar").file, "response.so": go_plugin("examples/go/response").file}
     manifest = {
-        "file_list": ["plugin.so"],
-        "custom_middleware": {"post": [{"name": "AddFooBarHeader", "path": "plugin.so"}], "driver": "goplugin"},
-        "checksum": hashlib.md5(built.read_bytes()).hexdigest(),
+        "file_list": [*built],
+        "custom_middleware": hooks(
+            "goplugin", post=[("AddFooBarHeader", "foo.so")], response=[("MyPluginResponse", "response.so")]
+        ),
+        "checksum": hashlib.md5(b"".join(file.read_bytes() for file in built.values())).hexdigest(),
     }
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("manifest.json", json.dumps(manifest))
-        archive.write(built, "plugin.so")
+        for name, file in built.items():
+            archive.write(file, name)
     document = definition(custom_middleware_bundle="FooBarBundle.zip")
     with web.Server(lambda asked: web.answer(packed.getvalue())) as shelf:
         place.remote.download_from(f"{shelf.url}/abc", allow_native_code=False)
@@ -220,6 +225,8 @@ def test_a_bundle_over_http(place, go_plugin):
         assert place.remote.load(document) == []
     assert {asked.target for asked in shelf.asked} == {"/abc/FooBarBundle.zip"}
     assert place.remote.request(GET).request.headers == (*GET.headers, ("Foo", "Bar"))
+    back = place.remote.response(GET, Response(200, (), b"upstream"))
+    assert (back.body, dict(back.headers)["X-Response-Added"]) == (SEEDS_BODY, "resp-added")
 
 
 # ---- Sessions
