@@ -74,6 +74,12 @@ func Whose(rw http.ResponseWriter, r *http.Request) {{
 	r.Header.Set("X-Whose", of + " " + ctx.GetAuthToken(r))
 }}
 
+func Rename(rw http.ResponseWriter, r *http.Request) {{
+	session := ctx.GetSession(r)
+	session.Alias = "renamed"
+	ctx.SetSession(r, session, true)
+}}
+
 func Append(rw http.ResponseWriter, r *http.Request) {{
 	r.Header.Add("Accept", "c")
 	r.Header["X-New"] = []string{{"1", "2"}}
@@ -265,6 +271,11 @@ def test_a_session_that_was_stored(place, builds):
     )
     end = place.remote.request(Request("GET", "/api/", (("Host", "h"), ("Authorization", "known"))))
     assert dict(end.request.headers)["X-Whose"] == "bob 5 gold t"
+    # The next hook of the library sees the session that one sets, as in a gateway in Go. What is counted in is the stored one.
+    assert place.load(changes=changes, post_key_auth=["Rename", "Whose"]) == []
+    end = place.remote.request(Request("GET", "/api/", (("Host", "h"), ("Authorization", "known"))))
+    assert dict(end.request.headers)["X-Whose"] == "renamed 5 gold t"
+    assert _bridge.message("SessionState", end.session).alias == "bob"
 
 
 # ---- What ends the chain, fails, or knows its API
