@@ -212,6 +212,19 @@ def test_what_is_between_neighbours_stays_there(gateway, upstream, api_id):
         assert not answer.all(name)
 
 
+def test_a_client_cannot_have_what_a_hook_writes_left_out(gateway, upstream):
+    exchange(gateway.port, request(b"GET /pre/", b"Connection: close, X-Pre", b"X-Pre: mine"))
+    assert upstream.asked[-1].all("x-pre") == [b"1"]
+    exchange(gateway.port, request(b"GET /kept/", b"Host: me.test", b"Connection: host"))
+    assert (upstream.asked[-1].all("host"), upstream.asked[-1].all("x-forwarded-host")) == ([b"me.test"], [b"me.test"])
+
+
+def test_a_name_that_applications_take_for_a_hooks_does_not_go_on(gateway, upstream):
+    exchange(gateway.port, request(b"GET /pre/", b"X_Pre: mine", b"X_Other: 1"))
+    assert (upstream.asked[-1].all("x_pre"), upstream.asked[-1].all("x-pre")) == ([], [b"1"])
+    assert upstream.asked[-1].all("x_other") == [b"1"]
+
+
 @HOOKED
 def test_nothing_is_decompressed(gateway, upstream, api_id):
     data = b"\x1f\x8b not gzip at all"

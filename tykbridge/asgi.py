@@ -328,7 +328,7 @@ def _onward(scope: Scope, came: Request, chain: Chain, outcome: Continue, sent: 
     inner = dict(scope)
     inner[KEY] = Admitted(definition.api_id, outcome.session)
     inner["headers"] = [
-        (name.lower().encode("latin-1"), _bytes(value)) for name, value in _unmistaken(came.headers, request.headers)
+        (name.lower().encode("latin-1"), _bytes(value)) for name, value in wire.unmistaken(came.headers, request.headers)
     ]
     if request.body and not any(name == b"content-length" for name, _ in inner["headers"]):  # it came in chunks
         inner["headers"].append((b"content-length", str(len(request.body)).encode()))
@@ -469,14 +469,6 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 def _spelled(name: bytes) -> str:
     """Spell a header's name as Tyk's gateway does: ASGI has it in lower case, and hooks ask for it by its case."""
     return "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
-
-
-def _unmistaken(came: Headers, headers: Headers) -> Headers:
-    """Leave out headers that WSGI applications take for others, which hooks may have set or deleted: X_User, X-User."""
-    if not any("_" in name for name, _ in headers):
-        return headers
-    dashed = {name.lower() for name, _ in (*came, *headers) if "_" not in name}
-    return tuple(pair for pair in headers if "_" not in pair[0] or pair[0].lower().replace("_", "-") not in dashed)
 
 
 def _bytes(value: str) -> bytes:

@@ -172,8 +172,9 @@ class Proxy:
     async def _answer(self, incoming: web.BaseRequest, visit: Visit, route: _Route | None) -> web.StreamResponse:
         if route is None:
             raise _RefusedError(404, "Not Found", f"no API listens on {visit.target.partition('?')[0]}")
-        headers = wire.with_id(wire.text(incoming.raw_headers), visit.request_id)
-        _check(incoming, headers)
+        came = wire.text(incoming.raw_headers)
+        _check(incoming, came)
+        headers = wire.with_id(wire.forwardable(came), visit.request_id)
         upload = _Upload(incoming, self._limits) if incoming.can_read_body else None
         body = await upload.whole() if upload is not None and route.reads else b""
         if visit.notes is not None and (route.reads or upload is None):
@@ -187,17 +188,24 @@ class Proxy:
                 visit.notes.decided(outcome)
         if isinstance(outcome, Respond):
             return await answers.whole(incoming, visit, outcome.response)
-        return await self._forward(incoming, visit, route, outcome, None if route.reads else upload)
+        return await self._forward(incoming, visit, route, headers, outcome, None if route.reads else upload)
 
     async def _forward(
-        self, incoming: web.BaseRequest, visit: Visit, route: _Route, outcome: Continue, upload: _Upload | None
+        self,
+        incoming: web.BaseRequest,
+        visit: Visit,
+        route: _Route,
+        came: Headers,
+        outcome: Continue,
+        upload: _Upload | None,
     ) -> web.StreamResponse:
         assert self._session is not None
         request = outcome.request
         visit.upstream = url = route.upstream.url(request.url)
         if not url:
             raise _RefusedError(502, _PROBLEM, "the definition names no upstream (target_url)")
-        headers = wire.forwarded(wire.forwardable(request.headers), visit.client, incoming.scheme)
+        headers = wire.forwardable(wire.unmistaken(came, request.headers))
+        headers = wire.forwarded(headers, visit.client, incoming.scheme)
         if visit.notes is not None:
             visit.notes.asked(Request(request.method, url, headers, request.body), route.upstream.keeps_host)
         try:

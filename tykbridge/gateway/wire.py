@@ -66,12 +66,26 @@ def value(headers: Headers, name: str) -> str:
 
 
 def forwardable(headers: Headers) -> Headers:
-    """Leave out what is between two neighbours only: the known names, and those that Connection lists."""
+    """Leave out what is between two neighbours only: the known names, and those that Connection lists.
+
+    To be done before hooks run: what they write is no neighbour's to take away. Host stays, whatever is listed.
+    """
     dropped: Iterable[str] = _HOP_BY_HOP
     for key, listed in headers:
         if key.lower() == "connection" and listed.lower() not in ("close", "keep-alive"):
-            dropped = {*dropped, *(name.strip().lower() for name in listed.split(","))}
+            dropped = {*dropped, *(name.strip().lower() for name in listed.split(","))} - {"host"}
     return tuple([pair for pair in headers if pair[0].lower() not in dropped])
+
+
+def unmistaken(came: Headers, headers: Headers) -> Headers:
+    """Leave out headers that WSGI applications take for others, which hooks may have set or deleted: X_User, X-User.
+
+    `came` is what the client sent, of which hooks made `headers`.
+    """
+    if not any("_" in name for name, _ in headers):
+        return headers
+    dashed = {name.lower() for name, _ in (*came, *headers) if "_" not in name}
+    return tuple(pair for pair in headers if "_" not in pair[0] or pair[0].lower().replace("_", "-") not in dashed)
 
 
 def forwarded(headers: Headers, client: str, scheme: str) -> Headers:
