@@ -21,7 +21,7 @@ from tykbridge.definition import Phase
 from tykbridge.gateway import answers, hooks, wire
 from tykbridge.gateway.upstreams import Upstream
 from tykbridge.gateway.visit import Observer, Visit, current
-from tykbridge.outcome import FRAMING, Continue, Headers, Request, Respond, Response, refused
+from tykbridge.outcome import FRAMING, MIDDLEWARE_ERROR, Continue, Headers, Request, Respond, Response, refused
 
 _CHUNK = 64 << 10
 _FIELD = 64 << 10  # bytes of one header of an upstream's answer
@@ -166,7 +166,7 @@ class Proxy:
             response = Response(404, (("Content-Type", "text/plain; charset=utf-8"),), b"Not Found")
         else:
             response = refused(error.status, error.words).response
-        closes = error.status in (400, 408, 413, 505)  # what is left of the request is not read
+        closes = error.status in (400, 408, 413, 501, 505)  # what is left of the request is not read
         return await answers.whole(incoming, visit, response, closes=closes)
 
     async def _answer(self, incoming: web.BaseRequest, visit: Visit, route: _Route | None) -> web.StreamResponse:
@@ -187,7 +187,7 @@ class Proxy:
             if visit.notes is not None:
                 visit.notes.decided(outcome)
         if isinstance(outcome, Respond):
-            return await answers.whole(incoming, visit, outcome.response)
+            return await answers.whole(incoming, visit, self._final(visit, outcome.response))
         return await self._forward(incoming, visit, route, headers, outcome, None if route.reads else upload)
 
     async def _forward(
@@ -235,7 +235,12 @@ class Proxy:
         outcome: Continue,
         answer: aiohttp.ClientResponse,
     ) -> web.StreamResponse:
-        headers = wire.forwardable(wire.text(answer.raw_headers))
+        headers = wire.text(answer.raw_headers)
+        if answer.status < 200 or _is_coded(headers):
+            answer.close()
+            words = "another protocol" if answer.status < 200 else "a transfer coding that nobody asked for"
+            raise _RefusedError(502, _PROBLEM, f"{wire.shown(visit.upstream)}: the upstream takes {words}")
+        headers = wire.forwardable(headers)
         if not route.answers:
             if visit.notes is not None:
                 visit.notes.answered(Response(answer.status, headers), streamed=True)
@@ -251,7 +256,15 @@ class Proxy:
         if visit.notes is not None:
             visit.notes.decided(respond)
         reason = answer.reason if respond.response.status == answer.status else None
-        return await answers.whole(incoming, visit, respond.response, reason)
+        return await answers.whole(incoming, visit, self._final(visit, respond.response), reason)
+
+    def _final(self, visit: Visit, response: Response) -> Response:
+        """Give what ends a request: after an interim status, which a hook may have set, a client waits for more."""
+        if response.status >= 200:
+            return response
+        visit.failure = f"a hook set the status {response.status}, after which a client waits for another one"
+        self._log(f'api "{visit.api_id}": {visit.failure}', "error")
+        return refused(500, MIDDLEWARE_ERROR).response
 
 
 def _check(incoming: web.BaseRequest, headers: Headers) -> None:
@@ -264,8 +277,15 @@ def _check(incoming: web.BaseRequest, headers: Headers) -> None:
         raise _RefusedError(400, "a request needs one Host header")
     if "#" in incoming.raw_path:
         raise _RefusedError(400, "a request's target has no fragment")
+    if _is_coded(headers):
+        raise _RefusedError(501, "no transfer coding but chunked is supported")
     if wire.value(headers, "upgrade").lower() == "websocket":
         raise _RefusedError(501, "websockets are not supported by this gateway")
+
+
+def _is_coded(headers: Headers) -> bool:
+    """Whether a body is coded for one hop in another way than in chunks, which alone are taken off here."""
+    return any(name.lower() == "transfer-encoding" and value.lower() != "chunked" for name, value in headers)
 
 
 class _Upload:
@@ -302,7 +322,8 @@ class _Upload:
     async def pieces(self) -> AsyncIterator[bytes]:
         """Give it piece by piece. Raises _RefusedError: it is broken, or does not come."""
         incoming, content = self._incoming, self._incoming.content
-        if incoming.headers.get("Expect", "").lower() == "100-continue":
+        is_new = incoming.version >= aiohttp.HttpVersion11  # others know nothing of it
+        if is_new and incoming.headers.get("Expect", "").lower() == "100-continue":
             await incoming.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             while not content.at_eof():
