@@ -171,7 +171,7 @@ def test_bytes_that_are_not_utf8(gateway, upstream, api_id, body):
         (b"/plain/a%2Fb/../c//d;e?q=%7e+%20&q=&&=", b"/a%2Fb/../c//d;e?q=%7e+%20&q=&&="),
         (b"/plain", b"/"),
         (b"/plain?x", b"/?x"),
-        (b"http://other.test/plain/x?y", b"/x?y"),
+        (b"http://h/plain/x?y", b"/x?y"),
         (b"/kept/x?y", b"/base/kept/x?y"),
         (b"/rewritten/anything?y", b"/base/elsewhere?x=1&t=1"),
     ],
@@ -229,6 +229,17 @@ def test_a_client_cannot_have_what_a_hook_writes_left_out(gateway, upstream):
     assert upstream.asked[-1].all("x-pre") == [b"1"]
     exchange(gateway.port, request(b"GET /kept/", b"Host: me.test", b"Connection: host"))
     assert (upstream.asked[-1].all("host"), upstream.asked[-1].all("x-forwarded-host")) == ([b"me.test"], [b"me.test"])
+
+
+@pytest.mark.parametrize(
+    ("target", "status"), [(b"http://me.test/plain/x?q=1", 200), (b"HTTP://me.test/plain/x?q=1", 200),
+        (b"http://user@me.test/plain/x?q=1", 200), (b"http://other.test/plain/x?q=1", 400),
+        (b"http://me.test:81/plain/x?q=1", 400), (b"http://me.test?q=1", 404)],
+)
+def test_the_absolute_form(gateway, upstream, target, status):
+    answer = exchange(gateway.port, request(b"GET " + target, b"Host: me.test"))
+    assert answer.status == status
+    assert [asked.target for asked in upstream.asked] == ([b"/x?q=1"] if status == 200 else [])
 
 
 def test_a_name_that_applications_take_for_a_hooks_does_not_go_on(gateway, upstream):
@@ -646,6 +657,25 @@ def test_requests_that_are_not_for_this_gateway(gateway, upstream):
     assert exchange(gateway.port, request(b"CONNECT other.test:443")).status >= 400
     assert exchange(gateway.port, request(b"GET /plain/x#y")).status == 400
     assert upstream.asked == []
+
+
+def test_what_is_no_http_is_told_without_what_may_be_secret(gateway, upstream):
+    long = b"s3cret-" + b"x" * 70_000
+    for data in (
+        request(b"GET /plain/", b"Authorization: " + long),
+        request(b"GET /plain/", b"Authorization: s3cret-\x01"),
+        request(b"GET http://[/plain/?token=s3cret-"),
+        request(b"GET /" + b"x" * 5000 + b"?token=s3cret-"),
+    ):
+        assert 400 <= exchange(gateway.port, data).status < 500
+    for head in (b"HTTP/1.1 200 OK\r\nSet-Cookie: " + long, b"HTTP/1.1 200 OK\r\nSet-Cookie: s3cret-\0", b"s3cret-"):
+        upstream.answers = lambda message, head=head: head + b"\r\nContent-Length: 0\r\n\r\n"
+        assert exchange(gateway.port, request(b"GET /plain/?token=s3cret-")).status == 502
+    assert len(gateway.log) == 6
+    for line in gateway.log:
+        assert "s3cret-" not in line
+        assert len(line) < 200
+    assert any("Got more than 65536 bytes" in line for line in gateway.log)
 
 
 @HOOKED

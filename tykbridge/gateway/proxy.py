@@ -18,7 +18,7 @@ from yarl import URL
 from tykbridge.bridge import Bridge
 from tykbridge.chain import Chain
 from tykbridge.definition import Phase
-from tykbridge.gateway import answers, hooks, wire
+from tykbridge.gateway import answers, hooks, logs, wire
 from tykbridge.gateway.upstreams import Upstream
 from tykbridge.gateway.visit import Observer, Visit, current
 from tykbridge.outcome import FRAMING, MIDDLEWARE_ERROR, Continue, Headers, Request, Respond, Response, refused
@@ -116,9 +116,7 @@ class Proxy:
 
     async def answer(self, incoming: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
-        target = incoming.raw_path
-        if target.startswith(("http://", "https://")):  # the absolute form, which a client of a proxy sends
-            target = URL(target, encoded=True).raw_path_qs
+        target = wire.origin_form(incoming.raw_path)[1]
         visit = Visit(incoming.method, target, incoming.remote or "", incoming.headers.get(wire.REQUEST_ID, ""))
         current.set(visit)  # aiohttp has a task for each request, which has a context of its own
         route = self._route(target, incoming.headers.get("Host", ""))
@@ -275,6 +273,9 @@ def _check(incoming: web.BaseRequest, headers: Headers) -> None:
         raise _RefusedError(505, "HTTP/1.1 is spoken here")
     if incoming.version == aiohttp.HttpVersion11 and sum(name.lower() == "host" for name, _ in headers) != 1:
         raise _RefusedError(400, "a request needs one Host header")
+    authority = wire.origin_form(incoming.raw_path)[0]
+    if authority and authority.rpartition("@")[2].lower() != wire.value(headers, "host").lower():
+        raise _RefusedError(400, "the target and Host name different hosts")
     if "#" in incoming.raw_path:
         raise _RefusedError(400, "a request's target has no fragment")
     if _is_coded(headers):
@@ -386,6 +387,11 @@ def _failure(url: str, error: Exception) -> _RefusedError:
 
 
 def _said(error: Exception) -> str:
+    """Say what is wrong, without what aiohttp shows of it: the URL with its query, and headers, in which tokens are."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return logs.unquoted(error.message)
+    if isinstance(error, aiohttp.InvalidURL):
+        return error.description or "this is no URL of an upstream"
     return str(error) or type(error).__name__
 
 

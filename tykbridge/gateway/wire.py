@@ -24,6 +24,7 @@ _HOP_BY_HOP = frozenset(
     }
 )  # RFC 9110, section 7.6.1, and what browsers once sent
 _OURS = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
+_AUTHORITY_END = re.compile("[/?#]")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ESCAPED = re.compile(r"[\ud800-\udfff]")
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -43,6 +44,16 @@ def shown(url: str) -> str:
     """Give of an upstream's URL what may be told: neither user information nor a query, which may hold a token."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def origin_form(target: str) -> tuple[str, str]:
+    """Part a request's target in the absolute form, which a client of a proxy sends; "" and another one as it is."""
+    scheme, mark, rest = target.partition("://")
+    if not mark or scheme.lower() not in ("http", "https"):
+        return "", target
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    path = rest[len(authority) :]
+    return authority, path if path.startswith("/") else "/" + path
 
 
 def text(raw: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -30,6 +30,7 @@ from yarl import URL
 
 from tykbridge.gateway.inspector import documents
 from tykbridge.gateway.inspector.documents import text_of
+from tykbridge.gateway.logs import server_logger
 from tykbridge.gateway.secrets import MASK, Secrets
 from tykbridge.gateway.server import Gateway
 from tykbridge.gateway.trace import Record, Tracer
@@ -93,7 +94,8 @@ class Inspector:
     async def start(self, gateway: Gateway) -> None:
         """Listen on a free port. Raises OSError."""
         self._gateway = gateway
-        server = web.Server(self._answer, access_log=None)
+        logger = server_logger(gateway.bridge.services.log, "inspector: ")
+        server = web.Server(self._answer, access_log=None, logger=logger)
         self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=1)
         await self._runner.setup()
         sock = socket.socket()
