@@ -121,6 +121,8 @@ class Inspector:
         return self.url.replace(self._token, self._once)
 
     def _heard(self, what: str, record: Record | None) -> None:
+        if not self._pages:
+            return
         event = ("cleared", None) if record is None else ("request", documents.summary(record))
         for page in self._pages:
             page.put(event)
