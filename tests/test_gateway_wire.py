@@ -182,6 +182,17 @@ def test_targets(gateway, upstream, sent, expected):
     assert asked.target == expected
 
 
+@pytest.mark.parametrize(
+    "path",
+    [b"/plain/../kept/x", b"/plain/%2e%2e/kept/x", b"/plain/..%2fkept", b"/plain/..;/kept/x", b"/plain/..\\kept",
+        b"/plain/%252e%252e/kept", b"/plain/../nobody/x", b"/plain/../../x", b"/../plain/x"],
+)
+def test_a_path_that_may_be_anothers_reaches_nobody(gateway, upstream, path):
+    """An upstream may read it as what another API protects, or as what no API is for."""
+    assert exchange(gateway.port, request(b"GET " + path + b"?x=/../")).status == 404
+    assert upstream.asked == []
+
+
 def test_targets_take_turns(gateway, upstream):
     for _ in range(4):
         exchange(gateway.port, request(b"GET /balanced/x"))

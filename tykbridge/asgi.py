@@ -11,6 +11,7 @@ import asyncio
 import functools
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -104,7 +105,7 @@ class TykMiddleware:
     ) -> None:
         self._app, self._limit = app, body_limit
         self._source = _Source(source, os.fspath(conf), os.fspath(policies))
-        self._upstreams: dict[str, tuple[Chain, Upstream]] = {}  # by API id, for the chain that was asked for last
+        self._upstreams: weakref.WeakKeyDictionary[Chain, Upstream] = weakref.WeakKeyDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a connection, as ASGI has it."""
@@ -209,12 +210,11 @@ class TykMiddleware:
     def _sent(self, chain: Chain, url: str) -> str:
         """Give the path and the query that an API's target would be asked for."""
         definition = chain.definition
-        known = self._upstreams.get(definition.api_id)
-        if known is None or known[0] is not chain:
+        upstream = self._upstreams.get(chain)
+        if upstream is None:
             target = definition.target_url or "http://application/"
-            known = chain, Upstream(msgspec.structs.replace(definition, target_url=target))
-            self._upstreams[definition.api_id] = known
-        return "/" + known[1].url(url).split("/", 3)[3]
+            upstream = self._upstreams[chain] = Upstream(msgspec.structs.replace(definition, target_url=target))
+        return "/" + upstream.url(url).split("/", 3)[3]
 
 
 class _Source:

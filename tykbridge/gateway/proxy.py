@@ -145,12 +145,14 @@ class Proxy:
                 observer.end(visit)
 
     def _route(self, target: str, host: str) -> _Route | None:
-        api_id = self._bridge.find(target, host)
-        chain = self._bridge.chains.get(api_id) if api_id else None
+        chain = self._bridge.chain_at(target.partition("?")[0], host)
         if chain is None:
             return None
+        api_id = chain.definition.api_id
         route = self._routes.get(api_id)
         if route is None or route.chain is not chain:
+            chains = self._bridge.chains  # no other is kept: it would keep its plugins
+            self._routes = {name: known for name, known in self._routes.items() if chains.get(name) is known.chain}
             route = self._routes[api_id] = _Route(chain)
             for notice in route.upstream.notices:
                 self._log(f"{chain.definition.file}: {notice}: it has no effect in this gateway", "warning")
