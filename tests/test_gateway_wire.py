@@ -1,7 +1,9 @@
 """The gateway on the wire: what arrives on either side, byte by byte."""
 
+import gc
 import json
 import threading
+import weakref
 
 import pytest
 
@@ -586,6 +588,24 @@ def error(answer):
 
 
 PROBLEM = "There was a problem proxying the request"
+
+
+def test_an_api_that_is_gone_keeps_nothing(tmp_path, upstream):
+    bridge = Bridge()
+    for api_id in ("gone", "stays"):
+        (tmp_path / f"{api_id}.json").write_text(json.dumps(api(api_id, upstream.url)))
+    bridge.load(tmp_path)
+    with running(Gateway(bridge, port=0)) as gateway:
+        for api_id in ("gone", "stays"):
+            assert exchange(gateway.port, request(f"GET /{api_id}/".encode())).status == 200
+        chain = weakref.ref(bridge.chains["gone"])
+        (tmp_path / "gone.json").unlink()
+        (tmp_path / "stays.json").write_text(json.dumps(api("stays", upstream.url, version="2")))
+        assert bridge.load(tmp_path).not_loaded == ()
+        assert exchange(gateway.port, request(b"GET /gone/")).status == 404
+        assert exchange(gateway.port, request(b"GET /stays/")).status == 200
+        gc.collect()
+        assert chain() is None
 
 
 def test_health(gateway):

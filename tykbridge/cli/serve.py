@@ -18,7 +18,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from tykbridge import __version__, hosted
+from tykbridge import __version__, hosted, waiting
 from tykbridge.cli.screen import clean, color_option, console
 from tykbridge.definition import Definition, Phase
 from tykbridge.errors import BridgeError
@@ -181,7 +181,7 @@ async def _serve(gateway: Gateway, screen: Console, watched: bool, missing: int,
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.put_nowait, number)
-    loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, _reload))
+    loop.add_signal_handler(signal.SIGHUP, waiting.apart, _reload)
     await gateway.start()
     _tell(screen, gateway, watched, missing)
     if inspector is not None:

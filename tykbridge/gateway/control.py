@@ -19,6 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tykbridge import waiting
 from tykbridge.bridge import Bridge
 from tykbridge.errors import BridgeError, LoadError
 from tykbridge.gateway.keyring import Keyring, Refusal
@@ -237,7 +238,7 @@ class Control:
 
     async def _get_reload(self, request: web.Request) -> web.Response:
         try:
-            _, words = await asyncio.to_thread(self._reload)
+            _, words = await asyncio.wrap_future(waiting.apart(self._reload))
         except BridgeError as error:
             return _error(500, f"Nothing changed: {error}")
         if any(not line.endswith(_INACTIVE) for line in words.splitlines()):

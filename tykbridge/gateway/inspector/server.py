@@ -28,6 +28,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from tykbridge import waiting
 from tykbridge.gateway.inspector import documents
 from tykbridge.gateway.inspector.documents import text_of
 from tykbridge.gateway.logs import server_logger
@@ -207,7 +208,7 @@ class Inspector:
     async def _load_again(self) -> web.Response:
         async with self._reloading:
             try:
-                count, words = await asyncio.get_running_loop().run_in_executor(None, self._reload)
+                count, words = await asyncio.wrap_future(waiting.apart(self._reload))
             except Exception as error:
                 raise _Refused(str(error) or repr(error)) from error
         if count:
