@@ -211,6 +211,20 @@ def test_reload(folder, upstream, option):
         assert mark() == b"other"
 
 
+@pytest.mark.parametrize("option", ["--watch", None])
+def test_a_plugin_whose_loading_never_ends_keeps_nobody(folder, upstream, option):
+    write(folder, "marked", upstream.url, ["Mark"])
+    os.mkfifo(folder / "fifo")
+    forever = f"open({str(folder / 'begun')!r}, 'w').close()\nopen({str(folder / 'fifo')!r})\n"
+    with serving("apis", "--port", 0, *([option] if option else []), cwd=folder) as serve:
+        (folder / "apis" / "hooks.py").write_text(forever + HOOKS)
+        if option is None:
+            serve.process.send_signal(signal.SIGHUP)
+        until((folder / "begun").exists, TIMEOUT)
+        assert exchange(serve.port, request(b"GET /marked/")).status == 200
+        assert serve.end(signal.SIGTERM) == 0
+
+
 def test_tls_to_the_upstream(folder, tmp_path_factory):
     authority = web.authority(tmp_path_factory.mktemp("tls"))
     with rawhttp.upstream() as plain, _tls(authority.context, plain.port) as port:

@@ -229,7 +229,7 @@ class _Source:
     async def bridge(self) -> Bridge:
         """Give the bridge, loaded. Raises BridgeError: it cannot be used, now and later."""
         bridge = self._bridge
-        return bridge if bridge is not None else await asyncio.to_thread(self._load)
+        return bridge if bridge is not None else await asyncio.wrap_future(waiting.apart(self._load))
 
     def _load(self) -> Bridge:
         with self._lock:
