@@ -333,9 +333,12 @@ def _onward(scope: Scope, came: Request, chain: Chain, outcome: Continue, sent: 
     if request.body and not any(name == b"content-length" for name, _ in inner["headers"]):  # it came in chunks
         inner["headers"].append((b"content-length", str(len(request.body)).encode()))
     inner["root_path"] = root = _root(scope)
-    if sent == came.url:
-        return inner
     path, _, query = sent.partition("?")
+    if sent == came.url:
+        raw = (scope.get("raw_path") or b"").partition(b"?")[0]
+        if raw and unquote(raw.decode("latin-1")) != scope["path"]:  # nobody has looked at that one
+            inner["raw_path"] = (quote(root, safe=_PATH) + path).encode("ascii")
+        return inner
     listen_path = definition.listen_path.rstrip("/")
     if definition.strip_listen_path and request.url.partition("?")[0] in (listen_path, listen_path + path):
         root += listen_path  # as a mount does it: urls that the application makes lead back here
