@@ -11,6 +11,7 @@ from tests import rawhttp
 from tests.rawhttp import OK, TIMEOUT, Client, exchange, request
 from tests.servers import free_port, until
 from tykbridge import Bridge
+from tykbridge.gateway import server
 from tykbridge.gateway.proxy import Limits
 from tykbridge.gateway.server import Gateway, running
 
@@ -590,6 +591,22 @@ def error(answer):
 PROBLEM = "There was a problem proxying the request"
 
 
+def test_a_connection_without_a_request_is_closed(monkeypatch, upstream):
+    monkeypatch.setattr(server, "_IDLE", 0.2)
+    bridge = Bridge()
+    bridge.load(json.dumps(api("plain", upstream.url)))
+    release = threading.Event()
+    upstream.answers = lambda message: iter([OK] if release.wait(TIMEOUT) else [])
+    with running(Gateway(bridge, port=0)) as gateway, Client(gateway.port) as busy:
+        busy.send(request(b"GET /plain/"))
+        upstream.wait_for(1)
+        for begun in (b"", b"GET /plain/ HTTP/1.1\r\nHost: h\r\nX-Slow: "):
+            with Client(gateway.port) as silent:
+                assert silent.send(begun).is_over()
+        release.set()
+        assert busy.receive().status == 200
+
+
 def test_an_api_that_is_gone_keeps_nothing(tmp_path, upstream):
     bridge = Bridge()
     for api_id in ("gone", "stays"):
@@ -719,6 +736,7 @@ def test_huge_headers(gateway, upstream, api_id):
     assert exchange(gateway.port, request(first + large)).status == 200
     del upstream.asked[:]
     for data in (
+        request(first, *[b"X-%d: " % n + large[:40_000] for n in range(7)]),
         request(first, b"X-Large: " + b"x" * 70_000),
         request(first, *[b"X-%d: 1" % n for n in range(300)]),
         request(first + b"x" * 70_000),

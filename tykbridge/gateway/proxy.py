@@ -24,6 +24,7 @@ from tykbridge.gateway.visit import Observer, Visit, current
 from tykbridge.outcome import FRAMING, MIDDLEWARE_ERROR, Continue, Headers, Request, Respond, Response, refused
 
 _CHUNK = 64 << 10
+_HEADERS = 256 << 10  # bytes of all headers of a request: hooks and records get copies
 _FIELD = 64 << 10  # bytes of one header of an upstream's answer
 _REQUEST_PHASES = (Phase.PRE, Phase.AUTH_CHECK, Phase.POST_KEY_AUTH, Phase.POST)
 _PROBLEM = "There was a problem proxying the request"  # as upstream says it, and the next
@@ -166,7 +167,7 @@ class Proxy:
             response = Response(404, (("Content-Type", "text/plain; charset=utf-8"),), b"Not Found")
         else:
             response = refused(error.status, error.words).response
-        closes = error.status in (400, 408, 413, 501, 505)  # what is left of the request is not read
+        closes = error.status in (400, 408, 413, 431, 501, 505)  # what is left of the request is not read
         return await answers.whole(incoming, visit, response, closes=closes)
 
     async def _answer(self, incoming: web.BaseRequest, visit: Visit, route: _Route | None) -> web.StreamResponse:
@@ -278,6 +279,8 @@ def _check(incoming: web.BaseRequest, headers: Headers) -> None:
     authority = wire.origin_form(incoming.raw_path)[0]
     if authority and authority.rpartition("@")[2].lower() != wire.value(headers, "host").lower():
         raise _RefusedError(400, "the target and Host name different hosts")
+    if sum(len(name) + len(value) for name, value in incoming.raw_headers) > _HEADERS:
+        raise _RefusedError(431, "Request header fields too large")
     if "#" in incoming.raw_path:
         raise _RefusedError(400, "a request's target has no fragment")
     if _is_coded(headers):

@@ -25,7 +25,7 @@ PORT = 8181
 _FREE_AFTER = 20  # ports that are tried after one that is taken
 _HEADERS = 64 << 10  # bytes of one header, and of the request line
 _FIELDS = 256  # headers of one request
-_IDLE = 75.0  # seconds that a connection may be without a request
+_IDLE = 75.0  # seconds that a connection may be without a request; up to twice as many before its first one
 _LEAVE = 10.0  # seconds that requests on their way have when it ends; aiohttp waits twice for half of them
 
 
@@ -75,6 +75,7 @@ class Gateway:
         self._log = log or bridge.services.log
         self._proxy = Proxy(bridge, self._log, limits, observers)
         self._closing = contextlib.AsyncExitStack()
+        self._asked: set[asyncio.Protocol] = set()  # connections on which a request came
         self.url, self.port, self.is_elsewhere = "", 0, False
 
     async def start(self) -> None:
@@ -101,6 +102,8 @@ class Gateway:
             runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_LEAVE / 2)
             await runner.setup()
             closing.push_async_callback(runner.cleanup)
+            watching = asyncio.ensure_future(self._close_silent(server))
+            closing.callback(watching.cancel)
             await web.SockSite(runner, sock, backlog=1024).start()
             self.port = sock.getsockname()[1]
             self.is_elsewhere = self._wanted is None and self.port != PORT
@@ -112,7 +115,20 @@ class Gateway:
         """Take no more requests, let those on their way come to their end, and close. Cancelled, it cuts them off."""
         await self._closing.aclose()
 
+    async def _close_silent(self, server: web.Server[web.BaseRequest]) -> None:
+        """Close connections on which no request has come: aiohttp looks at those alone that had one."""
+        silent: set[asyncio.Protocol] = set()
+        while True:
+            await asyncio.sleep(_IDLE)
+            connections = set(server.connections)
+            self._asked &= connections
+            for connection in server.connections:
+                if connection in silent and connection not in self._asked:
+                    connection.force_close()
+            silent = connections - self._asked
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._asked.add(request.protocol)
         if request.raw_path == "/hello":
             return web.json_response({"status": "pass", "version": __version__, "description": "tykbridge"})
         return await self._proxy.answer(request)
