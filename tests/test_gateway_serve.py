@@ -113,6 +113,7 @@ def test_what_cannot_be_served(folder):
         ([], 2, "nothing says which APIs: name a folder of definitions, or a --conf with an app_path"),
         (["apis", "--conf", "nowhere.conf"], 1, "nowhere.conf"),
         (["apis", "--host", "192.0.2.1", "--port", "0"], 1, "cannot listen on 192.0.2.1:0: "),
+        (["apis", "--host", "192.0.2.1"], 1, "cannot listen on 192.0.2.1: "),
     ):
         done = tykbridge("serve", *arguments, cwd=folder)
         assert (done.status, words in done.words) == (status, True), done.words

@@ -36,6 +36,11 @@ def Answer(request, session, spec):
     return request, session
 
 @Hook
+def AsHead(request, session, spec):
+    request.object.method = "HEAD"
+    return request, session
+
+@Hook
 def SetStatus(request, response, session, metadata, spec):
     response.status_code = int(request.object.headers["Code"])
     return response
@@ -89,6 +94,8 @@ def gateway(tmp_path_factory, upstream):
         api("both", url, {"pre": ["Pass"], "response": ["Mark"]}),
         api("rewritten", f"{url}/base/?t=1", {"post": ["Rewrite"]}),
         api("answering", url, {"pre": ["Answer"]}),
+        api("asking", url, {"pre": ["AsHead"]}),
+        api("named", url.replace("//", "//me:secret@")),
         api("status", url, {"response": ["SetStatus"]}),
         api("kept", f"{url}/base", strip_listen_path=False, preserve_host_header=True),
         api("balanced", url, enable_load_balancing=True, target_list=[f"{url}/one", f"{url}/two"]),
@@ -385,6 +392,18 @@ def test_answers_without_a_body(gateway, upstream, api_id, status):
         for _ in range(2):
             answer = client.send(request(f"GET /{api_id}/".encode())).receive()
             assert (answer.status, answer.get("etag"), answer.get("transfer-encoding")) == (status, b"x", None)
+
+
+def test_a_hook_that_asks_for_the_head_leaves_no_client_waiting_for_a_body(gateway, upstream):
+    upstream.answers = lambda message: b"HTTP/1.1 200 Fine\r\nX-Mine: 1\r\nContent-Length: 5\r\n\r\n"
+    answer = exchange(gateway.port, request(b"GET /asking/"))
+    assert (answer.status, answer.get("x-mine"), answer.get("content-length"), answer.body) == (200, b"1", b"0", b"")
+
+
+def test_a_targets_login_is_for_requests_without_one(gateway, upstream):
+    exchange(gateway.port, request(b"GET /named/"))
+    exchange(gateway.port, request(b"GET /named/", b"Authorization: Bearer own"))
+    assert [asked.all("authorization") for asked in upstream.asked] == [[b"Basic bWU6c2VjcmV0"], [b"Bearer own"]]
 
 
 def test_an_answer_without_a_body_has_no_length(gateway, upstream):

@@ -135,7 +135,8 @@ def command(
     except BridgeError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{wanted_port}: {_advice(error)}") from None
+        where = host if wanted_port is None else f"{host}:{wanted_port}"
+        raise click.ClickException(f"cannot listen on {where}: {_advice(error)}") from None
 
 
 def _tracer(strict: bool, log: Log, screen: Console | None) -> Tracer:

@@ -242,6 +242,11 @@ class Proxy:
             words = "another protocol" if answer.status < 200 else "a transfer coding that nobody asked for"
             raise _RefusedError(502, _PROBLEM, f"{wire.shown(visit.upstream)}: the upstream takes {words}")
         headers = wire.forwardable(headers)
+        if not route.answers and outcome.request.method == "HEAD" != incoming.method:  # a hook's; there is no body
+            response = Response(answer.status, headers)
+            if visit.notes is not None:
+                visit.notes.answered(response, streamed=False)
+            return await answers.whole(incoming, visit, response, answer.reason)
         if not route.answers:
             if visit.notes is not None:
                 visit.notes.answered(Response(answer.status, headers), streamed=True)
@@ -376,6 +381,8 @@ def _headed(headers: Headers, keeps_host: bool, upload: _Upload | None) -> aioht
         request.waits = upload is not None and not upload.has_begun
         if keeps_host and (host := wire.value(headers, "host")):
             request.headers["Host"] = host
+        if wire.value(sent, "authorization"):  # in place of that of the target's URL
+            request.headers.pop("Authorization", None)
         request.headers.extend(sent if all(wire.is_text(item) for _, item in sent) else await request.hide(sent))
         return await handler(request)
 
