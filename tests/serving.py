@@ -62,6 +62,15 @@ class Serve:
         self.process.send_signal(number)
         return self.process.wait(TIMEOUT)
 
+    def close(self) -> None:
+        """End it, if it has not ended, and read what is left of its log."""
+        self.process.kill()
+        self.process.wait(TIMEOUT)
+        self._reading.join(TIMEOUT)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
 
 @contextlib.contextmanager
 def serving(*arguments: object, **options: object) -> Iterator[Serve]:
@@ -70,9 +79,4 @@ def serving(*arguments: object, **options: object) -> Iterator[Serve]:
     try:
         yield serve
     finally:
-        serve.process.kill()
-        serve.process.wait(TIMEOUT)
-        serve._reading.join(TIMEOUT)
-        for pipe in (serve.process.stdout, serve.process.stderr):
-            assert pipe is not None
-            pipe.close()
+        serve.close()

@@ -20,7 +20,7 @@ def Mark(request, session, spec):
     tyk.log("mark " + request.object.params["n"], "info")
     return request, session
 """
-OWN = {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "content-length", "date"}
+OWN = {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id", "content-length", "date"}
 """What the gateway adds, or what framing says of the body, which is compared."""
 
 

@@ -54,6 +54,9 @@ Then: curl -i http://127.0.0.1:8181/my-api/get
 @click.option("--policies", type=_PATH, metavar="FILE", help="The policies that sessions name.")
 @click.option("--watch", "watched", is_flag=True, help="Load again what changes.")
 @click.option("--strict", is_flag=True, help="A hook that changes a session without the right to fails the request.")
+@click.option(
+    "--log-format", type=click.Choice(["console", "json"]), help="How log lines are written. [default: as --conf says]"
+)
 @color_option
 def command(
     source: Path | None,
@@ -64,6 +67,7 @@ def command(
     policies: Path | None,
     watched: bool,
     strict: bool,
+    log_format: str | None,
     color: bool | None,
 ) -> None:
     """Serve the APIs that SOURCE defines: a folder of definitions, or one file. [default: the app_path of --conf]
@@ -72,6 +76,7 @@ def command(
     everything again. SIGTERM and Ctrl-C end it when the requests on their way are answered; the second one at once.
     """
     try:
+        from tykbridge.gateway.operation import Operation
         from tykbridge.gateway.proxy import Limits
         from tykbridge.gateway.server import Gateway
     except ImportError as error:
@@ -85,6 +90,7 @@ def command(
             raise click.UsageError(
                 "nothing says which APIs: name a folder of definitions, or a --conf with an app_path"
             )
+        operation = Operation(hosted.bridge, settings, log_format)
         count, words = hosted.load_configuration(
             wanted, str(middleware_path or ""), str(policies or ""), strict, watched, given
         )
@@ -92,8 +98,8 @@ def command(
         raise click.ClickException(str(error)) from None
     if not hosted.bridge.apis:
         raise click.ClickException(f"no API can be served:\n{words}" if count else f"there is no API in {wanted}")
-    observers: list[Observer] = []
-    parts: list[Part] = []
+    observers: list[Observer] = [operation.recorder]
+    parts: list[Part] = [operation.control]
     host = host or settings.listen_address or "127.0.0.1"
     wanted_port = port if port is not None else settings.listen_port or None
     gateway = Gateway(
@@ -107,6 +113,8 @@ def command(
     _allow_files()
     try:
         asyncio.run(_serve(gateway, console(color), watched, count))
+    except BridgeError as error:
+        raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{wanted_port}: {_advice(error)}") from None
 

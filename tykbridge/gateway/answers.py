@@ -49,7 +49,7 @@ async def whole(
         headers.append(("Content-Length", str(len(response.body))))
     elif response.status != 204 and (length := wire.value(response.headers, "content-length")):
         headers.append(("Content-Length", length))
-    data = wire.head(response.status, reason, _completed(headers, incoming, keeps))
+    data = wire.head(response.status, reason, _completed(headers, incoming, visit, keeps))
     visit.status = response.status
     if not is_bodiless:
         data += response.body
@@ -70,7 +70,7 @@ async def streamed(
     has_length = bool(wire.value(headers, "content-length"))
     is_chunked = not is_bodiless and not has_length and incoming.version >= HttpVersion11
     keeps = incoming.keep_alive and (is_bodiless or has_length or is_chunked)
-    lines = _completed(list(headers), incoming, keeps)
+    lines = _completed(list(headers), incoming, visit, keeps)
     if is_chunked:
         lines.append(("Transfer-Encoding", "chunked"))
     data = wire.head(status, reason, lines)
@@ -98,7 +98,11 @@ async def streamed(
     return _KEPT if keeps else _CLOSED
 
 
-def _completed(headers: list[tuple[str, str]], incoming: web.BaseRequest, keeps: bool) -> list[tuple[str, str]]:
+def _completed(
+    headers: list[tuple[str, str]], incoming: web.BaseRequest, visit: Visit, keeps: bool
+) -> list[tuple[str, str]]:
+    if not any(name.lower() == "x-request-id" for name, _ in headers):
+        headers.append((wire.REQUEST_ID, visit.request_id))
     if not any(name.lower() == "date" for name, _ in headers):
         headers.append(("Date", wire.date()))
     if not keeps:

@@ -119,7 +119,7 @@ class Proxy:
         target = incoming.raw_path
         if target.startswith(("http://", "https://")):  # the absolute form, which a client of a proxy sends
             target = URL(target, encoded=True).raw_path_qs
-        visit = Visit(incoming.method, target, incoming.remote or "")
+        visit = Visit(incoming.method, target, incoming.remote or "", incoming.headers.get(wire.REQUEST_ID, ""))
         current.set(visit)  # aiohttp has a task for each request, which has a context of its own
         route = self._route(target, incoming.headers.get("Host", ""))
         if route is not None:
@@ -170,7 +170,7 @@ class Proxy:
     async def _answer(self, incoming: web.BaseRequest, visit: Visit, route: _Route | None) -> web.StreamResponse:
         if route is None:
             raise _RefusedError(404, "Not Found", f"no API listens on {visit.target.partition('?')[0]}")
-        headers = wire.text(incoming.raw_headers)
+        headers = wire.with_id(wire.text(incoming.raw_headers), visit.request_id)
         _check(incoming, headers)
         upload = _Upload(incoming, self._limits) if incoming.can_read_body else None
         body = await upload.whole() if upload is not None and route.reads else b""
@@ -205,11 +205,11 @@ class Proxy:
                 return await self._back(incoming, visit, route, outcome, answer)
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             if visit.status:  # too late for another answer; the connection is cut
-                self._log(f'api "{route.api_id}": {url}: the answer broke off: {_said(error)}', "error")
+                self._log(f'api "{route.api_id}": {wire.shown(url)}: the answer broke off: {_said(error)}', "error")
                 raise ConnectionResetError("the upstream's answer broke off") from error
             if upload is not None and upload.failure is not None:
                 raise upload.failure from error
-            raise _failure(url, error) from error
+            raise _failure(wire.shown(url), error) from error
 
     async def _back(
         self,
@@ -225,7 +225,7 @@ class Proxy:
         body = await _all(answer.content, self._limits.body)
         if body is None:
             words = f"the answer is longer than the {self._limits.body} bytes that response hooks are shown"
-            raise _RefusedError(502, _PROBLEM, f"{visit.upstream}: {words}")
+            raise _RefusedError(502, _PROBLEM, f"{wire.shown(visit.upstream)}: {words}")
         response, chain, scheme = Response(answer.status, headers, body), route.chain, incoming.scheme
         respond = await route.lane.run(lambda: chain.response(outcome.request, response, outcome.session, scheme))
         reason = answer.reason if respond.response.status == answer.status else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
 import time
 from contextvars import ContextVar
@@ -10,13 +11,15 @@ from typing import Protocol
 
 _START = secrets.token_hex(4)  # ids of two runs of a gateway, whose lines are in one file, differ
 _numbers = itertools.count(1)
+_SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # nothing that a log or a shell could take for something else
 
 
 class Visit:
-    """One request. Written by the event loop alone; hooks' threads read it.
+    """One request. Written by the event loop alone, but for `hooks`; hooks' threads read it.
 
     Attributes:
-        id: names it in logs; unlike that of any other.
+        id: names it in this process; unlike that of any other.
+        request_id: names it in logs, and for hooks and upstreams: the client's X-Request-ID, otherwise `id`.
         method: its method.
         target: path and query as they came; may hold what nobody else should read (tokens).
         client: the address that it came from, "" for a socket without one.
@@ -26,6 +29,7 @@ class Visit:
         ended: when it was over, by `time.perf_counter`; 0.0 before that.
         status: of the answer; 0 before there is one, and where the client went away first.
         sent: bytes of the answer's body that went to the client, as it asked for them (not of framing).
+        hooks: seconds that its hooks took so far; written by their threads, of which one runs at a time.
         upstream: the URL that was asked, "" where nobody was.
         failure: why the gateway itself refused or broke it off, "" where it did not.
     """
@@ -37,19 +41,23 @@ class Visit:
         "client",
         "ended",
         "failure",
+        "hooks",
         "id",
         "method",
+        "request_id",
         "sent",
         "status",
         "target",
         "upstream",
     )
 
-    def __init__(self, method: str, target: str, client: str) -> None:
+    def __init__(self, method: str, target: str, client: str, sent_id: str = "") -> None:
         self.id = f"{_START}-{next(_numbers)}"
+        self.request_id = sent_id if _SANE.fullmatch(sent_id) else self.id
         self.method, self.target, self.client = method, target, client
         self.began, self.at, self.ended = time.perf_counter(), time.time(), 0.0
         self.status = self.sent = 0
+        self.hooks = 0.0
         self.api_id = self.upstream = self.failure = ""
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from tykbridge.outcome import Headers
 
@@ -26,6 +27,22 @@ _OURS = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ESCAPED = re.compile(r"[\ud800-\udfff]")
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+REQUEST_ID = "X-Request-ID"
+"""The header in which a request's id comes and goes."""
+
+
+def with_id(headers: Headers, request_id: str) -> Headers:
+    """Name a request: a header that says something else, which no log line would have, is replaced."""
+    if value(headers, "x-request-id") == request_id:
+        return headers
+    return (*(pair for pair in headers if pair[0].lower() != "x-request-id"), (REQUEST_ID, request_id))
+
+
+def shown(url: str) -> str:
+    """Give of an upstream's URL what may be told: neither user information nor a query, which may hold a token."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def text(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
