@@ -235,12 +235,14 @@ headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob("*.h"))
 stubs = {p.name: str(p.relative_to(ROOT)) for p in sorted((ROOT / "stubs").glob("*-stubs"))}
 
 setup(
-    packages=[*find_packages(include=["tykbridge", "tykbridge.*"]), *stubs],
-    package_dir=stubs,
+    packages=[*find_packages(include=["tykbridge", "tykbridge.*"]), "tykbridge.examples", *stubs],
+    package_dir={"tykbridge.examples": "examples/seeds", **stubs},  # what `tykbridge tour` shows
     # The Go modules are sources that plugins are compiled with, and no Python packages; templates are projects.
     package_data={
         "": ["py.typed", "*.pyi", "*.lua", "*.js", "*.d.ts"],
         "tykbridge": [f"templates/**/*{suffix}" for suffix in TEMPLATES],
+        "tykbridge.examples": ["*/manifest.json", "*/middleware.*"],
+        "tykbridge.gateway.inspector": ["page/*"],
         "tykbridge.goplugin": ["tyk*/**/*"],
     },
     include_package_data=False,

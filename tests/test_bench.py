@@ -65,3 +65,12 @@ def test_a_hook_on_a_server_is_compared_with_a_bare_call(run):
     assert flat["driver.grpc.vs_bare"] == 1.2
     assert flat["py311.driver.grpc.bare_ns"] == 100
     assert "1.10" in run.table("3.11.7", times["3.11"])
+
+
+@pytest.mark.once
+def test_a_plugin_alone_is_compared_with_the_floor(run):
+    times = {"3.11": {"plugin_go": {"floor": 100.0, "plugin": 3000.0}}}
+    flat = run.flatten(times)
+    assert flat["plugin.go.vs_floor"] == 30
+    assert flat["py311.plugin.go.plugin_ns"] == 3000
+    assert "a hook in Go" in run.table("3.11.7", times["3.11"])

@@ -24,6 +24,7 @@ _SECTIONS = {
         "bundle": "Build, sign, verify and show the archives of bundles.",
     },
     "Help": {
+        "tour": "Watch a gateway at work, with requests that show what each hook does.",
         "doctor": "Say what is wrong with this installation, and how to mend it.",
         "completion": "Print what lets bash, zsh or fish complete commands and options.",
     },

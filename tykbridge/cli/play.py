@@ -15,9 +15,10 @@ import tykbridge
 from tykbridge import runtime
 from tykbridge.cli.example import ExampleError, find, read
 from tykbridge.cli.host import CallError
-from tykbridge.cli.player import HookStep, Player
+from tykbridge.cli.player import Player
 from tykbridge.cli.screen import Screen, color_option, console
 from tykbridge.errors import LoadError
+from tykbridge.steps import HookStep
 from tykbridge.stores.memory import MemoryStore
 from tykbridge.watch import Watcher
 

@@ -8,6 +8,9 @@ import os
 import resource
 import shlex
 import signal
+import sys
+import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +27,10 @@ from tykbridge.settings import PREFIX, read_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tykbridge.gateway.inspector.server import Inspector
+    from tykbridge.gateway.logs import Log
     from tykbridge.gateway.server import Gateway, Part
+    from tykbridge.gateway.trace import Tracer
     from tykbridge.gateway.visit import Observer
 
 _PATH = click.Path(path_type=Path)
@@ -53,6 +59,8 @@ Then: curl -i http://127.0.0.1:8181/my-api/get
 @click.option("--middleware-path", type=_PATH, metavar="DIR", help="Where bundles and files of hooks are.")
 @click.option("--policies", type=_PATH, metavar="FILE", help="The policies that sessions name.")
 @click.option("--watch", "watched", is_flag=True, help="Load again what changes.")
+@click.option("--explain", is_flag=True, help="Show for each request what each hook changed.")
+@click.option("--inspect", is_flag=True, help="Show requests on a page in the browser, as they come.")
 @click.option("--strict", is_flag=True, help="A hook that changes a session without the right to fails the request.")
 @click.option(
     "--log-format", type=click.Choice(["console", "json"]), help="How log lines are written. [default: as --conf says]"
@@ -66,11 +74,15 @@ def command(
     middleware_path: Path | None,
     policies: Path | None,
     watched: bool,
+    explain: bool,
+    inspect: bool,
     strict: bool,
     log_format: str | None,
     color: bool | None,
 ) -> None:
     """Serve the APIs that SOURCE defines: a folder of definitions, or one file. [default: the app_path of --conf]
+
+    --explain and --inspect show what becomes of each request, with secrets masked (docs/inspector.md).
 
     Requests go through the hooks of their API to its target, answers through the response hooks back. SIGHUP loads
     everything again. SIGTERM and Ctrl-C end it when the requests on their way are answered; the second one at once.
@@ -82,6 +94,7 @@ def command(
     except ImportError as error:
         raise click.ClickException(f"the gateway needs aiohttp: pip install 'tykbridge[gateway]' ({error})") from None
 
+    screen = console(color)
     given = str(conf) if conf is not None else _NO_FILE if any(name.startswith(PREFIX) for name in os.environ) else ""
     try:
         settings = read_settings(given or _NO_FILE, os.environ if given else {})[0]
@@ -91,6 +104,8 @@ def command(
                 "nothing says which APIs: name a folder of definitions, or a --conf with an app_path"
             )
         operation = Operation(hosted.bridge, settings, log_format)
+        tracer = _tracer(strict, operation.log, screen if explain else None) if explain or inspect else None
+        inspector = _inspector(tracer) if tracer is not None and inspect else None
         count, words = hosted.load_configuration(
             wanted, str(middleware_path or ""), str(policies or ""), strict, watched, given
         )
@@ -100,6 +115,10 @@ def command(
         raise click.ClickException(f"no API can be served:\n{words}" if count else f"there is no API in {wanted}")
     observers: list[Observer] = [operation.recorder]
     parts: list[Part] = [operation.control]
+    if tracer is not None:
+        observers.append(tracer)
+    if inspector is not None:
+        parts.append(inspector)
     host = host or settings.listen_address or "127.0.0.1"
     wanted_port = port if port is not None else settings.listen_port or None
     gateway = Gateway(
@@ -112,11 +131,34 @@ def command(
     )
     _allow_files()
     try:
-        asyncio.run(_serve(gateway, console(color), watched, count))
+        asyncio.run(_serve(gateway, screen, watched, count, inspector))
     except BridgeError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{wanted_port}: {_advice(error)}") from None
+
+
+def _tracer(strict: bool, log: Log, screen: Console | None) -> Tracer:
+    """Make what looks on at hooks, and hears what they print, log and fire; `screen` gets a block for each request."""
+    from tykbridge.cli.explain import Explainer
+    from tykbridge.gateway.trace import Tracer, hear_prints
+
+    # A block has what its request's hooks said; on the same terminal nobody wants to read it twice.
+    told_once = screen is not None and screen.is_terminal and sys.stderr.isatty()
+    tracer = Tracer(hosted.bridge, strict, told_once)
+    log.listeners.append(tracer.logged)
+    log.event_listeners.append(tracer.fired)
+    hosted.bridge.services = replace(hosted.bridge.services, watch=tracer.watch)
+    if screen is not None:
+        tracer.listeners.append(Explainer(screen).heard)
+    hear_prints(passing_on=screen is None)
+    return tracer
+
+
+def _inspector(tracer: Tracer) -> Inspector:
+    from tykbridge.gateway.inspector.server import Inspector
+
+    return Inspector(tracer, hosted.reload)
 
 
 def _allow_files() -> None:
@@ -133,7 +175,7 @@ def _advice(error: OSError) -> str:
     return f"{words}; --port names another, --port 0 takes any that is free" if "in use" in words else words
 
 
-async def _serve(gateway: Gateway, screen: Console, watched: bool, missing: int) -> None:
+async def _serve(gateway: Gateway, screen: Console, watched: bool, missing: int, inspector: Inspector | None) -> None:
     """Run until a signal says it is enough; the second signal cuts off what is on its way."""
     over: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -142,6 +184,8 @@ async def _serve(gateway: Gateway, screen: Console, watched: bool, missing: int)
     loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, _reload))
     await gateway.start()
     _tell(screen, gateway, watched, missing)
+    if inspector is not None:
+        _open(screen, inspector)
     await over.get()
     stopping = asyncio.ensure_future(gateway.stop())
     again = asyncio.ensure_future(over.get())
@@ -151,6 +195,13 @@ async def _serve(gateway: Gateway, screen: Console, watched: bool, missing: int)
         stopping.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await stopping
+
+
+def _open(screen: Console, inspector: Inspector) -> None:
+    """Say where the inspector is, and open it where there is a browser with a window of its own."""
+    screen.print(Text.assemble("inspector  ", (inspector.url, "bold green")), soft_wrap=True)
+    if screen.is_terminal and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        asyncio.get_running_loop().run_in_executor(None, webbrowser.open, inspector.link())
 
 
 def _reload() -> None:

@@ -51,6 +51,8 @@ async def whole(
         headers.append(("Content-Length", length))
     data = wire.head(response.status, reason, _completed(headers, incoming, visit, keeps))
     visit.status = response.status
+    if visit.notes is not None:
+        visit.notes.gave(response)
     if not is_bodiless:
         data += response.body
         visit.sent = len(response.body)

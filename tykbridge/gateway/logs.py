@@ -46,11 +46,13 @@ class Log:
     Attributes:
         listeners: hear each line of plugins and of tykbridge itself, whatever its level, on the thread that it is from;
             one that returns True has told it in its own way.
+        event_listeners: hear each event in the same way, its name and payload.
     """
 
     def __init__(self, stream: TextIO, form: str = "console", level: str = "info") -> None:
         self._stream, self._least = stream, LEVELS[level]
         self.listeners: list[Callable[[str, str], bool]] = []
+        self.event_listeners: list[Callable[[str, str], bool]] = []
         self._write = self._json if form == "json" else self._plain
         if form != "json" and stream.isatty():
             from rich.console import Console
@@ -123,6 +125,8 @@ class Log:
 
     def event(self, name: str, payload: str) -> None:
         """Write an event that goes to the host, TykTriggerEvent; of a client's key what may be told."""
+        if [listener for listener in self.event_listeners if listener(name, payload)]:
+            return
         with contextlib.suppress(ValueError, RecursionError):
             meta = json.loads(payload)
             if isinstance(meta, dict):

@@ -126,6 +126,8 @@ class Proxy:
             visit.api_id = route.api_id
         for observer in self._observers:
             observer.begin(visit)
+        if visit.notes is not None:
+            visit.notes.came(incoming)
         try:
             return await self._answer(incoming, visit, route)
         except _RefusedError as error:
@@ -174,11 +176,15 @@ class Proxy:
         _check(incoming, headers)
         upload = _Upload(incoming, self._limits) if incoming.can_read_body else None
         body = await upload.whole() if upload is not None and route.reads else b""
+        if visit.notes is not None and (route.reads or upload is None):
+            visit.notes.read(body)
         request = Request(incoming.method, visit.target, headers, body)
         outcome: Continue | Respond = Continue(request)
         if route.runs:
             chain, scheme = route.chain, incoming.scheme
             outcome = await route.lane.run(lambda: chain.request(request, scheme))
+            if visit.notes is not None:
+                visit.notes.decided(outcome)
         if isinstance(outcome, Respond):
             return await answers.whole(incoming, visit, outcome.response)
         return await self._forward(incoming, visit, route, outcome, None if route.reads else upload)
@@ -192,6 +198,8 @@ class Proxy:
         if not url:
             raise _RefusedError(502, _PROBLEM, "the definition names no upstream (target_url)")
         headers = wire.forwarded(wire.forwardable(request.headers), visit.client, incoming.scheme)
+        if visit.notes is not None:
+            visit.notes.asked(Request(request.method, url, headers, request.body), route.upstream.keeps_host)
         try:
             async with self._session.request(
                 request.method,
@@ -221,13 +229,19 @@ class Proxy:
     ) -> web.StreamResponse:
         headers = wire.forwardable(wire.text(answer.raw_headers))
         if not route.answers:
+            if visit.notes is not None:
+                visit.notes.answered(Response(answer.status, headers), streamed=True)
             return await answers.streamed(incoming, visit, answer.status, answer.reason, headers, answer.content)
         body = await _all(answer.content, self._limits.body)
         if body is None:
             words = f"the answer is longer than the {self._limits.body} bytes that response hooks are shown"
             raise _RefusedError(502, _PROBLEM, f"{wire.shown(visit.upstream)}: {words}")
         response, chain, scheme = Response(answer.status, headers, body), route.chain, incoming.scheme
+        if visit.notes is not None:
+            visit.notes.answered(response, streamed=False)
         respond = await route.lane.run(lambda: chain.response(outcome.request, response, outcome.session, scheme))
+        if visit.notes is not None:
+            visit.notes.decided(respond)
         reason = answer.reason if respond.response.status == answer.status else None
         return await answers.whole(incoming, visit, respond.response, reason)
 

@@ -7,11 +7,38 @@ import re
 import secrets
 import time
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from tykbridge.outcome import Outcome, Request, Response
 
 _START = secrets.token_hex(4)  # ids of two runs of a gateway, whose lines are in one file, differ
 _numbers = itertools.count(1)
 _SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # nothing that a log or a shell could take for something else
+
+
+class Notes(Protocol):
+    """Takes down what a request carries, on the event loop: it must neither wait nor raise."""
+
+    def came(self, incoming: web.BaseRequest) -> None:
+        """The request, whose body is not read yet."""
+
+    def read(self, body: bytes) -> None:
+        """Its body, for hooks; a body that nobody is shown goes past."""
+
+    def decided(self, outcome: Outcome) -> None:
+        """What its hooks, or those of the response, came to."""
+
+    def asked(self, request: Request, keeps_host: bool) -> None:
+        """What the upstream gets; `url` is the whole URL, Host the client's, which it gets with `keeps_host` alone."""
+
+    def answered(self, response: Response, streamed: bool) -> None:
+        """What the upstream answers. `streamed`: the body goes past."""
+
+    def gave(self, response: Response) -> None:
+        """What the client gets, of a response that does not go past."""
 
 
 class Visit:
@@ -32,6 +59,7 @@ class Visit:
         hooks: seconds that its hooks took so far; written by their threads, of which one runs at a time.
         upstream: the URL that was asked, "" where nobody was.
         failure: why the gateway itself refused or broke it off, "" where it did not.
+        notes: an observer's, which it sets at the beginning; None: nobody takes any.
     """
 
     __slots__ = (
@@ -44,6 +72,7 @@ class Visit:
         "hooks",
         "id",
         "method",
+        "notes",
         "request_id",
         "sent",
         "status",
@@ -59,6 +88,7 @@ class Visit:
         self.status = self.sent = 0
         self.hooks = 0.0
         self.api_id = self.upstream = self.failure = ""
+        self.notes: Notes | None = None
 
 
 class Observer(Protocol):

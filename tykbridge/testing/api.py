@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack
 from urllib.parse import urlencode, urlsplit
 
 from tykbridge import auth
@@ -17,10 +17,8 @@ from tykbridge.bridge import Bridge
 from tykbridge.bundle import manifest
 from tykbridge.chain import Chain
 from tykbridge.cli.example import Call
-from tykbridge.cli.player import ClientStep, NoteStep, UpstreamStep
 from tykbridge.cli.runner import Run
 from tykbridge.cli.source import Opened
-from tykbridge.cli.witness import Seen
 from tykbridge.definition import Bundle, Definition
 from tykbridge.definition.tree import is_json
 from tykbridge.errors import NotFoundError
@@ -29,6 +27,7 @@ from tykbridge.outcome import Request, Response
 from tykbridge.policies import read_policies, read_policies_text
 from tykbridge.runtime import DATA
 from tykbridge.session import Session
+from tykbridge.steps import ClientStep, NoteStep, Seen, UpstreamStep
 from tykbridge.testing.messages import Answer, Event, HeaderInput, Headers, Line, Received, Reply, pairs_of, written
 from tykbridge.testing.stage import Stage, Surroundings
 
@@ -38,6 +37,18 @@ Answering: TypeAlias = Callable[[Received], Answer | bytes | str]
 
 _NUMBER = re.compile(r'#\d+\.\d+"')  # of a loading, which says nothing to people
 _BODILESS = frozenset({204, 304})
+
+
+class Arguments(TypedDict, total=False):
+    """What `Api.request` takes beside method and path, and tells of."""
+
+    headers: HeaderInput
+    params: Mapping[str, str | Iterable[str]]
+    body: bytes | str
+    json: Any
+    form: Mapping[str, str | Iterable[str]]
+    key: str
+    scheme: str
 
 
 class NotLoaded(Exception):
@@ -216,31 +227,31 @@ class Api:
             pairs.append(("Content-Length", str(len(content))))
         return self._sent(chain, Request(method, url, tuple(pairs), content), scheme)
 
-    def get(self, path: str = "/", **arguments: Any) -> Reply:
+    def get(self, path: str = "/", **arguments: Unpack[Arguments]) -> Reply:
         """Send a GET; the arguments are those of `request`."""
         return self.request("GET", path, **arguments)
 
-    def head(self, path: str = "/", **arguments: Any) -> Reply:
+    def head(self, path: str = "/", **arguments: Unpack[Arguments]) -> Reply:
         """Send a HEAD; the arguments are those of `request`."""
         return self.request("HEAD", path, **arguments)
 
-    def post(self, path: str = "/", **arguments: Any) -> Reply:
+    def post(self, path: str = "/", **arguments: Unpack[Arguments]) -> Reply:
         """Send a POST; the arguments are those of `request`."""
         return self.request("POST", path, **arguments)
 
-    def put(self, path: str = "/", **arguments: Any) -> Reply:
+    def put(self, path: str = "/", **arguments: Unpack[Arguments]) -> Reply:
         """Send a PUT; the arguments are those of `request`."""
         return self.request("PUT", path, **arguments)
 
-    def patch(self, path: str = "/", **arguments: Any) -> Reply:
+    def patch(self, path: str = "/", **arguments: Unpack[Arguments]) -> Reply:
         """Send a PATCH; the arguments are those of `request`."""
         return self.request("PATCH", path, **arguments)
 
-    def delete(self, path: str = "/", **arguments: Any) -> Reply:
+    def delete(self, path: str = "/", **arguments: Unpack[Arguments]) -> Reply:
         """Send a DELETE; the arguments are those of `request`."""
         return self.request("DELETE", path, **arguments)
 
-    def options(self, path: str = "/", **arguments: Any) -> Reply:
+    def options(self, path: str = "/", **arguments: Unpack[Arguments]) -> Reply:
         """Send an OPTIONS; the arguments are those of `request`."""
         return self.request("OPTIONS", path, **arguments)
 
@@ -270,7 +281,7 @@ class Api:
             response.status,
             Headers(response.headers),
             response.body,
-            tuple(step.hook.name for step in run.hooks),
+            tuple(step.name for step in run.hooks),
             tuple(_NUMBER.sub('"', words).replace(self._base, "") for words in run.failures),
             tuple(words for step in run.hooks for words in step.warnings),
             logs,

@@ -11,11 +11,12 @@ from typing import Any
 from tykbridge import runtime
 from tykbridge._bridge import unix_time
 from tykbridge.cli.runner import Runner
-from tykbridge.cli.witness import Seen, Witness
+from tykbridge.cli.witness import Witness
 from tykbridge.counters import MemoryCounters
 from tykbridge.events.queue import EventQueue, Fired, Handler
 from tykbridge.policies import Policy
 from tykbridge.services import Services
+from tykbridge.steps import Seen
 from tykbridge.stores.memory import MemoryStore
 from tykbridge.testing.messages import Event
 

@@ -18,6 +18,7 @@ class Native:
     suffix = ".so"
     deadlines = False  # a hook in this process cannot be stopped
     asks = False
+    crosses = True
 
     def __init__(self, name: Driver) -> None:
         self.name = name
