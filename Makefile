@@ -77,12 +77,12 @@ $(VENV)/.built: $(VENV)/.installed $(NATIVE)
 	@touch $@
 
 .PHONY: run
-run: build  ## watch the example plugins at work
-	@$(BIN)/python -m tykbridge play
+run: build  ## a gateway with plugins at work, for requests of your own too
+	@$(BIN)/python -m tykbridge tour
 
 .PHONY: test
 test: build $(VENV)/.test  ## every test on this Python, the core on the other Pythons found
-	@tools/prepare $(BIN)/python c cxx libpython go node rust redis openssl grpc arm64
+	@tools/prepare $(BIN)/python c cxx libpython go node rust redis openssl grpc arm64 chromium
 	@REQUIRE_PYTHONS="$(REQUIRE_PYTHONS)" tools/test $(BIN)/python
 
 .PHONY: test-environment
@@ -93,6 +93,21 @@ test-environment: build $(VENV)/.test
 bench: build $(VENV)/.test  ## measure a dispatch against its floor and the classic way
 	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/python bench/run.py
+	@$(BIN)/python bench/gateway.py
+
+$(VENV)/.docs: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --group docs
+	@touch $@
+
+.PHONY: docs
+docs: build $(VENV)/.docs  ## the pages of docs/ as a site, in build/site
+	@$(BIN)/python tools/docs.py
+
+.PHONY: pictures
+pictures: build $(VENV)/.test  ## take the pictures of docs/inspector.md anew
+	@tools/prepare $(BIN)/python chromium
+	@$(BIN)/python -m pip install --quiet --group pictures
+	@$(BIN)/python -m tests.pictures
 
 .PHONY: lint
 lint: build $(VENV)/.lint  ## check style, types and warnings

@@ -38,6 +38,9 @@ QUICKJS_SOURCES = ("quickjs.c", "libregexp.c", "libunicode.c", "dtoa.c")
 COMPILED = sorted(str(p.relative_to(ROOT).with_suffix("")) for p in (ROOT / "tykbridge").rglob("*.pxd"))
 COMPILED = [name for name in COMPILED if (ROOT / f"{name}.py").exists()]
 
+# What `tykbridge new` writes is of these; what was built or run in the templates is none of it.
+TEMPLATES = (".go", ".js", ".json", ".lua", ".md", ".py")
+
 PKG_CONFIG = f"""\
 prefix=${{pcfiledir}}/..
 includedir=${{prefix}}/include
@@ -232,10 +235,16 @@ headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob("*.h"))
 stubs = {p.name: str(p.relative_to(ROOT)) for p in sorted((ROOT / "stubs").glob("*-stubs"))}
 
 setup(
-    packages=[*find_packages(include=["tykbridge", "tykbridge.*"]), *stubs],
-    package_dir=stubs,
-    # The Go modules are sources that plugins are compiled with, and no Python packages.
-    package_data={"": ["py.typed", "*.pyi", "*.lua", "*.js", "*.d.ts"], "tykbridge.goplugin": ["tyk*/**/*"]},
+    packages=[*find_packages(include=["tykbridge", "tykbridge.*"]), "tykbridge.examples", *stubs],
+    package_dir={"tykbridge.examples": "examples/seeds", **stubs},  # what `tykbridge tour` shows
+    # The Go modules are sources that plugins are compiled with, and no Python packages; templates are projects.
+    package_data={
+        "": ["py.typed", "*.pyi", "*.lua", "*.js", "*.d.ts"],
+        "tykbridge": [f"templates/**/*{suffix}" for suffix in TEMPLATES],
+        "tykbridge.examples": ["*/manifest.json", "*/middleware.*"],
+        "tykbridge.gateway.inspector": ["page/*"],
+        "tykbridge.goplugin": ["tyk*/**/*"],
+    },
     include_package_data=False,
     ext_modules=[
         Extension(

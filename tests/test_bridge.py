@@ -516,6 +516,57 @@ def test_who_looks_on_sees_every_hook_before_and_after(tmp_path, log):
     assert len(seen) == 3
 
 
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_who_takes_the_time_hears_of_every_hook_that_ran(tmp_path, log, is_watched):
+    put(
+        tmp_path,
+        "plugin.py",
+        HOOK.format("1")
+        + """
+@Hook
+def fails(request, session, spec):
+    raise ValueError
+
+@Hook
+def splits(request, session, spec):
+    request.object.set_headers["X-Split"] = "a\\r\\nb"
+    return request, session
+
+@Hook
+def checks(request, session, metadata, spec):
+    metadata["token"] = request.get_header("X-Key") or ""
+    return request, session, metadata
+""",
+    )
+    code = base64.b64encode(b"function missed(request, session, config) { return TykJsResponse({}, {}); }").decode()
+    other = {"response_function_name": "missed", "function_source_type": "blob", "function_source_uri": code}
+    other |= {"path": "/other", "method": "GET"}
+    versions = {"Default": {"name": "Default", "use_extended_paths": True, "extended_paths": {"virtual": [other]}}}
+    heard = []
+
+    def run(*names, key="k"):
+        del heard[:]
+        section = {"driver": "python", "auth_check": {"name": "checks", "path": "plugin.py"}}
+        section["post"] = [{"name": name, "path": "plugin.py"} for name in names]
+        changes = {"use_keyless": False, "custom_plugin_auth_enabled": True, "custom_middleware": section}
+        changes["version_data"] = {"not_versioned": True, "versions": versions}
+        watch = (lambda step, exchange: exchange.run((step.key,), move=False)) if is_watched else None
+        timed = lambda step, seconds, failed: heard.append((step.api_id, step.hook_type, step.name, failed))  # noqa: E731
+        bridge = Bridge(Services(log=lambda words, level: log.append(words), watch=watch, timed=timed))
+        assert bridge.load(put(tmp_path, "api.json", api(**changes))).not_loaded == ()
+        assert [step.name for step in bridge.chain_of("api").steps[Phase.POST] if step.answers] == ["missed"]
+        return bridge.request(Request("GET", "/", (("X-Key", key),)), "api")
+
+    assert isinstance(run("mark", "mark"), Continue)
+    assert heard == [("api", 4, "checks", False), *[("api", 2, "mark", False)] * 2]  # the endpoint was not asked
+    assert run("mark", "fails", "mark").response.status == 500
+    assert heard[1:] == [("api", 2, "mark", False), ("api", 2, "fails", True)]
+    assert run("splits").response.status == 500
+    assert heard[1:] == [("api", 2, "splits", True)]
+    assert run("mark", key="").response.status == 403
+    assert heard == [("api", 4, "checks", False)]
+
+
 def test_problems_and_needs_by_themselves(bridge, tmp_path):
     apis = tmp_path / "apis"
     put(apis, "plugin.py", HOOK.format("1"))

@@ -15,6 +15,7 @@ import pytest
 
 from tests.plugins import go_environment
 from tykbridge import __version__, installation
+from tykbridge.cli import new
 
 HOST = """\
 #include <tykbridge/api.h>
@@ -158,12 +159,20 @@ def test_a_wheel_from_a_source_archive_is_complete_and_works(root, tmp_path):
         "tykbridge/include/tykbridge/plugin.h",
         "tykbridge/pkgconfig/tykbridge.pc",
         "tykbridge/py.typed",
+        "tykbridge/examples/response-hook/manifest.json",
         "tyk-stubs/__init__.pyi",
         "gateway-stubs/__init__.pyi",
     } <= names
     # Plugins in Go are compiled with these.
     modules = {file for file in map(str, Path("tykbridge/goplugin").glob("tyk*/**/*.*")) if (root / file).is_file()}
     assert {name for name in names if name.startswith("tykbridge/goplugin/tyk")} == modules
+    # What `tykbridge new` writes, and nothing that came of trying the templates.
+    folders = (root / "tykbridge/templates").rglob("*")
+    templates = {str(file.relative_to(root)) for file in folders if file.suffix in new._SUFFIXES}
+    assert {name for name in names if name.startswith("tykbridge/templates")} == templates
+    # What the inspector's page is made of.
+    page = {str(file.relative_to(root)) for file in (root / "tykbridge/gateway/inspector/page").iterdir()}
+    assert {name for name in names if name.startswith("tykbridge/gateway/inspector/page/")} == page
     assert not [name for name in names - modules if name.endswith((".c", ".pyx", ".pxd", "/object.h"))]
     assert {name.split("/")[0] for name in names} == {
         "tykbridge",
@@ -178,6 +187,8 @@ def test_a_wheel_from_a_source_archive_is_complete_and_works(root, tmp_path):
     paths = [str(site), *(p for p in sys.path if p.endswith("site-packages"))]
     code = f"import sys; sys.path[:0] = {paths!r}; import tykbridge._bridge as b; print(b.__file__)"
     assert run(sys.executable, "-S", "-c", code, cwd=tmp_path).startswith(str(site))
+    code = f"import sys; sys.path[:0] = {paths!r}; from tykbridge.cli import main; main(['tour', '--port', '0'])"
+    assert "Nothing failed" in run(sys.executable, "-S", "-c", code, cwd=tmp_path)  # with plugins from the wheel
     before = sorted(site.rglob("*"))
     words = ["plugin", "build", "plugin.so", "--source", str(root / "examples/go/foo-bar")]
     code = f"import sys; sys.path[:0] = {paths!r}; from tykbridge.cli import main; main({words!r})"

@@ -300,7 +300,7 @@ def applied(request, data):
 class Way:
     """One way of a request: a chain with stores of its own."""
 
-    def __init__(self, definition, strict, plan, watch):
+    def __init__(self, definition, strict, plan, watch, timed):
         store = MemoryStore()
         store.set("apikey-key", encode(Session(org_id="org", alias="alice", rate=9, per=9)))
         store.set("apikey-limited", encode(Session(org_id="org", quota_max=5, quota_renewal_rate=60)))
@@ -313,6 +313,7 @@ class Way:
             mode=Mode.STRICT if strict else Mode.COMPATIBLE,
             log=lambda words, level: self.log.append(words),
             watch=watch,
+            timed=timed,
         )
         self.hooks, self.store = Hooks(plan), store
         self.chain = Chain(definition, lambda hook: "flow", services)
@@ -373,6 +374,10 @@ def look_on(step, exchange):
     return exchange.run((step.key,), move=False)
 
 
+def take_time(step, seconds, failed):
+    assert seconds >= 0
+
+
 @pytest.fixture
 def host(monkeypatch):
     monkeypatch.setattr(hosted, "bridge", None)
@@ -387,8 +392,8 @@ def test_every_way_comes_to_the_same_end(host):
     def drive(definition, strict, plan, item, form):
         definition, request = read(definition).require(), request_of(item)
         ways = [
-            Way(definition, strict, plan, watch).run(request, by_message, form)
-            for watch in (None, look_on)
+            Way(definition, strict, plan, watch, timed).run(request, by_message, form)
+            for watch, timed in ((None, None), (look_on, None), (None, take_time))
             for by_message in (False, True)
         ]
         for way in ways[1:]:

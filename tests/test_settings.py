@@ -9,7 +9,7 @@ from tykbridge.settings import Own, Settings, SettingsError, read_settings
 
 TYK_CONF = {
     "listen_port": 8080,
-    "secret": "hush",
+    "node_secret": "hush",
     "middleware_path": "/opt/tyk-gateway/middleware/",
     "enable_bundle_downloader": True,
     "bundle_base_url": "http://bundles.test/b",
@@ -48,7 +48,7 @@ def test_a_file_as_tyk_has_it(tmp_path):
     assert (storage.type, storage.host, storage.port, storage.password) == ("redis", "redis.test", 6380, "s3cret")
     assert storage.database == 2
     # Keys of Tyk's that nothing here reads are told, not silently dropped.
-    assert {notice.path for notice in notices} == {"$.listen_port", "$.secret", "$.storage.optimisation_max_idle"}
+    assert {notice.path for notice in notices} == {"$.node_secret", "$.storage.optimisation_max_idle"}
     assert {notice.file for notice in notices} == {str(file)}
 
 
@@ -153,6 +153,7 @@ def test_each_setting_has_a_variable():
 
     variables = dict(names(Settings(), "TYK_GW_"))
     variables["TYK_GW_HASHKEYFUNCTION"] = "sha256"
+    variables["TYK_GW_LOGLEVEL"], variables["TYK_GW_LOGFORMAT"] = "warn", "json"
     variables["TYK_GW_COPROCESSOPTIONS_COPROCESSGRPCSERVER"] = "tcp://127.0.0.1:5555"
     settings, notices = read({}, **variables)
     assert notices == ()

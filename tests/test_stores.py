@@ -16,7 +16,7 @@ from tests.counting import KEY, count, count_together
 from tests.servers import RedisServer, until
 from tests.token_api import ask, start
 from tykbridge.counters import Hit, MemoryCounters
-from tykbridge.stores import StoreError
+from tykbridge.stores import Lister, StoreError
 from tykbridge.stores.memory import MemoryStore
 from tykbridge.stores.opening import Storage, Stores, open_stores
 from tykbridge.stores.sqlite import SqliteStore
@@ -177,6 +177,24 @@ def test_add_sets_only_what_is_not_there(subject: Subject) -> None:
     subject.wait(10)
     assert store.add("a", b"3") is True
     assert (store.get("a"), store.ttl("a")) == (b"3", 0.0)
+
+
+def test_names_are_those_of_what_is_there(subject: Subject) -> None:
+    store = subject.store
+    assert isinstance(store, Lister)
+    wanted = {"apikey-a", "apikey-*[b]?\\^-", "apikey-ü\udcff"}
+    for key in (*wanted, "apikez", "quota-apikey-a", "apikey"):
+        store.set(key, b"1")
+    store.set("apikey-gone", b"1", 5)
+    store.set("apikey-deleted", b"1")
+    store.delete("apikey-deleted")
+    subject.wait(6)
+    assert set(store.names("apikey-")) == wanted
+    assert store.names("apikey-*") == ["apikey-*[b]?\\^-"]
+    assert store.names("nobody") == []
+    for number in range(2500):  # more than a server gives at once
+        store.set(f"many-{number}", b"1")
+    assert sorted(store.names("many-")) == sorted(f"many-{number}" for number in range(2500))
 
 
 def test_of_several_that_add_one_does(store: Any) -> None:
@@ -357,6 +375,7 @@ def test_a_closed_store_says_so(subject: Subject) -> None:
         lambda: store.delete("a"),
         lambda: store.incr("a"),
         lambda: store.ttl("a"),
+        lambda: store.names("a"),
     ):
         with pytest.raises(StoreError, match="closed"):
             call()

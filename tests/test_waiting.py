@@ -52,7 +52,7 @@ def test_a_thousand_wait_on_a_few_threads(outside):
     before = threading.active_count()
     futures = [waiting.call(lambda n=n: (n, waiting.suspend(outside.begin))) for n in range(1000)]
     outside.wait_for(1000)
-    assert threading.active_count() - before <= waiting.THREADS
+    assert threading.active_count() - before <= waiting.MOST + 1
     outside.happen()
     assert [future.result(TIMEOUT) for future in futures] == [(n, True) for n in range(1000)]
 
@@ -117,18 +117,69 @@ def test_a_blocked_thread_leaves_others_their_turn():
     assert all(future.result(TIMEOUT) for future in futures)
 
 
-def test_more_than_there_are_threads_take_turns():
-    release = threading.Event()
-    futures = [waiting.call(lambda: release.wait(TIMEOUT)) for _ in range(3 * waiting.THREADS)]
+def test_threads_that_are_stuck_do_not_count():
+    blocked, release = threading.Semaphore(0), threading.Event()
+
+    def block():
+        blocked.release()
+        return release.wait(TIMEOUT)
+
+    futures = [waiting.call(block) for _ in range(3 * waiting.THREADS)]
+    for _ in futures:
+        assert blocked.acquire(timeout=TIMEOUT)
+    assert [waiting.call(lambda n=n: n).result(TIMEOUT) for n in range(100)] == list(range(100))
     release.set()
     assert all(future.result(TIMEOUT) for future in futures)
 
 
-def test_what_begins_just_as_a_thread_goes_on_with_another_finds_a_free_one(outside, monkeypatch):
-    """The thread that is idle when it is chosen has, by then, one to go on with that will block it."""
-    release, blocked = threading.Event(), threading.Event()
+@pytest.fixture
+def pool(monkeypatch):
+    """Threads that no other test has left busy."""
     pool = waiting._Pool()
     monkeypatch.setattr(waiting, "_pool", pool)
+    return pool
+
+
+def test_a_lane_leaves_threads_to_others(pool):
+    release, blocked = threading.Event(), threading.Semaphore(0)
+
+    def block():
+        blocked.release()
+        return release.wait(TIMEOUT)
+
+    futures = [waiting.call(block, "slow") for _ in range(waiting.SHARE + 5)]
+    for _ in range(waiting.SHARE):
+        assert blocked.acquire(timeout=TIMEOUT)
+    assert [waiting.call(lambda n=n: n, "fast").result(TIMEOUT) for n in range(100)] == list(range(100))
+    assert not blocked.acquire(blocking=False)  # the rest of the lane waits
+    release.set()
+    assert all(future.result(TIMEOUT) for future in futures)
+    until(lambda: not pool._lanes)  # nothing is kept of what is over
+
+
+def test_lanes_take_turns(pool, monkeypatch):
+    monkeypatch.setattr(waiting, "THREADS", 1)
+    monkeypatch.setattr(waiting, "MOST", 1)
+    release, order = threading.Event(), []
+    first = waiting.call(lambda: release.wait(TIMEOUT))
+    futures = [waiting.call(lambda n=n: order.append(f"many {n}"), "many") for n in range(3)]
+    futures += [waiting.call(lambda: order.append("one"), "one")]
+    release.set()
+    for future in [first, *futures]:
+        future.result(TIMEOUT)
+    assert order == ["many 0", "one", "many 1", "many 2"]
+
+
+def test_more_than_there_are_threads_take_turns():
+    release = threading.Event()
+    futures = [waiting.call(lambda: release.wait(TIMEOUT)) for _ in range(3 * waiting.MOST)]
+    release.set()
+    assert all(future.result(TIMEOUT) for future in futures)
+
+
+def test_what_begins_just_as_a_thread_goes_on_with_another_finds_a_free_one(outside, pool):
+    """The thread that is idle when it is chosen has, by then, one to go on with that will block it."""
+    release, blocked = threading.Event(), threading.Event()
 
     def block():
         waiting.suspend(outside.begin)

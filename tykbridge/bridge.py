@@ -42,6 +42,7 @@ from tykbridge.errors import LoadError, NotFoundError
 from tykbridge.events import own
 from tykbridge.events.handlers import Handlers, make
 from tykbridge.outcome import Outcome, Request, Respond, Response
+from tykbridge.routes import Routes
 from tykbridge.services import Services
 
 _Result = TypeVar("_Result")
@@ -134,7 +135,7 @@ class _State:
     """The APIs in use. Never changed, only replaced."""
 
     by_id: Mapping[str, _Api] = field(default_factory=dict)
-    routes: tuple[tuple[str, str, _Api], ...] = ()  # domain, listen path without the slash at its end; longest first
+    routes: Routes[_Api] = field(default_factory=Routes)
 
 
 class Bridge:
@@ -255,7 +256,7 @@ class Bridge:
             if kept is not None:
                 apis[kept.definition.api_id] = kept
             not_loaded.append(NotLoaded(reading.file, str(why), kept is not None, why.problems, why.needs, told))
-        self._state = _State(apis, _routes(apis))
+        self._state = _State(apis, Routes((api.definition, api) for api in apis.values()))
         self.chains = apis
         self._source = source
         for bundle in {bundle.name: bundle for api in built for bundle in api.definition.bundles}.values():
@@ -351,12 +352,12 @@ class Bridge:
 
         `host` is the Host header; APIs with a domain answer to that alone, and before those without one.
         """
-        name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
-        name, place = name.lower(), path.partition("?")[0]
-        for domain, listen_path, api in self._state.routes:
-            if domain in ("", name) and (place == listen_path or place.startswith(listen_path + "/")):
-                return api.definition.api_id
-        return ""
+        api = self._state.routes.find(path, host)
+        return "" if api is None else api.definition.api_id
+
+    def chain_at(self, path: str, host: str = "") -> Chain | None:
+        """Give the chain of the API that listens on a path, None for none, as `Routes.find_sure` says it."""
+        return self._state.routes.find_sure(path, host)
 
     def request(self, request: Request, api_id: str = "", scheme: str = "http") -> Outcome:
         """Run a request through its API's chain.
@@ -401,7 +402,7 @@ class Bridge:
             NotFoundError: there is no such API.
             GoneError: the interpreter is ending.
         """
-        return await _result(waiting.call(lambda: self.request(request, api_id, scheme)))
+        return await _result(waiting.call(lambda: self.request(request, api_id, scheme), api_id))
 
     async def response_async(
         self, request: Request, response: Response, session: bytes = b"", api_id: str = "", scheme: str = "http"
@@ -412,7 +413,7 @@ class Bridge:
             NotFoundError: there is no such API.
             GoneError: the interpreter is ending.
         """
-        return await _result(waiting.call(lambda: self.response(request, response, session, api_id, scheme)))
+        return await _result(waiting.call(lambda: self.response(request, response, session, api_id, scheme), api_id))
 
     def chain(self, request: Request, api_id: str = "") -> Chain:
         """Give the chain that a request goes through.
@@ -540,8 +541,3 @@ def _earlier(state: _State, reading: Reading, place: str, apis: Mapping[str, _Ap
     else:
         found = next((api for api in state.by_id.values() if api.place == place), None)
     return None if found is None or found.definition.api_id in apis else found
-
-
-def _routes(apis: Mapping[str, _Api]) -> tuple[tuple[str, str, _Api], ...]:
-    routes = [(api.definition.domain.lower(), api.definition.listen_path.rstrip("/"), api) for api in apis.values()]
-    return tuple(sorted(routes, key=lambda route: (route[0] == "", -len(route[1]))))

@@ -6,6 +6,7 @@ from tykbridge._bridge cimport Exchange, part, quota_message, with_text
 cdef class Run:
     cdef readonly tuple steps
     cdef readonly tuple keys
+    cdef readonly tuple alone
     cdef readonly bytes parts
     cdef readonly bint readable
 
@@ -23,6 +24,8 @@ cdef class Flow:
     cdef object _services
     cdef bint _strict
     cdef object _watch
+    cdef object _timed
+    cdef double _seconds
     cdef bytes _sent
     cdef bytes _readable
     cdef bytes _raw
@@ -48,7 +51,7 @@ cdef class Flow:
     @cython.locals(run=Run, edits=int)
     cpdef run(self, tuple together)
 
-    @cython.locals(exchange=Exchange)
+    @cython.locals(exchange=Exchange, move=bint, start=double)
     cdef int _call(self, Run run) except? -1
     cpdef Exchange prepare(self, Run run)
     cpdef show(self, Shown session, str key)

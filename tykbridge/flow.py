@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from tykbridge import _bridge, messages
@@ -61,6 +62,8 @@ class Step:
         readable: it gets the body as text, too.
         is_open: when it fails, the request goes on without it.
         answers: it stands for the upstream: its answer goes past the response hooks.
+        driver: the language that it is written in.
+        api_id: the API.
     """
 
     label: str
@@ -72,6 +75,8 @@ class Step:
     readable: bool
     is_open: bool
     answers: bool = False
+    driver: str = ""
+    api_id: str = ""
 
 
 def step(definition: Definition, hook: Hook, bundle: str) -> Step:
@@ -87,6 +92,8 @@ def step(definition: Definition, hook: Hook, bundle: str) -> Step:
         readable=not hook.raw_body_only,
         is_open=hook.on_failure is OnFailure.OPEN and hook.phase is not Phase.AUTH_CHECK,
         answers=hook.endpoint is not None,
+        driver=hook.driver or "",
+        api_id=definition.api_id,
     )
 
 
@@ -96,6 +103,7 @@ class Run:
     Attributes:
         steps: the hooks.
         keys: their keys.
+        alone: for each of them what `Exchange.run` gets to call it alone.
         parts: as in Step.
         readable: as in Step.
     """
@@ -103,6 +111,7 @@ class Run:
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self.steps = steps
         self.keys = tuple(step.key for step in steps)
+        self.alone = tuple((step.key,) for step in steps)
         self.parts, self.readable = steps[0].parts, steps[0].readable
 
 
@@ -173,6 +182,8 @@ class Flow:
     def __init__(self, services: Services, strict: bool, wire: bytes, has_body: bool) -> None:
         """Start with what `_bridge.incoming` gave, a part of an Object that shows hooks a request; or see `of`."""
         self._services, self._strict, self._watch = services, strict, services.watch
+        self._timed = services.timed
+        self._seconds = 0.0  # that the hook which was called last took, where somebody wants to know
         self._sent = wire
         # The request's part of a message, with and without the body as text; empty: to be made.
         self._raw, self._readable = wire, b"" if has_body else wire
@@ -303,8 +314,11 @@ class Flow:
                     edits = self._call(run)
                 except Exception as error:
                     end = self._fail(run.steps[self._at], error)
+                    self._tell(run.steps[self._at], True)
                 else:
                     end = self._apply(run.steps[self._at], edits) if edits else None
+                    if edits or not run.steps[self._at].answers:  # otherwise an endpoint that the request is not for
+                        self._tell(run.steps[self._at], end is not None and bool(end.fault))
                 if end is not None:
                     self.answered = run.steps[self._at].answers and not self.failed and not end.fault
                     return end
@@ -314,13 +328,24 @@ class Flow:
     def _call(self, run: Run) -> int:
         """Call the `_at`-th hook and those after it, up to one that changes something; gives what it changed."""
         exchange = self.prepare(run)
-        if self._watch is not None:
-            return self._watch(run.steps[self._at], exchange)
+        # Variables are filled in before headers move; what a response hook does to the request does not count.
+        move = self.variables is None and self.response is None
+        if self._timed is None and self._watch is None:
+            try:
+                return exchange.run(run.keys, self._at, move)
+            finally:
+                self._at = exchange.at
+        start = perf_counter()
         try:
-            # Variables are filled in before headers move; what a response hook does to the request does not count.
-            return exchange.run(run.keys, self._at, self.variables is None and self.response is None)
+            if self._watch is not None:
+                return self._watch(run.steps[self._at], exchange)
+            return exchange.run(run.alone[self._at], 0, move)
         finally:
-            self._at = exchange.at
+            self._seconds = perf_counter() - start
+
+    def _tell(self, hook: Step, failed: bool) -> None:
+        if self._timed is not None:
+            self._timed(hook, self._seconds, failed)
 
     def check(self, run: Run) -> Respond | None:
         """Call an auth_check hook; `reply` has what it left."""
@@ -329,8 +354,11 @@ class Flow:
         try:
             edits = self._call(run)
         except Exception as error:
+            self._tell(run.steps[0], True)
             return self._fail(run.steps[0], error)
-        return self._apply(run.steps[0], edits)
+        end = self._apply(run.steps[0], edits)
+        self._tell(run.steps[0], end is not None and bool(end.fault))
+        return end
 
     def _apply(self, hook: Step, edits: int) -> Respond | None:
         """Apply what a hook changed; for a response hook that changed something, give the response."""

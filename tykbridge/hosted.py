@@ -181,6 +181,12 @@ def _settings(wanted: Configuration) -> Settings:
     return settings
 
 
+def settings() -> Settings:
+    """Give the settings in use."""
+    operation = _operation
+    return NONE if operation is None else operation.settings
+
+
 def reload() -> tuple[int, str]:
     """Read again everything that the process has loaded: the root, the bundles, the configuration.
 

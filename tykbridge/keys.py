@@ -58,6 +58,11 @@ class Keys:
     def __repr__(self) -> str:
         return f"Keys({self._hashes}, {self._function!r})"
 
+    @property
+    def hashes(self) -> bool:
+        """Whether keys are hashed."""
+        return self._hashes
+
     def hashed(self, key: str) -> str:
         """Returns what stands for a key in stores: its hash, or the key itself where keys are not hashed."""
         if not self._hashes:

@@ -23,6 +23,10 @@ Watch: TypeAlias = Callable[["Step", _bridge.Exchange], int]
 """Runs a hook in place of `exchange.run((step.key,), move=False)`, with the same result or exception, and so sees its
 message before and after."""
 
+Timed: TypeAlias = Callable[["Step", float, bool], None]
+"""Hears of a hook that ran: the seconds that it took, waiting included, and whether it failed or wrote what no hook
+may. Must not raise. It is called on the thread that ran the hook, any number of them at once."""
+
 
 class Mode(enum.StrEnum):
     """What becomes of a session that a hook changed without the right to."""
@@ -70,6 +74,7 @@ class Services:
         mode: what becomes of a session that a hook may not change.
         log: writes a line: words, and debug, info, warning or error.
         watch: looks on while hooks run; None, the default, costs nothing.
+        timed: hears how long each hook took, what `watch` does included; None, the default, costs nothing.
     """
 
     sessions: Store = field(default_factory=MemoryStore)
@@ -82,3 +87,4 @@ class Services:
     mode: Mode = Mode.COMPATIBLE
     log: Callable[[str, str], None] = _bridge.log
     watch: Watch | None = None
+    timed: Timed | None = None

@@ -180,6 +180,12 @@ _SESSION_KEYS = _json_names(Session)
 _ACCESS_KEYS = _json_names(AccessDefinition)
 
 
+def json_names() -> dict[str, str]:
+    """Give the names that the fields of a session have in Tyk's JSON, by their own."""
+    fields = msgspec.structs.fields(Session)
+    return {field.name: field.encode_name for field in fields if field.name not in _OURS}
+
+
 # --- Tyk's JSON -----------------------------------------------------------------------------------------------------
 
 

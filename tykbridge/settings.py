@@ -19,7 +19,7 @@ PREFIX = "TYK_GW_"
 TEXT = "<settings>"
 """The file name of settings that came as text."""
 
-_SECRETS = ("$.storage.password", "$.tykbridge.bundle_authorization")
+_SECRETS = ("$.secret", "$.storage.password", "$.tykbridge.bundle_authorization")
 
 _UPSTREAMS = {
     name: f"$.coprocess_options.grpc_{name}"
@@ -34,6 +34,23 @@ _TRUTHS = {
 """What Go's ParseBool, and so Tyk, takes for a bool."""
 
 
+LOG_LEVELS = ("debug", "info", "warn", "error")
+"""What may be said in log_level, as in Tyk."""
+LOG_FORMATS = ("default", "json")
+"""What may be said in log_format, as in Tyk."""
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's control API, beside what Tyk has settings for."""
+
+    socket: str = ""
+    """The path of a socket to listen on in place of a port."""
+    allow_remote: bool = False
+    """An address that other machines reach is listened on, without TLS."""
+    open_metrics: bool = False
+    """/metrics asks for no secret, and is there without one."""
+
+
 class Own(msgspec.Struct, frozen=True, kw_only=True):
     """What Tyk has no settings for."""
 
@@ -43,6 +60,8 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
     """A bundle whose signature does not cover its manifest and further files is taken, although there is a key."""
     allow_native_code: bool = False
     """Compiled code in a bundle is taken that no signature covers."""
+    control: Control = Control()
+    """The gateway's control API."""
     grpc: Calling = Calling()
     """How coprocess_grpc_server is called."""
 
@@ -65,6 +84,28 @@ class Coprocess(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings, named and defaulting as in Tyk's tyk.conf. Relative paths are the working directory's."""
 
+    listen_address: str = ""
+    """Where `tykbridge serve` listens; "": this machine only (in Tyk: everywhere)."""
+    listen_port: int = 0
+    """0: a default. It and its three neighbours are for `tykbridge serve`; other hosts listen themselves."""
+    app_path: str = ""
+    """The folder of definitions, where the command line names none."""
+    proxy_default_timeout: float = 30.0
+    """Seconds that an upstream may take until it answers; 0: any number."""
+    secret: str = ""
+    """What x-tyk-authorization must say for the control API; without it there is none."""
+    control_api_hostname: str = ""
+    """The address of the control API; "": 127.0.0.1."""
+    control_api_port: int = 0
+    """Its port; 0: 9181, or the next one that is free. In Tyk 0 is the port of the APIs."""
+    allow_master_keys: bool = False
+    """The control API makes keys without access_rights and policies, which open every API."""
+    enable_hashed_keys_listing: bool = False
+    """The control API lists keys where they are hashed: their hashes."""
+    log_level: str = ""
+    """debug, info (also ""), warn or error."""
+    log_format: str = ""
+    """default (also "") or json."""
     middleware_path: str = ""
     enable_bundle_downloader: bool = False
     bundle_base_url: str = ""
@@ -209,6 +250,10 @@ def _unsaid(problem: Problem) -> Problem:
 
 
 def _check(report: Report, settings: Settings) -> None:
+    if not 0 <= settings.listen_port < 1 << 16:
+        report.problem("$.listen_port", "a port, 0 to 65535", f"a number ({settings.listen_port})")
+    if settings.proxy_default_timeout < 0:
+        report.problem("$.proxy_default_timeout", "seconds, or 0", f"a number ({settings.proxy_default_timeout:g})")
     if settings.enable_bundle_downloader and not settings.bundle_base_url:
         report.problem("$.bundle_base_url", "a URL, because enable_bundle_downloader is set", "none")
     if settings.hash_key_function:
@@ -217,6 +262,12 @@ def _check(report: Report, settings: Settings) -> None:
         where = {name: f"$.tykbridge.grpc.{name}" for name in Target.__struct_fields__}
         where |= _UPSTREAMS
         targets.check(report, where, settings.target)
+    if settings.log_level:
+        report.choice("$.log_level", settings.log_level, LOG_LEVELS)
+    if settings.log_format:
+        report.choice("$.log_format", settings.log_format, LOG_FORMATS)
+    if not 0 <= settings.control_api_port < 1 << 16:
+        report.problem("$.control_api_port", "a port, 0 to 65535", str(settings.control_api_port))
     storage = settings.storage
     if report.choice("$.storage.type", storage.type, TYPES) and storage.type == "sqlite" and not storage.path:
         report.problem("$.storage.path", "the path of a file, because the type is sqlite", "none")

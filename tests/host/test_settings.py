@@ -253,7 +253,7 @@ def test_regression_bundles_that_did_not_load_stayed_in_memory_and_on_disk(confi
             served.write_bytes(f"nonsense {version}".encode())
             assert "is refused" in host.reload_all().words
         assert [chain() for chain in old] == [None] * 4
-        assert len(os.listdir("/proc/self/fd")) == files
+        assert len(os.listdir("/proc/self/fd")) <= files  # what ran before may close some of its own
     versions = [name for name in os.listdir(tmp_path / "middleware/bundles/.versions") if not name.endswith(".json")]
     assert len(versions) == 1
     assert not runtime.registry._state.broken
@@ -341,7 +341,7 @@ def test_regression_a_store_that_was_opened_for_nothing_stayed_open(configured, 
     with without_collector():
         for _ in range(3):
             assert host.reload_all().status < 0
-        assert len(os.listdir("/proc/self/fd")) == files
+        assert len(os.listdir("/proc/self/fd")) <= files
     assert isinstance(hosted.bridge.services.sessions, MemoryStore)
 
 
@@ -362,5 +362,5 @@ def test_regression_a_store_that_was_replaced_stayed_open(configured, host, tmp_
             configured(downloads(tmp_path, storage={"type": "sqlite", "path": str(tmp_path / f"{number}.db")}))
             assert mark() == "one"
             files = files or len(os.listdir("/proc/self/fd"))
-        assert len(os.listdir("/proc/self/fd")) == files
+        assert len(os.listdir("/proc/self/fd")) <= files
     hosted.bridge.services.sessions.close()

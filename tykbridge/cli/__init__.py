@@ -4,18 +4,32 @@ from collections.abc import Callable
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from tykbridge import __version__, installation
 
 # Each command is a module here, which holds a click command called `command`; it is imported when it is called, so that
 # a host's build does not wait for what it does not ask for. The words are the command's line in the list.
-_COMMANDS = {
-    "bundle": "Build, sign, verify and show the archives of bundles.",
-    "check": "Load API definitions, bundles and hooks, and tell every problem with its place.",
-    "play": "Play the example plugins and show what they do.",
-    "plugin": "Compile plugins in Go.",
-    "run-hook": "Run one hook, or a whole API, on a request, and show what each hook changes.",
+_SECTIONS = {
+    "Write a plugin": {
+        "new": "Begin a plugin: with an API, a test and a README that work at once.",
+        "check": "Load API definitions, bundles and hooks, and tell every problem with its place.",
+        "run-hook": "Run one hook, or a whole API, on a request, and show what each hook changes.",
+        "play": "Play the requests that lie beside plugins, and show what each hook does.",
+        "serve": "Serve APIs over HTTP on this machine.",
+        "upstream": "Answer requests with what came in: an upstream to try plugins on.",
+    },
+    "Ship it": {
+        "plugin": "Compile plugins in Go.",
+        "bundle": "Build, sign, verify and show the archives of bundles.",
+    },
+    "Help": {
+        "tour": "Watch a gateway at work, with requests that show what each hook does.",
+        "doctor": "Say what is wrong with this installation, and how to mend it.",
+        "completion": "Print what lets bash, zsh or fish complete commands and options.",
+    },
 }
+_COMMANDS = {name: words for commands in _SECTIONS.values() for name, words in commands.items()}
 
 
 class _Commands(click.Group):
@@ -33,10 +47,23 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Completes a command's name without importing the commands."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=_COMMANDS[name]) for name in names]
+        return found + super(click.Group, self).shell_complete(ctx, incomplete)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands before the options, which are for those who build hosts."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list without importing the commands."""
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(_COMMANDS.items()))
+        widest = max(map(len, _COMMANDS))
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{widest}}", words) for name, words in commands.items()])
 
 
 # What a host's build asks for: an option each, in the order in which answers are printed.
@@ -58,7 +85,20 @@ _ANSWERS: dict[str, tuple[Callable[[], object], str]] = {
 )
 @click.pass_context
 def main(ctx: click.Context, /, **asked: bool) -> None:
-    """Tyk's rich plugins for any host."""
+    """Tyk's rich plugins for any host: begin one, try it, serve it, ship it.
+
+    \b
+    First steps:
+      tykbridge new hello                     a plugin, an API and a test
+      cd hello
+      tykbridge run-hook . -H 'X-Name: Ada'   shows what each hook changes
+      python -m pytest                        runs its test
+      tykbridge upstream                      answers with what it gets
+      tykbridge serve . --watch               in a second terminal
+      curl -i http://127.0.0.1:8181/hello/    in a third
+
+    `tykbridge COMMAND --help` has examples of each.
+    """  # noqa: D301 (click's mark for lines that stay as they are)
     answers = [str(answer()) for name, (answer, _) in _ANSWERS.items() if asked[name]]
     if answers:
         click.echo(" ".join(answers))

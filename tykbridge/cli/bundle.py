@@ -48,7 +48,17 @@ def command(ctx: click.Context) -> None:
 # ---- build
 
 
-@command.command("build")
+_BUILD = """\b
+Examples:
+  tykbridge bundle build -y                          manifest.json -> bundle.zip, unsigned
+  tykbridge bundle build -k key.pem
+  tykbridge bundle build -m hello/manifest.json -o hello.zip -k key.pem
+
+Next: tykbridge bundle verify bundle.zip --public-key key.public.pem
+"""
+
+
+@command.command("build", epilog=_BUILD)
 @click.option(
     "-m", "--manifest", "manifest_file", type=_FILE, default="manifest.json", show_default=True, help="The manifest."
 )
@@ -107,7 +117,14 @@ def _trust_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-@command.command("verify")
+_VERIFY = """\b
+Examples:
+  tykbridge bundle verify bundle.zip --public-key key.public.pem
+  tykbridge bundle verify hello                     a folder
+"""
+
+
+@command.command("verify", epilog=_VERIFY)
 @_trust_options
 def _verify(source: Path, public_key: Path | None, accept_old_signatures: bool, allow_native_code: bool) -> None:
     """Check a bundle as a gateway does before it uses it.
@@ -122,7 +139,14 @@ def _verify(source: Path, public_key: Path | None, accept_old_signatures: bool, 
     click.echo(f"{source}: {found.words}")
 
 
-@command.command("show")
+_SHOW = """\b
+Examples:
+  tykbridge bundle show bundle.zip
+  tykbridge bundle show bundle.zip --json
+"""
+
+
+@command.command("show", epilog=_SHOW)
 @_trust_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output (docs/cli.md).")
 @color_option
@@ -162,7 +186,16 @@ def _trust(public_key: Path | None, accept_old_signatures: bool, allow_native_co
 # ---- keygen
 
 
-@command.command("keygen")
+_KEYGEN = """\b
+Examples:
+  tykbridge bundle keygen              key.pem and key.public.pem
+  tykbridge bundle keygen -o team/key
+
+Next: tykbridge bundle build -k key.pem
+"""
+
+
+@command.command("keygen", epilog=_KEYGEN)
 @click.option("-o", "--output", metavar="PREFIX", default="key", show_default=True, help="Where, without .pem.")
 def _keygen(output: str) -> None:
     """Make the two halves of a key that signs bundles.

@@ -29,6 +29,8 @@ Examples:
   tykbridge check bundle.zip
   tykbridge check middleware.py --json
 
+What only a run can show is for `tykbridge run-hook`.
+
 Exit status: 0 when nothing is refused, 1 when there are problems, 2 when there is nothing to check.
 """
 

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tykbridge.cli.changes import Value, changes
+from tykbridge.changes import Value
 from tykbridge.cli.checks import INACTIVE, LOADED, NOT_LOADED, REFUSED, Item
-from tykbridge.cli.player import ClientStep, HookStep, NoteStep, UpstreamStep
 from tykbridge.cli.runner import Run
-from tykbridge.cli.witness import Seen
 from tykbridge.outcome import Request, Response
+from tykbridge.steps import ClientStep, HookStep, NoteStep, Seen, UpstreamStep
 
 Document = dict[str, Any]
 
@@ -52,14 +51,13 @@ def _run(run: Run) -> Document:
 
 
 def _hook(step: HookStep) -> Document:
-    found = [] if step.reply is None else changes(step.sent, step.reply)
     return {
-        "phase": str(step.hook.section),
-        "name": step.hook.name,
+        "phase": str(step.phase),
+        "name": step.name,
         "seconds": round(step.seconds, 9),
         "changes": [
             {"path": change.path, "old": _value(change.old), "new": _value(change.new), "acts": change.acts}
-            for change in found
+            for change in step.changes or ()
         ],
         "token": step.token,
         "failure": step.failure,

@@ -63,9 +63,17 @@ class Host:
             _EVENT(lambda _, name, payload: on_event(_text(name), _text(payload))),
         )
         self._kept.append(self._table)
-        self._checked(self._library.tykb_set_host(ctypes.byref(self._table)), _Message())
+        self.attach()
         out = _Message()
         self._checked(self._library.tykb_init(ctypes.byref(out)), out)
+
+    def attach(self) -> None:
+        """Be the library's host from now on, again where another one has come in between."""
+        self._checked(self._library.tykb_set_host(ctypes.byref(self._table)), _Message())
+
+    def detach(self) -> None:
+        """Leave the library without a host: log lines go to standard error then."""
+        self._checked(self._library.tykb_set_host(None), _Message())
 
     @property
     def version(self) -> str:

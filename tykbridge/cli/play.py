@@ -15,19 +15,31 @@ import tykbridge
 from tykbridge import runtime
 from tykbridge.cli.example import ExampleError, find, read
 from tykbridge.cli.host import CallError
-from tykbridge.cli.player import HookStep, Player
+from tykbridge.cli.player import Player
 from tykbridge.cli.screen import Screen, color_option, console
 from tykbridge.errors import LoadError
+from tykbridge.steps import HookStep
 from tykbridge.stores.memory import MemoryStore
 from tykbridge.watch import Watcher
 
+_EXAMPLES = """\b
+Examples:
+  tykbridge play                  the examples of the repository
+  tykbridge play bundles/hello    one bundle
+  tykbridge play bundles --watch  all below a folder, again after each save
 
-@click.command("play")
+A hook by itself, or a request without a file: tykbridge run-hook.
+
+Exit status: 0 when no hook failed, 1 when one did, or there is nothing to play.
+"""
+
+
+@click.command("play", epilog=_EXAMPLES)
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--watch", "watched", is_flag=True, help="Play again whenever a file below DIR changes. Ctrl-C ends it.")
 @color_option
 def command(folder: Path | None, watched: bool, color: bool | None) -> None:
-    """Play the bundles in DIR and show what their hooks do.
+    """Play the requests that lie beside the bundles in DIR, and show what each hook does.
 
     Each bundle is a folder with manifest.json, and request.json: the requests to play (docs/bundles.md shows one).
     Without DIR the examples of the repository are played. The plugins run through libtykbridge, as in any gateway.

@@ -9,82 +9,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 from tykbridge import _bridge, outcome
 from tykbridge.cli.example import Call, Example, Hook
 from tykbridge.cli.host import CallError, Host, Listener
-from tykbridge.cli.witness import Seen, Witness
+from tykbridge.cli.witness import Witness
 from tykbridge.endpoints import Endpoint
 from tykbridge.outcome import Continue, Object, Request, Respond, Response
+from tykbridge.steps import ClientStep, EventStep, HookStep, Step, UpstreamStep, replied
 
 _POST, _RESPONSE = 2, 5
 _VIRTUAL = "virtual"
-
-
-@dataclass(frozen=True, slots=True)
-class HookStep:
-    """A hook's run. `reply` is None, and `failure` has the library's words, where it failed.
-
-    `fault` says what the hook wrote that no hook may write, `warnings` what it changed in vain.
-    """
-
-    hook: Hook
-    sent: Object
-    reply: Object | None
-    seconds: float
-    seen: Seen
-    failure: str = ""
-    fault: str = ""
-    token: str = ""
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def lacks_token(self) -> bool:
-        """Whether this is an auth hook that let nobody in, and gave no answer of its own."""
-        if self.reply is None or self.hook.hook_type != outcome.CUSTOM_KEY_CHECK or self.token:
-            return False
-        return bool(self.reply.request.return_overrides.response_code <= 0)
-
-
-@dataclass(frozen=True, slots=True)
-class EventStep:
-    """An event that a hook fired, and the run of one of its handlers."""
-
-    event: str
-    handler: str
-    seconds: float
-    seen: Seen
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamStep:
-    """What the upstream got and answered; None for what is not played."""
-
-    request: Request | None
-    response: Response | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStep:
-    """What the client got at the end."""
-
-    response: Response
-    asked_upstream: bool
-    event: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NoteStep:
-    """What is seen between hooks: while code is loaded, or of the chain itself."""
-
-    about: str
-    seen: Seen
-
-
-Step = HookStep | EventStep | UpstreamStep | ClientStep | NoteStep
 
 
 class Player:
@@ -107,7 +45,7 @@ class Player:
         request, session, response, is_answered = call.request, b"", call.upstream, False
         for hook in _before_the_upstream(example, request):
             sent = _sent(example, hook, request, session)
-            step, result = self._run(hook, sent, request)
+            step, result, reply = self._run(hook, sent, request)
             yield step
             yield from self._fired(example, step.seen.events)
             if isinstance(result, Respond):
@@ -120,15 +58,15 @@ class Player:
                 yield from self._told(example, result.event, {"Message": message, "OriginatingRequest": "", **meta})
                 return
             request = result.request
-            if hook.hook_type == outcome.CUSTOM_KEY_CHECK and step.reply is not None:
-                session = step.reply.session.SerializeToString()
+            if reply is not None and hook.hook_type == outcome.CUSTOM_KEY_CHECK:
+                session = reply.session.SerializeToString()
         if not is_answered:
             yield UpstreamStep(request, response)
         for hook in example.hooks:
             if hook.hook_type != _RESPONSE:
                 continue
             sent = _sent(example, hook, request, session, response)
-            step, result = self._run(hook, sent, response)
+            step, result, _ = self._run(hook, sent, response)
             yield step
             yield from self._fired(example, step.seen.events)
             assert isinstance(result, Respond)
@@ -137,7 +75,9 @@ class Player:
                 break
         yield ClientStep(response, not is_answered)
 
-    def _run(self, hook: Hook, sent: Object, message: Request | Response) -> tuple[HookStep, outcome.Outcome]:
+    def _run(
+        self, hook: Hook, sent: Object, message: Request | Response
+    ) -> tuple[HookStep, outcome.Outcome, Object | None]:
         data = sent.SerializeToString()
         with self._witness.watching() as seen:
             start = time.perf_counter()
@@ -147,16 +87,16 @@ class Player:
                 reply_data, failure = b"", str(error)
             seconds = time.perf_counter() - start
         if failure:
-            return HookStep(hook, sent, None, seconds, seen, failure), outcome.after_failure(hook.hook_type)
+            step = HookStep(hook.section, hook.name, seconds, seen, None, failure)
+            return step, outcome.after_failure(hook.hook_type), None
         reply = _bridge.message("Object", reply_data)
         result: Continue | Respond
         if isinstance(message, Request):
             result = outcome.after_request(message, sent, reply)
         else:
             result = outcome.after_response(message, sent, reply)
-        token = outcome.token_of(reply) if hook.hook_type == outcome.CUSTOM_KEY_CHECK else ""
-        fault = result.fault if isinstance(result, Respond) else ""
-        return HookStep(hook, sent, reply, seconds, seen, fault=fault, token=token), result
+        step = replied(hook.section, hook.name, seconds, seen, sent, reply)
+        return replace(step, fault=result.fault if isinstance(result, Respond) else ""), result, reply
 
     def _fired(self, example: Example, events: Iterable[tuple[str, str]]) -> Iterator[EventStep]:
         for event, payload in events:

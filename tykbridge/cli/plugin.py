@@ -41,7 +41,17 @@ def _asked(name: str) -> bool:
     return os.environ.get(name) in ("1", "true")
 
 
-@command.command("build")
+_BUILD = """\b
+Examples:
+  tykbridge plugin build plugin.so
+  tykbridge plugin build plugin.so --source hello --debug
+  tykbridge plugin build plugin.so "" linux arm64
+
+Next: name plugin.so as a hook's "path" in the API's definition, and tykbridge check it.
+"""
+
+
+@command.command("build", epilog=_BUILD)
 @click.argument("plugin_name")
 @click.argument("build_id", required=False, default="")
 @click.argument("goos", required=False, default="linux", envvar="GOOS")

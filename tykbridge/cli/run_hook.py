@@ -17,10 +17,11 @@ from tykbridge.cli.options import gateway_options
 from tykbridge.cli.runner import Run, Runner
 from tykbridge.cli.screen import Screen, color_option, console
 from tykbridge.cli.source import Kind, Opened, Refusal, Settings, Wanted, kind_of, open_api, open_plugin
-from tykbridge.cli.witness import Seen, Witness
+from tykbridge.cli.witness import Witness
 from tykbridge.definition import Phase
 from tykbridge.policies import Policy, read_policies
 from tykbridge.session import Session
+from tykbridge.steps import Seen
 
 _PATH = click.Path(path_type=Path)
 

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tykbridge import _bridge, auth, messages
 from tykbridge import flow as flows
 from tykbridge import session as sessions
 from tykbridge.chain import Chain
-from tykbridge.cli.changes import changes
-from tykbridge.cli.example import Call, Hook
-from tykbridge.cli.player import ClientStep, HookStep, NoteStep, Step, UpstreamStep
+from tykbridge.cli.example import Call
 from tykbridge.cli.source import Opened, Refusal
-from tykbridge.cli.witness import Seen, Witness
+from tykbridge.cli.witness import Witness
 from tykbridge.context_variables import ContextVariables
 from tykbridge.definition import Phase
-from tykbridge.errors import BridgeError
 from tykbridge.fired import PluginMeta
 from tykbridge.flow import EMPTY_SESSION, Flow, shown
 from tykbridge.keys import Keys
-from tykbridge.outcome import CUSTOM_KEY_CHECK, Object, Outcome, Request, Respond, token_of
+from tykbridge.outcome import Outcome, Request, Respond, Response
 from tykbridge.policies import Policy
 from tykbridge.services import Mode, Services
 from tykbridge.session import Session
+from tykbridge.steps import ClientStep, HookStep, NoteStep, Seen, Step, UpstreamStep, in_vain, watched
 
-_PHASES = {1: Phase.PRE, 4: Phase.AUTH_CHECK, 3: Phase.POST_KEY_AUTH, 2: Phase.POST, 5: Phase.RESPONSE}
+Upstream = Callable[[Request], Response]
+
 _SEES_SESSION = (Phase.POST_KEY_AUTH, Phase.POST, Phase.RESPONSE)
 
 
@@ -99,27 +97,30 @@ class Runner:
             raise Refusal(f"the request carries no token (in the {where}) under which --session could be stored")
         self.services.sessions.set(auth.PREFIX + self.services.keys.hashed(key), sessions.encode(session), 0)
 
-    def run(self, opened: Opened, call: Call, scheme: str, session: Session | None) -> Run:
-        """Run a call through the hooks."""
+    def run(
+        self, opened: Opened, call: Call, scheme: str, session: Session | None, upstream: Upstream | None = None
+    ) -> Run:
+        """Run a call through the hooks. `upstream` answers in place of what the call says; what it raises goes up."""
         run = Run(call)
         self._hooks, self._notes = [], Seen()  # what was said while definitions were loaded is not of this call
         if opened.step is None:
-            self._all(run, opened.chain, scheme)
+            self._all(run, opened.chain, scheme, upstream)
         else:
             self._one(run, opened, scheme, session)
         run.failures[:0] = [words for hook in run.hooks for words in (hook.failure, hook.fault) if words]
         return run
 
-    def _all(self, run: Run, chain: Chain, scheme: str) -> None:
+    def _all(self, run: Run, chain: Chain, scheme: str, upstream: Upstream | None) -> None:
         outcome = chain.request(run.call.request, scheme)
         self._take(run, outcome)
         if isinstance(outcome, Respond):
             run.steps.append(ClientStep(outcome.response, False, outcome.event))
             return
-        answered = run.call.answered or bool(chain.steps[Phase.RESPONSE])
-        run.steps.append(UpstreamStep(outcome.request, run.call.upstream if answered else None))
+        answered = upstream is not None or run.call.answered or bool(chain.steps[Phase.RESPONSE])
+        given = run.call.upstream if upstream is None else upstream(outcome.request)
+        run.steps.append(UpstreamStep(outcome.request, given if answered else None))
         if answered:
-            answer = chain.response(outcome.request, run.call.upstream, outcome.session, scheme)
+            answer = chain.response(outcome.request, given, outcome.session, scheme)
             self._take(run, answer)
             run.steps.append(ClientStep(answer.response, True))
 
@@ -173,38 +174,8 @@ class Runner:
 
     def _watch(self, step: flows.Step, exchange: _bridge.Exchange) -> int:
         """Run a hook, and note what it got, left and did."""
-        hook = Hook(_PHASES[step.hook_type], step.hook_type, step.name, not step.readable)
-        sent = _object(step, exchange)
         with self._witness.watching() as seen:
-            start = time.perf_counter()
-            try:
-                edits = exchange.run((step.key,), move=False)
-            except BridgeError as error:
-                self._hooks.append(HookStep(hook, sent, None, time.perf_counter() - start, seen, str(error)))
-                raise
-            seconds = time.perf_counter() - start
-        if step.answers and not edits:  # an endpoint that the request is not for
-            return edits
-        reply = _object(step, exchange)
-        token = token_of(reply) if step.hook_type == CUSTOM_KEY_CHECK else ""
-        warnings = () if self._strict else _warnings(step, sent, reply)
-        self._hooks.append(HookStep(hook, sent, reply, seconds, seen, token=token, warnings=warnings))
-        return edits
+            return watched(step, exchange, seen, self._noted)
 
-
-def _object(step: flows.Step, exchange: _bridge.Exchange) -> Object:
-    """Copy the message of an exchange, with the fields that only a host's messages have."""
-    copy = _bridge.message("Object", exchange.object.SerializeToString())
-    copy.hook_type, copy.hook_name = step.hook_type, step.name
-    return copy
-
-
-def _warnings(step: flows.Step, sent: Object, reply: Object) -> tuple[str, ...]:
-    """Name what a hook changed in a session without the right to."""
-    if step.hook_type == CUSTOM_KEY_CHECK:
-        return ()
-    fields = [change.path for change in changes(sent, reply) if change.path.startswith("session")]
-    if not fields:
-        return ()
-    words = f'hook "{step.name}" changed {", ".join(fields)}, which only auth_check may'
-    return (f"{words}: dropped here, refused in strict mode",)
+    def _noted(self, step: HookStep) -> None:
+        self._hooks.append(step if self._strict else replace(step, warnings=in_vain(step)))

@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 
-import click
 from rich.console import Console
 from rich.text import Text
 
-from tykbridge.cli.changes import Change, Value, changes
-from tykbridge.cli.player import ClientStep, EventStep, HookStep, NoteStep, Step, UpstreamStep
-from tykbridge.cli.witness import Seen
-from tykbridge.outcome import Headers, Request, Response
+from tykbridge.changes import Change, Value, marked
+from tykbridge.cli.lines import clean, color_option, console, count, fold
+from tykbridge.outcome import Request, Response
+from tykbridge.steps import ClientStep, EventStep, HookStep, NoteStep, Seen, Step, UpstreamStep
+
+__all__ = ["Screen", "clean", "color_option", "console", "count", "fold"]
 
 _INDENT = 19
 _LONG = 300
 _BODY_LINES = 12
+_REPEATED = 4  # lines of a body that stand on the page twice
 _WIDEST = 110
-
-_PIPED_WIDTH = 100
-
-color_option = click.option(
-    "--color/--no-color", default=None, help="Colour, whatever standard output is. [default: in a terminal]"
-)
 
 _LEVELS = {"debug": "dim", "info": "blue", "warning": "yellow", "error": "red"}
 _MARKS = {"+": "green", "-": "red", "~": "yellow", " ": ""}
-
-
-def console(color: bool | None) -> Console:
-    """Give a console on standard output as it is now: while a hook runs, what it prints goes elsewhere."""
-    made = Console(
-        file=sys.stdout,
-        force_terminal=color,
-        no_color=False if color else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        made.width = _PIPED_WIDTH
-    return made
 
 
 class Screen:
@@ -56,6 +36,8 @@ class Screen:
         fancy = console.encoding.lower().startswith("utf")
         self._station, self._rail, self._rule = ("●", "│", "─") if fancy else ("*", "|", "-")
         self._arrow, self._micro, self._more = ("→", "µs", "…") if fancy else ("->", "us", "...")
+        self._good, self._bad = ("✓", "✗") if fancy else ("+", "x")
+        self._answer: Response | None = None  # the upstream's, to the call that is drawn
 
     def remark(self, words: str) -> None:
         """Write about the page itself."""
@@ -86,36 +68,66 @@ class Screen:
             self._paragraph(about, "italic")
             self._console.print()
         self._stop("client", self._http(request, None))
-        self._original = request
+        self._original, self._answer = request, None
 
     def step(self, step: Step) -> None:
         """Draw a step of the call."""
         self._line(Text())
         match step:
             case HookStep():
-                self._stop(step.hook.section, [Text(clean(step.hook.name), "bold"), *self._hook(step)], step.seconds)
+                self._stop(step.phase, [Text(clean(step.name), "bold"), *self._hook(step)], step.seconds)
             case EventStep():
                 name = Text.assemble((clean(step.handler), "bold"), (f"  hears {clean(step.event)}", "dim"))
                 self._stop("event", [name, *self._seen(step.seen)], step.seconds)
             case UpstreamStep():
                 if step.request is not None:
-                    last = step.response is None
+                    last = step.response is None and not step.failure
                     self._stop("upstream", self._http(step.request, self._original), last=last)
+                if step.failure:
+                    self._line(Text())
+                    self._stop("upstream", [Text(f"failed  {clean(step.failure)}", "red")], step.seconds)
                 if step.request is not None and step.response is not None:
                     self._line(Text())
                 if step.response is not None:
-                    self._stop("upstream", self._http(step.response, None))
+                    lines = self._http(step.response, None)
+                    if step.remark:
+                        lines.append(Text(clean(step.remark), "dim"))
+                    self._stop("upstream", lines, step.seconds)
                     self._answer = step.response
             case NoteStep():
                 self._stop(step.about, list(self._seen(step.seen)))
             case ClientStep():
                 before = self._answer if step.asked_upstream else None
-                lines = self._http(step.response, before)
+                response, is_long = step.response, step.response.body.count(b"\n") >= _REPEATED
+                if before is not None and is_long and before.body == response.body:
+                    lines = self._http(replace(response, body=b""), replace(before, body=b""))
+                    lines += [Text(), Text("the body, as the upstream gave it", "dim")]
+                else:
+                    lines = self._http(response, before)
                 if not step.asked_upstream:
                     lines[0] = Text.assemble(lines[0], ("  the upstream is not asked", "dim"))
                 if step.event:
                     lines.insert(1, Text.assemble(("event  ", "yellow"), step.event))
+                if step.remark:
+                    lines.append(Text(clean(step.remark), "dim"))
                 self._stop("client", lines, last=True)
+
+    def verdicts(self, verdicts: Iterable[tuple[str, bool]]) -> None:
+        """Write what a call should show, and whether it did."""
+        self._console.print()
+        for words, is_so in verdicts:
+            mark, colour = (self._good, "green") if is_so else (self._bad, "red")
+            for i, line in enumerate(Text(clean(words)).wrap(self._console, self._width - 4)):
+                line.rstrip()
+                lead = Text("    ") if i else Text(f"  {mark} ", f"bold {colour}")
+                self._console.print(Text.assemble(lead, line), soft_wrap=True)
+
+    def commands(self, commands: Sequence[str]) -> None:
+        """Write commands to be copied: each on a line of its own, however long."""
+        self._console.print()
+        for command in commands:
+            self._console.print(Text.assemble("    ", (command, "cyan")), soft_wrap=True)
+        self._console.print()
 
     def summary(self, counts: Sequence[tuple[int, str]], seconds: float, failures: Sequence[str]) -> None:
         """End the page. `counts` are numbers and what there is of it, in the singular."""
@@ -160,12 +172,10 @@ class Screen:
         yield from self._seen(step.seen)
         if step.failure:
             yield Text(f"failed  {clean(step.failure)}", "red")
-        if step.reply is not None:
-            found = changes(step.sent, step.reply)
-            for change in found:
-                yield from self._change(change)
-            if not found:
-                yield Text("changes nothing", "dim")
+        for change in step.changes or ():
+            yield from self._change(change)
+        if step.changes == ():
+            yield Text("changes nothing", "dim")
         for warning in step.warnings:
             yield Text(f"warning  {clean(warning)}", "yellow")
         if step.fault:
@@ -218,7 +228,7 @@ class Screen:
         lines = [self._first_line(message)]
         if before and lines[0] != self._first_line(before):
             lines[0].stylize("yellow")
-        for mark, (name, value) in _marked(before.headers if before else None, message.headers):
+        for mark, (name, value) in marked(before.headers if before else None, message.headers):
             lead = f"{mark} " if before else ""
             lines.append(Text(f"{lead}{clean(name)}: {clean(value)}", _MARKS[mark]))
         if message.body:
@@ -252,36 +262,3 @@ class Screen:
         if seconds < 0.001:
             return f"{seconds * 1e6:.0f} {self._micro}"
         return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-def _marked(before: Headers | None, after: Headers) -> list[tuple[str, tuple[str, str]]]:
-    if before is None:
-        return [(" ", pair) for pair in after]
-    gone = [("-", pair) for pair in before if pair not in after]
-    return [(" " if pair in before else "+", pair) for pair in after] + gone
-
-
-def count(number: int, noun: str) -> str:
-    """Give the words for a number of things."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def clean(text: str, keep: str = "") -> str:
-    """Spell out what a terminal would obey rather than show."""
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
-
-
-def fold(line: Text, room: int) -> list[Text]:
-    """Cut a line where it is full, after a space if there is one; what follows stands further in. Nothing is lost."""
-    hang = Text("")
-    parts: list[Text] = []
-    while hang.cell_len + line.cell_len > room:
-        cut = len(line)
-        while cut > 1 and hang.cell_len + line[:cut].cell_len > room:
-            cut -= 1
-        space = line.plain.rfind(" ", 0, cut)
-        if space > cut // 2:
-            cut = space + 1
-        parts.append(Text.assemble(hang, line[:cut]))
-        line, hang = line[cut:], Text("    ")
-    return [*parts, Text.assemble(hang, line)]

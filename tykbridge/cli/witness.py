@@ -5,24 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from tykbridge.cli.host import Host, Listener
-
-
-@dataclass(slots=True)
-class Seen:
-    """What a hook or an event handler did beside replying."""
-
-    printed: list[str] = field(default_factory=list)
-    logged: list[tuple[str, str]] = field(default_factory=list)
-    """Level and message."""
-    events: list[tuple[str, str]] = field(default_factory=list)
-    """Name and payload."""
-
-    def __bool__(self) -> bool:
-        """Whether there is anything."""
-        return bool(self.printed or self.logged or self.events)
+from tykbridge.steps import Seen
 
 
 class Witness:

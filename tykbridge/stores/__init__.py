@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 CLOSED = "the store is closed"
 
@@ -45,6 +45,14 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Lets go of files and connections. Calls that follow raise `StoreError`."""
+
+
+@runtime_checkable
+class Lister(Protocol):
+    """A store that can say what it holds: for operators, not on the way of a request."""
+
+    def names(self, start: str) -> list[str]:
+        """Returns all keys that begin so. One that is set or removed meanwhile may be among them or not."""
 
 
 _NAMES = ("apikey-", "quota-", "rate-limit-", "coprocess-data:")

@@ -89,6 +89,13 @@ class MemoryStore:
             deadline = self._values[key][1]
             return 0.0 if deadline is None else deadline - self._clock()
 
+    def names(self, start: str) -> list[str]:
+        """Returns all keys that begin so."""
+        with self._lock:
+            if self._closed:
+                raise StoreError(CLOSED)
+            return [key for key in list(self._values) if key.startswith(start) and self.get(key) is not None]
+
     def close(self) -> None:
         """Forgets everything. Calls that follow raise `StoreError`."""
         with self._lock:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import queue
+import re
 import ssl
 import threading
 import time
@@ -37,6 +38,7 @@ CONNECTIONS = 500
 PAUSE = 0.5
 """Seconds for which a server that did not answer is left alone; every call fails at once meanwhile."""
 
+_PIECE = 1000  # keys that the server looks at for one answer when it is asked for all
 _LONGEST = 2**52  # milliseconds that something may be kept; Redis refuses what does not fit into 64 bits with its clock
 
 # The server's own clock decides when a window ends, so that it is the one in which that is told: machines whose clocks
@@ -126,6 +128,17 @@ class RedisStore:
     def reset(self, key: str) -> None:
         """Forgets what was counted on `key`."""
         self._do(key, "DEL")
+
+    def names(self, start: str) -> list[str]:
+        """Returns all keys that begin so. Goes through the whole database, a piece at a time (SCAN)."""
+        pattern = re.sub(rb"([*?\[\]\\^-])", rb"\\\1", wire(start)) + b"*"
+        found: set[bytes] = set()
+        cursor = b"0"
+        while True:
+            cursor, keys = self._call(start, ("SCAN", cursor, "MATCH", pattern, "COUNT", _PIECE), again=True)
+            found.update(keys)
+            if cursor == b"0":
+                return [key.decode("utf-8", "surrogateescape") for key in found]
 
     def close(self) -> None:
         """Closes all connections. Calls that follow raise `StoreError`."""

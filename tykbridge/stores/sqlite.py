@@ -47,6 +47,9 @@ _DELETE = "DELETE FROM entries WHERE key = :key RETURNING ends = 0 OR ends > :no
 _ADD = """INSERT INTO entries VALUES (:key, :value, :ends) ON CONFLICT (key) DO UPDATE
 SET value = :value, ends = :ends WHERE ends > 0 AND ends <= :now RETURNING 1"""
 
+_NAMES = """SELECT key FROM entries
+WHERE substr(key, 1, length(:key)) = :key AND (ends = 0 OR ends > :now)"""
+
 _OVER = "(ends > 0 AND ends <= :now)"
 _NUMBER = "CAST(CAST(value AS TEXT) AS INTEGER)"  # a number only where it is written as the value is
 _INCR = f"""INSERT INTO entries VALUES (:key, CAST(CAST(:by AS TEXT) AS BLOB), 0.0) ON CONFLICT (key) DO UPDATE
@@ -164,6 +167,11 @@ class SqliteStore:
             return None
         ends: float = found[0][1]
         return max(ends - self._clock(), 0.001) if ends else 0.0
+
+    def names(self, start: str) -> list[str]:
+        """Returns all keys that begin so. Reads the whole file."""
+        rows = self._run(self._reader, _NAMES, start)
+        return [bytes(key).decode("utf-8", "surrogateescape") for (key,) in rows]
 
     def hit(self, key: str, limit: int, window: float) -> Hit:
         """Counts one request; see `Counters.hit`."""

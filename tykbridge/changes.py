@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from tykbridge.outcome import CUSTOM_KEY_CHECK
+from tykbridge.outcome import CUSTOM_KEY_CHECK, Headers
 
 Value: TypeAlias = str | bytes | int | float | bool | list[Any]
 
@@ -75,6 +75,14 @@ def flat(message: Any, prefix: str = "") -> dict[str, Value]:
         else:
             found[path] = [str(each) for each in value]
     return found
+
+
+def marked(before: Headers | None, after: Headers) -> list[tuple[str, tuple[str, str]]]:
+    """Mark headers with "+" where they were added to those `before`, "-" where they are gone, " " elsewhere."""
+    if before is None:
+        return [(" ", pair) for pair in after]
+    gone = [("-", pair) for pair in before if pair not in after]
+    return [(" " if pair in before else "+", pair) for pair in after] + gone
 
 
 def _acts(hook_type: int, path: str) -> bool:

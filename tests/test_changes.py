@@ -1,9 +1,9 @@
-"""tykbridge.cli.changes: each kind of change, told once, in the words of the plugin's code."""
+"""tykbridge.changes: each kind of change, told once, in the words of the plugin's code."""
 
 import pytest
 
 from tykbridge import _bridge
-from tykbridge.cli.changes import Change, changes, flat
+from tykbridge.changes import Change, changes, flat
 
 
 def object_of(hook_type):

@@ -1,0 +1,252 @@
+"""``tykbridge serve``: a gateway on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import shlex
+import signal
+import sys
+import webbrowser
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from tykbridge import __version__, hosted
+from tykbridge.cli.screen import clean, color_option, console
+from tykbridge.definition import Definition, Phase
+from tykbridge.errors import BridgeError
+from tykbridge.settings import PREFIX, read_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tykbridge.gateway.inspector.server import Inspector
+    from tykbridge.gateway.logs import Log
+    from tykbridge.gateway.server import Gateway, Part
+    from tykbridge.gateway.trace import Tracer
+    from tykbridge.gateway.visit import Observer
+
+_PATH = click.Path(path_type=Path)
+_FILES = 1 << 16
+_NO_FILE = "{}"  # settings of which only the variables count
+
+_EXAMPLES = """\b
+Examples:
+  tykbridge serve apis
+  tykbridge serve apis --watch --port 8080
+  tykbridge serve --conf tyk.conf
+
+Then: curl -i http://127.0.0.1:8181/my-api/get
+"""
+
+
+@click.command("serve", epilog=_EXAMPLES)
+@click.argument("source", type=_PATH, required=False)
+@click.option("--host", help="The address to listen on. [default: that of --conf, else 127.0.0.1]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="The port; 0: any. [default: that of --conf, else 8181, or the next one that is free]",
+)
+@click.option("--conf", type=_PATH, metavar="FILE", help="A tyk.conf: stores, keys, bundles (docs/settings.md).")
+@click.option("--middleware-path", type=_PATH, metavar="DIR", help="Where bundles and files of hooks are.")
+@click.option("--policies", type=_PATH, metavar="FILE", help="The policies that sessions name.")
+@click.option("--watch", "watched", is_flag=True, help="Load again what changes.")
+@click.option("--explain", is_flag=True, help="Show for each request what each hook changed.")
+@click.option("--inspect", is_flag=True, help="Show requests on a page in the browser, as they come.")
+@click.option("--strict", is_flag=True, help="A hook that changes a session without the right to fails the request.")
+@click.option(
+    "--log-format", type=click.Choice(["console", "json"]), help="How log lines are written. [default: as --conf says]"
+)
+@color_option
+def command(
+    source: Path | None,
+    host: str | None,
+    port: int | None,
+    conf: Path | None,
+    middleware_path: Path | None,
+    policies: Path | None,
+    watched: bool,
+    explain: bool,
+    inspect: bool,
+    strict: bool,
+    log_format: str | None,
+    color: bool | None,
+) -> None:
+    """Serve the APIs that SOURCE defines: a folder of definitions, or one file. [default: the app_path of --conf]
+
+    --explain and --inspect show what becomes of each request, with secrets masked (docs/inspector.md).
+
+    Requests go through the hooks of their API to its target, answers through the response hooks back. SIGHUP loads
+    everything again. SIGTERM and Ctrl-C end it when the requests on their way are answered; the second one at once.
+    """
+    try:
+        from tykbridge.gateway.operation import Operation
+        from tykbridge.gateway.proxy import Limits
+        from tykbridge.gateway.server import Gateway
+    except ImportError as error:
+        raise click.ClickException(f"the gateway needs aiohttp: pip install 'tykbridge[gateway]' ({error})") from None
+
+    screen = console(color)
+    given = str(conf) if conf is not None else _NO_FILE if any(name.startswith(PREFIX) for name in os.environ) else ""
+    try:
+        settings = read_settings(given or _NO_FILE, os.environ if given else {})[0]
+        wanted = str(source or settings.app_path)
+        if not wanted:
+            raise click.UsageError(
+                "nothing says which APIs: name a folder of definitions, or a --conf with an app_path"
+            )
+        operation = Operation(hosted.bridge, settings, log_format)
+        tracer = _tracer(strict, operation.log, screen if explain else None) if explain or inspect else None
+        inspector = _inspector(tracer) if tracer is not None and inspect else None
+        count, words = hosted.load_configuration(
+            wanted, str(middleware_path or ""), str(policies or ""), strict, watched, given
+        )
+    except BridgeError as error:
+        raise click.ClickException(str(error)) from None
+    if not hosted.bridge.apis:
+        raise click.ClickException(f"no API can be served:\n{words}" if count else f"there is no API in {wanted}")
+    observers: list[Observer] = [operation.recorder]
+    parts: list[Part] = [operation.control]
+    if tracer is not None:
+        observers.append(tracer)
+    if inspector is not None:
+        parts.append(inspector)
+    host = host or settings.listen_address or "127.0.0.1"
+    wanted_port = port if port is not None else settings.listen_port or None
+    gateway = Gateway(
+        hosted.bridge,
+        host=host,
+        port=wanted_port,
+        limits=Limits(answer=settings.proxy_default_timeout),
+        observers=observers,
+        parts=parts,
+    )
+    _allow_files()
+    try:
+        asyncio.run(_serve(gateway, screen, watched, count, inspector))
+    except BridgeError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {host}:{wanted_port}: {_advice(error)}") from None
+
+
+def _tracer(strict: bool, log: Log, screen: Console | None) -> Tracer:
+    """Make what looks on at hooks, and hears what they print, log and fire; `screen` gets a block for each request."""
+    from tykbridge.cli.explain import Explainer
+    from tykbridge.gateway.trace import Tracer, hear_prints
+
+    # A block has what its request's hooks said; on the same terminal nobody wants to read it twice.
+    told_once = screen is not None and screen.is_terminal and sys.stderr.isatty()
+    tracer = Tracer(hosted.bridge, strict, told_once)
+    log.listeners.append(tracer.logged)
+    log.event_listeners.append(tracer.fired)
+    hosted.bridge.services = replace(hosted.bridge.services, watch=tracer.watch)
+    if screen is not None:
+        tracer.listeners.append(Explainer(screen).heard)
+    hear_prints(passing_on=screen is None)
+    return tracer
+
+
+def _inspector(tracer: Tracer) -> Inspector:
+    from tykbridge.gateway.inspector.server import Inspector
+
+    return Inspector(tracer, hosted.reload)
+
+
+def _allow_files() -> None:
+    """Let it have as many connections as the system allows; the limit for those who do not ask is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
+
+
+def _advice(error: OSError) -> str:
+    words = (error.strerror or str(error)).lower()
+    if isinstance(error, PermissionError):
+        return f"{words}; take a port above 1023"
+    return f"{words}; --port names another, --port 0 takes any that is free" if "in use" in words else words
+
+
+async def _serve(gateway: Gateway, screen: Console, watched: bool, missing: int, inspector: Inspector | None) -> None:
+    """Run until a signal says it is enough; the second signal cuts off what is on its way."""
+    over: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, over.put_nowait, number)
+    loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, _reload))
+    await gateway.start()
+    _tell(screen, gateway, watched, missing)
+    if inspector is not None:
+        _open(screen, inspector)
+    await over.get()
+    stopping = asyncio.ensure_future(gateway.stop())
+    again = asyncio.ensure_future(over.get())
+    await asyncio.wait([stopping, again], return_when=asyncio.FIRST_COMPLETED)
+    again.cancel()
+    if not stopping.done():
+        stopping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await stopping
+
+
+def _open(screen: Console, inspector: Inspector) -> None:
+    """Say where the inspector is, and open it where there is a browser with a window of its own."""
+    screen.print(Text.assemble("inspector  ", (inspector.url, "bold green")), soft_wrap=True)
+    if screen.is_terminal and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        asyncio.get_running_loop().run_in_executor(None, webbrowser.open, inspector.link())
+
+
+def _reload() -> None:
+    with contextlib.suppress(BridgeError):  # it is in the log
+        hosted.reload()
+
+
+def _tell(screen: Console, gateway: Gateway, watched: bool, missing: int) -> None:
+    """Write what listens where, with which hooks, and how to ask it."""
+    from tykbridge.gateway.server import PORT
+
+    screen.print(Text.assemble((f"tykbridge {__version__}", "bold"), " listens on ", (gateway.url, "bold green")))
+    if gateway.is_elsewhere:
+        screen.print(Text(f"port {PORT} is taken, this is the next one that is free", "yellow"))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    definitions = sorted(
+        (chain.definition for chain in hosted.bridge.chains.values()), key=lambda item: (item.domain, item.listen_path)
+    )
+    for definition in definitions:
+        table.add_row(
+            Text(clean(definition.domain + definition.listen_path), "bold"),
+            Text(clean(definition.name or definition.api_id)),
+            Text.assemble(("to ", "dim"), clean(definition.target_url or "nowhere: it names no target")),
+            _hooks(definition),
+        )
+    screen.print()
+    screen.print(table)
+    if missing:
+        screen.print(Text(f"{missing} not in use, for the reasons above", "yellow"))
+    screen.print()
+    screen.print(Text(f"  {_curl(gateway, definitions[0])}", "cyan"), soft_wrap=True)
+    screen.print(
+        Text(("What changes is loaded again. " if watched else "SIGHUP loads it again. ") + "Ctrl-C ends it.", "dim")
+    )
+
+
+def _hooks(definition: Definition) -> Text:
+    phases = []
+    for phase in Phase:
+        names = ", ".join(clean(hook.name) for hook in definition.hooks(phase))
+        if names:
+            phases.append(Text.assemble((f"{phase} ", "dim"), names))
+    return Text("  ").join(phases) if phases else Text("no hooks", "dim")
+
+
+def _curl(gateway: Gateway, definition: Definition) -> str:
+    domain = f" -H {shlex.quote(f'Host: {definition.domain}')}" if definition.domain else ""
+    return f"curl -i{domain} {shlex.quote(gateway.url + definition.listen_path)}"

@@ -1,0 +1,114 @@
+"""Writes answers to clients, with exactly the headers that they are given, and framing that is true of the body."""
+
+from __future__ import annotations
+
+from aiohttp import HttpVersion11, StreamReader, web
+
+from tykbridge.gateway import wire
+from tykbridge.gateway.visit import Visit
+from tykbridge.outcome import FRAMING, Headers, Response
+
+_BODILESS = frozenset({204, 304})
+
+
+class _Written(web.StreamResponse):
+    """Tells aiohttp that the answer is written already, and whether the connection stays.
+
+    What aiohttp writes itself has headers of its own, and loses bytes of others.
+    """
+
+    def __init__(self, keeps: bool) -> None:
+        super().__init__()
+        self._keeps = keeps
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._keeps
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing is left to do."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to do."""
+
+
+_KEPT, _CLOSED = _Written(True), _Written(False)
+
+
+async def whole(
+    incoming: web.BaseRequest, visit: Visit, response: Response, reason: str | None = None, closes: bool = False
+) -> web.StreamResponse:
+    """Answer with a response that is there as a whole.
+
+    Its own Content-Length counts where there is no body by definition (HEAD, 304).
+    """
+    keeps = incoming.keep_alive and not closes
+    is_bodiless = incoming.method == "HEAD" or response.status in _BODILESS or response.status < 200
+    headers = [pair for pair in response.headers if pair[0].lower() not in FRAMING]
+    if not is_bodiless:
+        headers.append(("Content-Length", str(len(response.body))))
+    elif response.status != 204 and (length := wire.value(response.headers, "content-length")):
+        headers.append(("Content-Length", length))
+    data = wire.head(response.status, reason, _completed(headers, incoming, visit, keeps))
+    visit.status = response.status
+    if visit.notes is not None:
+        visit.notes.gave(response)
+    if not is_bodiless:
+        data += response.body
+        visit.sent = len(response.body)
+    await incoming.writer.write(data)
+    await incoming.writer.drain()
+    return _KEPT if keeps else _CLOSED
+
+
+async def streamed(
+    incoming: web.BaseRequest, visit: Visit, status: int, reason: str | None, headers: Headers, body: StreamReader
+) -> web.StreamResponse:
+    """Answer with a body as it comes; a client that reads slowly lets it come slowly.
+
+    Raises whatever reading raises. The connection is cut then: the client must not take a part for the whole.
+    """
+    is_bodiless = incoming.method == "HEAD" or status in _BODILESS
+    has_length = bool(wire.value(headers, "content-length"))
+    is_chunked = not is_bodiless and not has_length and incoming.version >= HttpVersion11
+    keeps = incoming.keep_alive and (is_bodiless or has_length or is_chunked)
+    lines = _completed(list(headers), incoming, visit, keeps)
+    if is_chunked:
+        lines.append(("Transfer-Encoding", "chunked"))
+    data = wire.head(status, reason, lines)
+    write, visit.status = incoming.writer.write, status
+    if not is_bodiless:
+        part = body.read_nowait()  # what is there goes with the head; what is not does not hold it up
+        try:
+            while True:
+                visit.sent += len(part)
+                data += (b"%x\r\n%b\r\n" % (len(part), part)) if part and is_chunked else part
+                if body.at_eof():
+                    break
+                if data:
+                    await write(data)
+                part, data = await body.readany(), b""
+        except BaseException:
+            if incoming.transport is not None:
+                incoming.transport.abort()
+            raise
+        if is_chunked:
+            data += b"0\r\n\r\n"
+    if data:
+        await write(data)
+    await incoming.writer.drain()
+    return _KEPT if keeps else _CLOSED
+
+
+def _completed(
+    headers: list[tuple[str, str]], incoming: web.BaseRequest, visit: Visit, keeps: bool
+) -> list[tuple[str, str]]:
+    if not any(name.lower() == "x-request-id" for name, _ in headers):
+        headers.append((wire.REQUEST_ID, visit.request_id))
+    if not any(name.lower() == "date" for name, _ in headers):
+        headers.append(("Date", wire.date()))
+    if not keeps:
+        headers.append(("Connection", "close"))
+    elif incoming.version < HttpVersion11:
+        headers.append(("Connection", "keep-alive"))
+    return headers

@@ -1,0 +1,75 @@
+"""An upstream that answers with what it was asked, as httpbin's /get does."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+from aiohttp import web
+
+from tykbridge.gateway.server import Gateway
+
+BODY = 10 << 20
+"""Bytes of a request's body, at most."""
+
+
+class Echo:
+    """Listens on a free port of this machine from the beginning, and answers while a gateway runs: a `server.Part`.
+
+    Its answers are JSON: args, headers, origin and url; data, json and method, too, where the method is not GET.
+
+    Attributes:
+        url: where it listens.
+        got: what it answered, the oldest first.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._runner: web.ServerRunner | None = None
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+        self.got: list[dict[str, Any]] = []
+
+    async def start(self, gateway: Gateway) -> None:
+        """Begin to answer."""
+        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), handle_signals=False)
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._socket).start()
+
+    async def stop(self) -> None:
+        """End."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._socket.close()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = b""
+        async for part in request.content.iter_any():
+            body += part
+            if len(body) > BODY:
+                return web.Response(status=413)
+        answer: dict[str, Any] = {
+            "args": _grouped(request.query.items()),
+            "headers": {name: ",".join(request.headers.getall(name)) for name in dict.fromkeys(request.headers)},
+            "origin": request.headers.get("X-Forwarded-For", request.remote),
+            "url": str(request.url),
+        }
+        if request.method not in ("GET", "HEAD"):
+            answer |= {"data": body.decode("utf-8", "replace"), "json": _parsed(body), "method": request.method}
+        self.got.append(answer)
+        text = json.dumps(answer, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return web.Response(text=text, content_type="application/json", headers={"Server": "echo"})
+
+
+def _grouped(pairs: Any) -> dict[str, Any]:
+    several: dict[str, list[str]] = {}
+    for name, value in pairs:
+        several.setdefault(name, []).append(value)
+    return {name: values if len(values) > 1 else values[0] for name, values in several.items()}
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

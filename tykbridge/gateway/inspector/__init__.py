@@ -1,0 +1,1 @@
+"""A page for one's own browser that shows requests as they come."""

@@ -1,0 +1,91 @@
+"""Finds the API that listens on a path, and tells the paths that may be taken for another API's."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+from urllib.parse import unquote
+
+from tykbridge.definition import Definition
+
+_PLAIN = re.compile(r"(?:/[a-z0-9_~-][a-z0-9._~-]*)*/?")
+_PARAMETERS = re.compile(r";[^/]*")
+_DECODINGS = 4  # nobody means a path that is encoded more often, and each of them costs the length of it
+
+Api = TypeVar("Api")
+
+
+class Routes(Generic[Api]):
+    """Listen paths and what listens there. Never changed. Safe to use from any thread.
+
+    Args:
+        apis: what listens, each with its definition.
+    """
+
+    def __init__(self, apis: Iterable[tuple[Definition, Api]] = ()) -> None:
+        # Domain, listen path without the slash at its end, its plain form; those with a domain and the longest first.
+        routes = [
+            (definition.domain.lower(), definition.listen_path.rstrip("/"), plain(definition.listen_path) or "", api)
+            for definition, api in apis
+        ]
+        self._routes = sorted(routes, key=lambda route: (route[0] == "", -len(route[1])))
+        self._by_plain = sorted(routes, key=lambda route: (route[0] == "", -len(route[2])))
+
+    def find(self, path: str, host: str = "") -> Api | None:
+        """Find what listens on a path, as it stands; None: nothing does. `host` is the Host header."""
+        name, place = _name(host), path.partition("?")[0]
+        for domain, listen_path, _, api in self._routes:
+            if domain in ("", name) and _is_on(place, listen_path):
+                return api
+        return None
+
+    def find_sure(self, path: str, host: str = "") -> Api | None:
+        """Find what listens on a path, for a host that does not know what its upstream makes of paths.
+
+        `path` is decoded, without a query. None also where the path, in the way in which some servers and frameworks
+        read it, is on another listen path, or on none: what one API protects is not reached by way of another.
+        """
+        name = _name(host)
+        found = next((route for route in self._routes if route[0] in ("", name) and _is_on(path, route[1])), None)
+        reading = plain(path)
+        if found is None or reading is None:
+            return None
+        meant = next((route for route in self._by_plain if route[0] in ("", name) and _is_on(reading, route[2])), None)
+        return found[3] if meant is not None and (meant[0], meant[2]) == (found[0], found[2]) else None
+
+
+def plain(path: str) -> str | None:
+    """Give the plainest path that a path may be taken for, without a slash at its end; None: it has no end.
+
+    Decoded again, without empty and dot segments, parameters, blanks and control characters, in one case.
+    """
+    if _PLAIN.fullmatch(path):
+        return path.rstrip("/")
+    for _ in range(_DECODINGS):
+        decoded = unquote(path)
+        if decoded == path:
+            break
+        path = decoded
+    else:
+        return None
+    path = unicodedata.normalize("NFKC", path).casefold().replace("\\", "/")
+    path = "".join(character for character in path if character.isprintable() and character != " ")
+    segments: list[str] = []
+    for segment in _PARAMETERS.sub("", path).split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in ("", "."):
+            segments.append(segment)
+    return "".join(f"/{segment}" for segment in segments)
+
+
+def _name(host: str) -> str:
+    """Give the name in a Host header: without the port, and without the dot at its end."""
+    name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+    return name.lower().removesuffix(".")
+
+
+def _is_on(path: str, listen_path: str) -> bool:
+    return path == listen_path or path.startswith(listen_path + "/")
