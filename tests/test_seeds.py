@@ -10,6 +10,7 @@ from tykbridge.cli import example
 from tykbridge.cli.host import CallError
 from tykbridge.cli.player import Player
 from tykbridge.outcome import after_response, response_of
+from tykbridge.steps import ClientStep, HookStep, UpstreamStep
 
 SEEDS = ["classic-definition", "response-hook", "return-overrides", "return-overrides-javascript", "set-cookie"]
 
