@@ -93,6 +93,7 @@ test-environment: build $(VENV)/.test
 bench: build $(VENV)/.test  ## measure a dispatch against its floor and the classic way
 	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/python bench/run.py
+	@$(BIN)/python bench/gateway.py
 
 .PHONY: pictures
 pictures: build $(VENV)/.test  ## take the pictures of docs/inspector.md anew

@@ -1,14 +1,15 @@
 """Measures `tykbridge serve` on loopback: processes of their own for the load, the gateway and the upstream.
 
-    .venv/bin/python bench/gateway.py [--rounds N] [--requests N] [--json]
+    .venv/bin/python bench/gateway.py [--rounds N] [--requests N]
 
-Each round asks everybody in turn, so that what else the machine does meets all of them. Figures are medians over the rounds.
+Each round asks everybody in turn, so that what else the machine does meets all of them. Figures are medians over the
+rounds; those of other measurements in bench/results.json stay there.
 
     gateway.vs_plain          requests per second through an API without hooks, over those of plain_proxy.py
     gateway.cpu_vs_plain      CPU of a request (user and system, from /proc) over that of plain_proxy.py
     gateway.one_us            CPU that one Python pre hook adds to a request of the gateway, microseconds
     gateway.four_us           the same of pre, auth_check, post_key_auth and post
-    gateway.slow.p99_ratio    p99 of requests through a hook while others sleep in theirs for a second, over p99 without these
+    gateway.slow.p99_ratio    p99 of requests through a hook while 20 others sleep in theirs, over that alone
     gateway.many.threads      threads of the gateway with 1,000 idle and 200 busy connections
     gateway.many.rss_mb       what its memory grew by for them, megabytes
 """
@@ -134,7 +135,7 @@ class Load:
             for _ in range(connections)
         ]
         await asyncio.gather(*(connection.over for connection in made))
-        seconds = sum((connection.seconds for connection in made), [])
+        seconds = [each for connection in made for each in connection.seconds]
         return time.perf_counter() - began, seconds
 
 
@@ -194,7 +195,7 @@ def _cpu(pid: int) -> float:
 
 
 def _status(pid: int, name: str) -> int:
-    return int(re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.M)[1])  # type: ignore[index]
+    return int(re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1])  # type: ignore[index]
 
 
 def write(folder: Path, upstream: int) -> None:
@@ -248,7 +249,7 @@ def measure(rounds: int, requests: int) -> dict[str, float]:
             **{name: (gateway.pid, port, f"/{name}/") for name in ("none", "one", "four")},
         }
         _wait_for(plain_port)
-        for pid, at, path in contenders.values():
+        for _, at, path in contenders.values():
             _asked(at, path, 200)
         for _ in range(rounds):
             cost, rate = {}, {}
@@ -318,14 +319,13 @@ def main() -> None:
             parser = argparse.ArgumentParser(description="Measures tykbridge serve on loopback.")
             parser.add_argument("--rounds", type=int, default=7)
             parser.add_argument("--requests", type=int, default=3000, help="of each contender in each round")
-            parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
             options = parser.parse_args()
             figures = measure(options.rounds, options.requests)
-            if options.json:
-                print(json.dumps(figures, sort_keys=True))
-            else:
-                for name, value in figures.items():
-                    print(f"{name:28}{value:12,.3f}")
+            for name, value in figures.items():
+                print(f"{name:28}{value:12,.3f}")
+            results = HERE / "results.json"
+            before = json.loads(results.read_text()) if results.exists() else {}
+            results.write_text(json.dumps(dict(sorted({**before, **figures}.items())), indent=1) + "\n")
 
 
 if __name__ == "__main__":

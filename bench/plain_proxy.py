@@ -1,6 +1,6 @@
 """A reverse proxy as one writes it with aiohttp in thirty lines: what bench/gateway.py measures the gateway against.
 
-    plain_proxy.py PORT UPSTREAM
+plain_proxy.py PORT UPSTREAM
 """
 
 import sys

@@ -114,7 +114,7 @@ def gateway(tmp_path_factory, root, go_plugin, upstream):
 def lines(gateway, *names):
     """The lines of requests, once the last line of each is there."""
     for name in names:
-        gateway.serve.wait_for(f'"client": "127.0.0.1", "request_id": "{name}"')  # the end of such a line
+        gateway.serve.wait_for(f'"client":"127.0.0.1","request_id":"{name}"')  # the end of such a line
     found = [json.loads(line) for line in gateway.log.splitlines()]
     return [line for line in found if line.get("request_id") in names]
 

@@ -104,6 +104,16 @@ def fresh(gateway, upstream):
     del upstream.asked[:], gateway.log[:], gateway.observer.begun[:], gateway.observer.over[:]
 
 
+def over(gateway, *targets):
+    """The visits of requests, once they are over; the end of an earlier test's may come as late."""
+
+    def found():
+        return [visit for visit in gateway.observer.over if visit.target in targets]
+
+    until(lambda: len(found()) == len(targets), TIMEOUT)
+    return found()
+
+
 HOOKED = pytest.mark.parametrize("api_id", ["plain", "both"])
 
 
@@ -441,13 +451,12 @@ def test_a_client_that_goes_away_takes_its_request_along(gateway, upstream):
 
     upstream.answers = answers
     with Client(gateway.port) as client:
-        client.send(request(b"GET /plain/"))
+        client.send(request(b"GET /plain/gone"))
         assert client.reader.head().status == 200
     assert gone.wait(TIMEOUT)
-    until(lambda: gateway.observer.over)
-    [visit] = gateway.observer.over
+    [visit] = over(gateway, "/plain/gone")
     assert (visit.status, visit.failure) == (200, "the client went away")
-    assert gateway.log == []
+    assert not [line for line in gateway.log if "gone" in line]
 
 
 def test_a_client_that_goes_away_in_its_body(gateway, upstream):
@@ -477,8 +486,7 @@ def test_observers_hear_of_each_request(gateway, upstream):
     upstream.answers = lambda message: said(body=b"12345")
     exchange(gateway.port, request(b"GET /plain/x?y=1"))
     exchange(gateway.port, request(b"GET /nobody"))
-    until(lambda: len(gateway.observer.over) == 2)
-    one, other = gateway.observer.over
+    one, other = over(gateway, "/plain/x?y=1", "/nobody")
     assert gateway.observer.begun == [one, other]
     assert (one.api_id, one.method, one.target, one.status, one.sent) == ("plain", "GET", "/plain/x?y=1", 200, 5)
     assert (one.upstream, one.failure, one.client) == (f"{upstream.url}/x?y=1", "", "127.0.0.1")
@@ -684,6 +692,6 @@ def test_request_lines_and_hosts_that_are_refused(gateway, upstream, data):
 def test_what_is_no_http_is_a_line_in_the_log(gateway):
     with Client(gateway.port) as client:
         assert client.send(b"GET / HTTP/1.1\r\nno colon\r\n\r\n").receive().status == 400
-    [line] = gateway.log
-    assert line.startswith("a request from 127.0.0.1 is no HTTP: ")
-    assert "\n" not in line
+    lines = [line for line in gateway.log if line.startswith("a request from 127.0.0.1 is no HTTP: ")]
+    assert len(lines) == 1
+    assert "\n" not in lines[0]

@@ -24,23 +24,30 @@ def gateway(tmp_path_factory):
         yield started
 
 
+@pytest.fixture(scope="module")
+def tab(browser, gateway):
+    with browser.new_context() as context:
+        context.set_default_timeout(20_000)
+        opened = context.new_page()
+        opened.complaints = []
+        opened.on("console", lambda message: opened.complaints.append(message.text))
+        opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        yield opened
+
+
 @pytest.fixture
-def page(browser, gateway):
-    """A page without requests, in a profile of its own. Nothing may go wrong that only the console tells."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
-    context.set_default_timeout(20_000)
-    opened = context.new_page()
-    complaints = []
-    opened.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto(gateway.page)
-    expect(opened.get_by_role("status")).to_have_text("live")
-    opened.get_by_role("button", name="Clear").click()
-    expect(opened.get_by_role("option")).to_have_count(0)
-    opened.complaints = complaints
-    yield opened
-    context.close()
-    assert [words for words in complaints if "422" not in words] == []  # a refusal of the form's is no fault
+def page(tab, gateway):
+    """The page as it is at first, without requests. Nothing may go wrong that only the console tells."""
+    tab.complaints.clear()
+    tab.set_viewport_size({"width": 1280, "height": 800})
+    tab.emulate_media(color_scheme="light")
+    tab.goto(gateway.page)
+    expect(tab.get_by_role("status")).to_have_text("live")
+    tab.get_by_role("button", name="Clear").click()
+    expect(tab.get_by_role("option")).to_have_count(0)
+    yield tab
+    tab.evaluate("() => localStorage.clear()")
+    assert [words for words in tab.complaints if "422" not in words] == []  # a refusal of the form's is no fault
 
 
 def options(page):

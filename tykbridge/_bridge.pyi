@@ -218,3 +218,15 @@ def to_its_end(function: Callable[[Any], object], argument: Any) -> object:
 
 def trigger_event(name: str, payload: str) -> None:
     """Calls TykTriggerEvent."""
+
+class Baton:
+    """Is there or not. One thread waits for it, any may give it; to give what is there already may be lost."""
+
+    def give(self) -> None:
+        """Lets it be there."""
+
+    def take(self, microseconds: int = -1) -> bool:
+        """Waits until it is there, for so long at the most, and takes it; tells whether it was. -1: for ever."""
+
+    def give_and_take(self, other: Baton, microseconds: int = -1) -> bool:
+        """Gives another one, then takes this one as `take` does, without the GIL from the first to the last."""

@@ -709,3 +709,4 @@ include "_remote.pxi"
 
 
 include "_library.pxi"
+include "_baton.pxi"

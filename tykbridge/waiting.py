@@ -17,7 +17,6 @@ import atexit
 import collections
 import contextlib
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -65,7 +64,9 @@ class _Worker:
 
     def __init__(self, pool: _Pool) -> None:
         self._pool = pool
-        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()  # greenlets that go on, and _ROUSED
+        self.inbox: collections.deque[Any] = collections.deque()  # greenlets that go on, and _ROUSED
+        self.baton = _bridge.Baton()  # given when something was put there
+        self.owed: _bridge.Baton | None = None  # to be given once the thread waits, or has something else to do
         self.hub: Any = None  # the thread's own greenlet; written once, by itself
         # A task given to it while it was idle; written under the pool's lock then, and by itself once it is roused.
         self.assigned: Task | None = None
@@ -86,6 +87,28 @@ class _Worker:
             else:
                 greenlet(_bridge.to_its_end).switch(self._run, item)
             del item  # nothing of a request stays here while the thread waits
+
+    def put(self, item: Any) -> None:
+        """Have the thread go on with something. From any thread."""
+        self.inbox.append(item)
+        self.baton.give()
+
+    def wait(self) -> Any:
+        """Wait for something in the inbox."""
+        while not self.inbox:
+            owed, self.owed = self.owed, None
+            if owed is None:
+                self.baton.take()
+            else:
+                self.baton.give_and_take(owed)
+        self.settle()
+        return self.inbox.popleft()
+
+    def settle(self) -> None:
+        """Give what is owed."""
+        owed, self.owed = self.owed, None
+        if owed is not None:
+            owed.give()
 
     def _run(self, task: Task) -> None:
         try:
@@ -121,8 +144,11 @@ class _Pool:
         self._watcher: _Watcher | None = None
         self._closed = False
 
-    def start(self, task: Task, lane: str = "") -> None:
-        """Let a task run. Raises GoneError at the interpreter's end, and where there can be no thread."""
+    def start(self, task: Task, lane: str = "") -> _bridge.Baton | None:
+        """Let a task run; gives what its thread still waits for, None for nothing.
+
+        Raises GoneError at the interpreter's end, and where there can be no thread.
+        """
         with self._lock:
             if self._closed:
                 raise GoneError("the interpreter is ending: nothing can be started any more")
@@ -135,14 +161,15 @@ class _Pool:
                 worker.assigned, worker.lane, worker.since = task, into, time.monotonic()
                 into.occupied += 1
                 self._working.add(worker)
-                worker.inbox.put(_ROUSED)
-                return
+                worker.inbox.append(_ROUSED)
+                return worker.baton
             into.waiting.append(task)
             if len(into.waiting) == 1 and into.occupied < SHARE:
                 self._ready.append(into)
             starts = self._rouse(1)
         if starts:
             self._start_threads(starts, task, into)
+        return None
 
     def _rouse(self, most: int) -> list[_Worker | _Watcher]:
         """Have threads come to tasks that may begin; gives those to be started first. Under the lock.
@@ -164,7 +191,7 @@ class _Pool:
                 break
             if self._idle:
                 worker = self._idle.pop()
-                worker.inbox.put(_ROUSED)
+                worker.put(_ROUSED)
             elif self._count < MOST:
                 worker = _Worker(self)
                 self._count += 1
@@ -208,16 +235,17 @@ class _Pool:
     def next(self, worker: _Worker) -> Any:
         """Wait for what a worker does next; None: the thread has nothing to do in this process any more."""
         while True:
-            if worker.inbox.empty():
+            if not worker.inbox:
                 with self._lock:
                     if self is not _pool:  # a child that a hook forked: the requests are the parent's
                         return None
                     self._leave(worker)
                     if self._ready:
+                        worker.settle()
                         return self._take(worker)
                     self._working.discard(worker)
                     self._idle.append(worker)
-            item = worker.inbox.get()
+            item = worker.wait()
             if item is not _ROUSED:
                 break
             task, worker.assigned = worker.assigned, None
@@ -317,7 +345,31 @@ def start(task: Task, lane: str = "") -> None:
     Raises:
         GoneError: the interpreter ends, or no thread can be had; the task will not run.
     """
-    _pool.start(task, lane)
+    baton = _pool.start(task, lane)
+    if baton is not None:
+        baton.give()
+
+
+def start_and_wait(task: Task, lane: str, over: _bridge.Baton, microseconds: int) -> bool:
+    """Let a task run, and wait for so long until it has given `over`; tells whether it has.
+
+    With `give_later`, the two threads hand each other their turn: that costs half of what two threads do that wake each
+    other while they have the GIL.
+
+    Raises:
+        GoneError: as `start`.
+    """
+    baton = _pool.start(task, lane)
+    return over.take(microseconds) if baton is None else over.give_and_take(baton, microseconds)
+
+
+def give_later(baton: _bridge.Baton) -> None:
+    """Give a baton once this thread has nothing more to do: as the last thing that a task does."""
+    worker = _here.worker
+    if worker is None:  # a task is given up on the thread that ends the interpreter
+        baton.give()
+    else:
+        worker.owed = baton
 
 
 def suspend(begin: Callable[[Callable[[], None]], None]) -> bool:
@@ -337,7 +389,7 @@ def suspend(begin: Callable[[Callable[[], None]], None]) -> bool:
     # A loop of asyncio's that a hook runs here would be running for the other requests of this thread, too.
     if me is worker.hub or asyncio._get_running_loop() is not None:
         return False
-    begin(lambda: worker.inbox.put(me))
+    begin(lambda: worker.put(me))
     worker.hub.switch()
     return True
 

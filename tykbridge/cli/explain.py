@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from rich.console import Console
 
 from tykbridge.cli.screen import Screen
@@ -19,8 +21,11 @@ class Explainer:
 
     def heard(self, what: str, record: Record | None) -> None:
         """Hear from a Tracer."""
-        if what != "ended" or record is None:
-            return
+        if what == "ended" and record is not None:
+            with contextlib.suppress(OSError):  # nobody reads any more
+                self._draw(record)
+
+    def _draw(self, record: Record) -> None:
         secrets, screen = Secrets(record), self._screen
         definition = record.definition
         screen.section(f"{record.number}  {(definition.name or definition.api_id) if definition else 'no API'}")

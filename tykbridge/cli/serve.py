@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import shlex
 import signal
 import sys
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tykbridge.gateway.visit import Observer
 
 _PATH = click.Path(path_type=Path)
+_FILES = 1 << 16
 _NO_FILE = "{}"  # settings of which only the variables count
 
 _EXAMPLES = """\b
@@ -127,6 +129,7 @@ def command(
         observers=observers,
         parts=parts,
     )
+    _allow_files()
     try:
         asyncio.run(_serve(gateway, screen, watched, count, inspector))
     except BridgeError as error:
@@ -156,6 +159,13 @@ def _inspector(tracer: Tracer) -> Inspector:
     from tykbridge.gateway.inspector.server import Inspector
 
     return Inspector(tracer, hosted.reload)
+
+
+def _allow_files() -> None:
+    """Let it have as many connections as the system allows; the limit for those who do not ask is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
 
 
 def _advice(error: OSError) -> str:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
 from tykbridge import waiting
+from tykbridge._bridge import Baton
 from tykbridge.errors import GoneError
 from tykbridge.gateway import visit
 
 _Result = TypeVar("_Result")
 
 
-_PATIENCE = 0.001  # seconds that the event loop waits for hooks that are always over by then
+_PATIENCE = 1000  # microseconds that the event loop waits for hooks that are always over by then
 _MOST = 1024  # requests of a lane, at the most, that are not waited for after one that took longer
 
 
@@ -43,10 +43,10 @@ class Lane:
             GoneError: the interpreter is ending.
         """
         call = _Call(function, visit.current.get())
-        waiting.start(call, self._name)
         if self._skip:
             self._skip -= 1
-        elif call.over.acquire(timeout=_PATIENCE):
+            waiting.start(call, self._name)
+        elif waiting.start_and_wait(call, self._name, call.over, _PATIENCE):
             self._skips = 8
             return call.result()
         else:
@@ -59,16 +59,16 @@ class Lane:
 class _Call(Generic[_Result]):
     """A `waiting.Task` that an event loop waits for."""
 
-    __slots__ = ("_failed", "_function", "_loop", "_result", "_visit", "_waiter", "over")
+    __slots__ = ("_failed", "_function", "_is_over", "_loop", "_result", "_visit", "_waiter", "over")
 
     def __init__(self, function: Callable[[], _Result], of: visit.Visit | None) -> None:
         self._function, self._visit = function, of
         self._result: _Result | None = None
         self._failed: BaseException | None = None
-        self.over = _thread.allocate_lock()  # released when it is
-        self.over.acquire()
-        # Written by the event loop, before it tries the lock for the last time; read by the thread, after it has
-        # released it. So one of the two sees what the other did.
+        self._is_over = False
+        self.over = Baton()  # given when it is
+        # Written by the event loop; the thread looks there after `_is_over`, the loop here after `_waiter`. So one of
+        # the two sees what the other did.
         self._waiter: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -87,10 +87,11 @@ class _Call(Generic[_Result]):
         self._tell()
 
     def _tell(self) -> None:
-        with contextlib.suppress(RuntimeError):  # abandoned, and over all the same
-            self.over.release()
+        self._is_over = True
         waiter, loop = self._waiter, self._loop
-        if waiter is not None and loop is not None:
+        if waiter is None or loop is None:
+            waiting.give_later(self.over)
+        else:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(_settle, waiter)
 
@@ -98,7 +99,7 @@ class _Call(Generic[_Result]):
         """Wait until it is over, while others have the event loop."""
         self._loop = asyncio.get_running_loop()
         self._waiter = self._loop.create_future()
-        if not self.over.acquire(blocking=False):
+        if not self._is_over:
             await self._waiter
 
     def result(self) -> _Result:

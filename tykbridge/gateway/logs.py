@@ -11,10 +11,13 @@ import contextlib
 import io
 import json
 import logging
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
+
+import msgspec
 
 from tykbridge import locks
 from tykbridge.events.handlers import masked
@@ -56,6 +59,7 @@ class Log:
 
             self._console = Console(file=stream, soft_wrap=True, highlight=False, markup=False, emoji=False)
             self._write = self._coloured
+        self._second = (0, "")  # replaced as a whole, so that any thread may
         # Reentrant: a finalizer that runs while a line is written may write one of its own.
         self._lock = locks.reentrant()
 
@@ -76,13 +80,26 @@ class Log:
         told = {name: value for name, value in more.items() if value != ""}
         if (visit := current.get()) is not None:
             told["request_id"] = visit.request_id
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = self._now()
         with contextlib.suppress(OSError, ValueError, RuntimeError), self._lock:  # closed, or written to right now
             self._write(now, level, words, told)
 
+    def _now(self) -> str:
+        """Give the time; its seconds are written once for all lines in them."""
+        now = time.time()
+        second, text = self._second
+        if second != int(now):
+            second = int(now)
+            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = (second, text)
+        return f"{text}.{int(now * 1000) % 1000:03d}Z"
+
     def _json(self, now: str, level: str, words: str, more: dict[str, Any]) -> None:
-        whole = json.dumps({"time": now, "level": level, "msg": words, **more}, ensure_ascii=False)
-        self._put(whole)
+        line = {"time": now, "level": level, "msg": words, **more}
+        try:
+            self._put(msgspec.json.encode(line).decode())
+        except UnicodeEncodeError:  # bytes of a request that are no UTF-8
+            self._put(json.dumps(line))
 
     def _plain(self, now: str, level: str, words: str, more: dict[str, Any]) -> None:
         tail = "".join(f" {name}={_visible(_value(name, value))}" for name, value in more.items() if name not in _TOLD)
@@ -147,4 +164,4 @@ def _value(name: str, value: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    return text.translate(_VISIBLE)
+    return text if text.isprintable() else text.translate(_VISIBLE)

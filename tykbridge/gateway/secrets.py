@@ -35,6 +35,7 @@ _PARAMETERS = {"access_token", "api_key", "apikey", "api-key", "token", "passwor
 _FIELDS = re.compile(r"(?i)(secret|password|token|api_?key)")
 _NAME = re.compile(r'\["((?:[^"\\]|\\.)*)"\]')  # of a header, in a change's path
 _SCHEME = re.compile(r"(?i)(Basic|Bearer|Digest|Token|Hmac|Negotiate|Signature)\s+(?=\S)")
+_LOGIN = re.compile(r"(?<=^http://)[^/@]+(?=@)|(?<=^https://)[^/@]+(?=@)")  # of an upstream
 _LONG = 6  # characters: what is shorter is hidden in its place only
 
 
@@ -61,11 +62,6 @@ class Secrets:
                     found.update(self._of_change(change))
         # The longest first: a secret may be a part of another.
         self._words = sorted((word for word in found if len(word) >= _LONG), key=lambda word: (-len(word), word))
-
-    @property
-    def any(self) -> bool:
-        """Whether there is anything to hide beyond what is hidden in its place."""
-        return bool(self._words)
 
     def text(self, text: str) -> str:
         """Hide what is secret in a text."""
@@ -94,7 +90,7 @@ class Secrets:
             else self.text(item)
             for item in query.split("&")
         ]
-        return self.text(path) + mark + "&".join(items)
+        return _LOGIN.sub(MASK, self.text(path), count=1) + mark + "&".join(items)
 
     def headers(self, headers: Headers) -> Headers:
         """Hide what is secret in headers."""
@@ -159,10 +155,10 @@ class Secrets:
             for each in values:
                 if not isinstance(each, str):
                     continue
-                if name and change.path.startswith(("request.", "response.")):
-                    yield from self._of_headers(((name, each),))
-                elif self._is_field(change.path):
+                if self._is_field(change.path):
                     yield each
+                elif name and "header" in change.path:
+                    yield from self._of_headers(((name, each),))
 
     def _change(self, change: Change) -> Change:
         return replace(change, old=self._value(change.path, change.old), new=self._value(change.path, change.new))

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import io
 import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 from urllib.parse import urlsplit
 
 from tykbridge import _bridge
@@ -284,10 +283,10 @@ def _here() -> Record | None:
 
 def hear_prints(passing_on: bool) -> None:
     """Note what hooks print, from now on. `passing_on`: it goes to standard output all the same."""
-    sys.stdout = _Heard(sys.stdout, passing_on)
+    sys.stdout = cast("TextIO", _Heard(sys.stdout, passing_on))
 
 
-class _Heard(io.TextIOBase):
+class _Heard:
     """Standard output, which knows in whose hook it is written to."""
 
     def __init__(self, out: TextIO, passing_on: bool) -> None:
@@ -301,8 +300,9 @@ class _Heard(io.TextIOBase):
                 return len(text)
         return self._out.write(text)
 
-    def flush(self) -> None:
-        self._out.flush()
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._out, name)

@@ -45,7 +45,7 @@ def summary(record: Record) -> Document:
     definition, visit, secrets = record.definition, record.visit, Secrets(record)
     return {
         "number": record.number,
-        "id": visit.id,
+        "id": visit.request_id,
         "began": visit.at,
         "method": record.request.method,
         "url": secrets.url(record.request.url),

@@ -126,25 +126,25 @@ class Inspector:
     # ---- Who may
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        _, token, *rest = request.path.split("/", 2)
+        token, has_more, name = request.path.removeprefix("/").partition("/")
         if request.headers.get("Host", "") not in self._hosts:
             return _plain(421, "this is not the inspector's name")
         if self._once and _same(token, self._once):
             self._once = ""
             return web.Response(status=303, headers={**_HEADERS, "Location": f"/{self._token}/"})
-        if not _same(token, self._token) or not rest:
+        if not _same(token, self._token) or not has_more:
             return _plain(404, "not found")
         site, origin = request.headers.get("Sec-Fetch-Site", "none"), request.headers.get("Origin")
         own = f"http://{request.headers['Host']}"
-        opens = not rest[0] and request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        opens = not name and request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
         if (site not in ("none", "same-origin") and not opens) or origin not in (None, own):
             return _plain(403, "this is for the inspector's own page")
-        if request.method in ("GET", "HEAD"):
-            return await self._give(request, rest[0])
+        if request.method == "GET":
+            return await self._give(request, name)
         if request.method != "POST" or origin != own or request.content_type != "application/json":
             return _plain(403, "this is for the inspector's own page")
         try:
-            return await self._do(rest[0], await _read(request))
+            return await self._do(name, await _read(request))
         except _Refused as refused:
             return _json({"error": str(refused)}, 422)
 

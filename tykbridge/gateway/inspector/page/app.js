@@ -17,7 +17,8 @@ const source = new EventSource("events");
 for (const name of ["all", "request", "cleared"]) {
   source.addEventListener(name, (event) => {
     const { data } = JSON.parse(event.data);
-    if (paused) held.push([name, data]);
+    if (name === "cleared") held.length = 0;
+    if (paused && name !== "cleared") held.push([name, data]);
     else hear(name, data);
     count();
   });

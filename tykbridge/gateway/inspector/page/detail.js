@@ -59,6 +59,7 @@ function head(record, acts) {
     record.api || "no API listens there",
     record.hooks === 1 ? "1 hook" : `${record.hooks} hooks`,
     record.client ? `from ${record.client}` : null,
+    record.id,
     new Date(record.began * 1000).toLocaleTimeString(),
     record.resent ? `repeats request ${record.resent}` : null,
   ].filter(Boolean);

@@ -111,7 +111,7 @@ function has(request, word) {
   if (word === "failed") return request.failed;
   if (/^[1-5]xx$/.test(word)) return family(request.status) === `s${word[0]}`;
   if (/^[1-5]\d\d$/.test(word) && String(request.status) === word) return true;
-  return `${request.method} ${request.url} ${request.api}`.toLowerCase().includes(word);
+  return `${request.method} ${request.url} ${request.api} ${request.id}`.toLowerCase().includes(word);
 }
 
 function filter() {

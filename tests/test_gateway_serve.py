@@ -1,0 +1,322 @@
+"""`tykbridge serve` as a process: what it says, its settings, signals, reloads, and what it takes."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests import rawhttp, web
+from tests.cli.commands import tykbridge
+from tests.rawhttp import OK, TIMEOUT, Client, exchange, request
+from tests.servers import until
+from tests.serving import Serve, serving
+from tykbridge import waiting
+from tykbridge.gateway.server import PORT
+
+pytestmark = pytest.mark.once
+
+HOOKS = """
+import time
+from pathlib import Path
+from tyk.decorators import *
+
+@Hook
+def Blocks(request, session, spec):
+    with open("fifo") as stream:  # until somebody writes there
+        stream.read()
+    return request, session
+
+@Hook
+def Mark(request, session, spec):
+    request.add_header("X-Mark", "MARK")
+    return request, session
+"""
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    with rawhttp.upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def folder(tmp_path, upstream):
+    upstream.answers = lambda message: OK
+    del upstream.asked[:]
+    (tmp_path / "apis").mkdir()
+    write(tmp_path, "plain", upstream.url)
+    return tmp_path
+
+
+def write(folder, api_id, target, hooks=(), **keys):
+    (folder / "apis" / "hooks.py").write_text(HOOKS)
+    definition = {
+        "api_id": api_id,
+        "name": f"The {api_id} one",
+        "use_keyless": True,
+        "proxy": {"listen_path": f"/{api_id}/", "target_url": target, **keys},
+        "custom_middleware": {"driver": "python", "pre": [{"name": name, "path": "hooks.py"} for name in hooks]},
+    }
+    (folder / "apis" / f"{api_id}.json").write_text(json.dumps(definition))
+
+
+def test_what_it_says_when_it_starts(folder, upstream):
+    write(folder, "marked", f"{upstream.url}/base", ["Mark"])
+    (folder / "apis" / "broken.json").write_text("{")
+    with serving("apis", "--port", 0, cwd=folder) as serve:
+        url = f"http://127.0.0.1:{serve.port}"
+        assert f"listens on {url}" in serve.output
+        assert re.search(rf"/plain/ +The plain one +to {upstream.url} +no hooks", serve.output)
+        assert re.search(rf"/marked/ +The marked one +to {upstream.url}/base +pre Mark", serve.output)
+        assert "1 not in use, for the reasons above" in serve.output
+        assert "broken.json" in serve.errors
+        assert f"curl -i {url}/marked/\n" in serve.output
+        assert exchange(serve.port, request(b"GET /marked/")).status == 200
+        assert serve.end(signal.SIGINT) == 0
+        assert "Traceback" not in serve.errors
+
+
+def test_a_port_that_is_taken(folder):
+    with contextlib.ExitStack() as stack:
+        for number in (PORT, 0):
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):  # then it is taken already
+                sock.bind(("127.0.0.1", number))
+                sock.listen()
+        with serving("apis", cwd=folder) as serve:
+            assert serve.port != PORT
+            assert f"port {PORT} is taken" in serve.output
+        taken = sock.getsockname()[1]
+        done = tykbridge("serve", "apis", "--port", taken, cwd=folder)
+    assert done.status == 1
+    assert f"cannot listen on 127.0.0.1:{taken}: address already in use; --port names another" in done.words
+
+
+def test_what_cannot_be_served(folder):
+    (folder / "empty").mkdir()
+    (folder / "broken.json").write_text("{")
+    for arguments, status, words in (
+        (["nowhere"], 1, "there is no definition"),
+        (["empty"], 1, "there is no API in empty"),
+        (["broken.json"], 1, "no API can be served:"),
+        ([], 2, "nothing says which APIs: name a folder of definitions, or a --conf with an app_path"),
+        (["apis", "--conf", "nowhere.conf"], 1, "nowhere.conf"),
+        (["apis", "--host", "192.0.2.1", "--port", "0"], 1, "cannot listen on 192.0.2.1:0: "),
+    ):
+        done = tykbridge("serve", *arguments, cwd=folder)
+        assert (done.status, words in done.words) == (status, True), done.words
+        assert "Traceback" not in done.errors
+
+
+def test_the_missing_extra_is_named(folder):
+    program = "import sys; sys.modules['aiohttp'] = None; from tykbridge.cli import main; main(['serve', 'apis'])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, "pip install 'tykbridge[gateway]'" in done.stderr) == (1, True)
+
+
+def test_settings(folder, upstream):
+    """The file says where the definitions are and where to listen, a variable wins over it, an option over both."""
+    ports = []
+    for _ in range(3):
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            ports.append(sock.getsockname()[1])
+    conf = {"listen_port": ports[0], "app_path": "apis", "proxy_default_timeout": 1, "no_such_key": 1}
+    (folder / "tyk.conf").write_text(json.dumps(conf))
+    for options, environment, port in (
+        ([], {}, ports[0]),
+        ([], {"TYK_GW_LISTENPORT": str(ports[1])}, ports[1]),
+        (["--port", ports[2]], {"TYK_GW_LISTENPORT": str(ports[1])}, ports[2]),
+    ):
+        with serving("--conf", "tyk.conf", *options, cwd=folder, **environment) as serve:
+            assert serve.port == port
+            assert exchange(port, request(b"GET /plain/")).status == 200
+            assert "$.no_such_key" in serve.errors
+    over = threading.Event()
+    upstream.answers = lambda message: iter([b""] if over.wait(TIMEOUT) else [])
+    with serving(cwd=folder, TYK_GW_APPPATH="apis", TYK_GW_PROXYDEFAULTTIMEOUT="0.1") as serve:
+        assert exchange(serve.port, request(b"GET /plain/")).status == 504
+        over.set()
+
+
+def test_requests_on_their_way_end_before_it_does(folder, upstream):
+    release = threading.Event()
+
+    def answers(message):
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha"
+        assert release.wait(TIMEOUT)
+        yield b"lf"
+
+    upstream.answers = answers
+    with serving("apis", "--port", 0, cwd=folder) as serve, Client(serve.port) as idle, Client(serve.port) as client:
+        client.send(request(b"GET /plain/"))
+        assert client.reader.head().status == 200
+        serve.process.send_signal(signal.SIGTERM)
+        assert idle.is_over()
+        with pytest.raises(ConnectionRefusedError):
+            until(lambda: not Client(serve.port).sock.close() and False)
+        release.set()
+        assert client.reader.exactly(4) == b"half"
+        assert client.is_over()
+        assert serve.process.wait(TIMEOUT) == 0
+
+
+def test_a_second_signal_ends_it_at_once(folder, upstream):
+    release = threading.Event()
+    upstream.answers = lambda message: iter([OK] if release.wait(TIMEOUT) else [])
+    with serving("apis", "--port", 0, cwd=folder) as serve, Client(serve.port) as client:
+        client.send(request(b"GET /plain/"))
+        upstream.wait_for(1)
+        serve.process.send_signal(signal.SIGINT)
+        with pytest.raises(ConnectionRefusedError):
+            until(lambda: not Client(serve.port).sock.close() and False)
+        assert serve.end(signal.SIGINT) == 0
+        answer = client.receive()
+        assert answer is None or answer.status == 502
+        assert "Traceback" not in serve.errors
+    release.set()
+
+
+@pytest.mark.parametrize("option", ["--watch", None])
+def test_reload(folder, upstream, option):
+    """On SIGHUP, or by itself; a request that is on its way goes on to the upstream of its version."""
+    write(folder, "marked", upstream.url, ["Mark"])
+    with serving("apis", "--port", 0, *([option] if option else []), cwd=folder) as serve:
+
+        def mark():
+            del upstream.asked[:]
+            assert exchange(serve.port, request(b"GET /marked/")).status == 200
+            return upstream.asked[0].get("x-mark")
+
+        assert mark() == b"MARK"
+        (folder / "apis" / "hooks.py").write_text(HOOKS.replace("MARK", "other"))
+        if option is None:
+            serve.process.send_signal(signal.SIGHUP)
+        until(lambda: mark() == b"other", TIMEOUT)
+        (folder / "apis" / "hooks.py").write_text("what is this")
+        before = len(serve.errors)
+        if option is None:
+            serve.process.send_signal(signal.SIGHUP)
+        serve.wait_for("hooks.py", before)
+        assert mark() == b"other"
+
+
+def test_tls_to_the_upstream(folder, tmp_path_factory):
+    authority = web.authority(tmp_path_factory.mktemp("tls"))
+    with rawhttp.upstream() as plain, _tls(authority.context, plain.port) as port:
+        write(folder, "plain", f"https://127.0.0.1:{port}")
+        write(folder, "unverified", f"https://127.0.0.1:{port}", transport={"ssl_insecure_skip_verify": True})
+        for environment, status in (({"SSL_CERT_FILE": str(authority.file)}, 200), ({}, 502)):
+            with serving("apis", "--port", 0, cwd=folder, **environment) as serve:
+                assert exchange(serve.port, request(b"GET /plain/")).status == status
+                assert exchange(serve.port, request(b"GET /unverified/")).status == 200
+                assert ("certificate" in serve.errors) == (status == 502)
+
+
+@contextlib.contextmanager
+def _tls(context: ssl.SSLContext, port: int):
+    """Speak TLS in front of a port, one connection at a time on each side, until the block is over."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                sock, _ = listening.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), context.wrap_socket(sock, server_side=True) as secure:
+                reader = rawhttp.Reader(secure)
+                with Client(port) as onward:
+                    onward.send(reader.until(b"\r\n\r\n") + b"\r\n\r\n")
+                    onward.receive()
+                secure.sendall(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield listening.getsockname()[1]
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    thread.join(TIMEOUT)
+
+
+@contextlib.contextmanager
+def files(count: int):
+    """Let this process have so many open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, count), hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+BLOCKED = 100  # more than there are threads
+
+
+def test_hooks_that_block_hold_nobody_else_up(folder, upstream):
+    os.mkfifo(folder / "fifo")
+    write(folder, "blocking", upstream.url, ["Blocks"])
+    write(folder, "marked", upstream.url, ["Mark"])
+    with contextlib.ExitStack() as stack:
+        serve = stack.enter_context(serving("apis", "--port", 0, cwd=folder))
+        blocked = [stack.enter_context(Client(serve.port)) for _ in range(BLOCKED)]
+        for client in blocked:
+            client.send(request(b"GET /blocking/"))
+        for _ in range(50):
+            assert exchange(serve.port, request(b"GET /marked/")).status == 200
+            assert exchange(serve.port, request(b"GET /plain/")).status == 200
+        assert all(asked.target != b"/blocking/" for asked in upstream.asked)
+        assert threads(serve) <= waiting.MOST + 10
+        answered = threading.Event()
+
+        def release():
+            while not answered.is_set():
+                with contextlib.suppress(OSError):  # nobody reads just now
+                    os.close(os.open(folder / "fifo", os.O_WRONLY | os.O_NONBLOCK))
+
+        thread = threading.Thread(target=release)
+        thread.start()
+        assert [client.receive().status for client in blocked] == [200] * BLOCKED
+        answered.set()
+        thread.join(TIMEOUT)
+
+
+def threads(serve: Serve) -> int:
+    return len(os.listdir(f"/proc/{serve.process.pid}/task"))
+
+
+def memory(serve: Serve) -> int:
+    """Kilobytes."""
+    text = Path(f"/proc/{serve.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
+
+
+@pytest.mark.plain
+def test_a_thousand_idle_connections_and_two_hundred_busy_ones(folder, upstream):
+    write(folder, "marked", upstream.url, ["Mark"])
+    with files(4096), contextlib.ExitStack() as stack:
+        serve = stack.enter_context(serving("apis", "--port", 0, cwd=folder))
+        for _ in range(20):
+            exchange(serve.port, request(b"GET /marked/"))
+        before = memory(serve)
+        idle = [stack.enter_context(Client(serve.port)) for _ in range(1000)]
+        for client in idle:
+            client.send(request(b"GET /plain/"))
+            assert client.receive().status == 200
+        busy = [stack.enter_context(Client(serve.port)) for _ in range(200)]
+        for _ in range(5):
+            for client in busy:
+                client.send(request(b"POST /marked/", body=bytes(10_000)))
+            assert {client.receive().status for client in busy} == {200}
+        assert threads(serve) <= waiting.MOST + 10
+        assert memory(serve) - before < 100_000
+        for client in idle:  # none was dropped
+            assert client.send(request(b"GET /plain/")).receive().status == 200
