@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 import aiohttp
 from aiohttp import web
@@ -147,10 +148,10 @@ class Proxy:
                 observer.end(visit)
 
     def _route(self, target: str, host: str) -> _Route | None:
-        api_id = self._bridge.find(target, host)
-        chain = self._bridge.chains.get(api_id) if api_id else None
+        chain = self._bridge.chain_at(unquote(target.partition("?")[0]), host)
         if chain is None:
             return None
+        api_id = chain.definition.api_id
         route = self._routes.get(api_id)
         if route is None or route.chain is not chain:
             route = self._routes[api_id] = _Route(chain)
