@@ -175,6 +175,7 @@ class Proxy:
             raise _RefusedError(404, "Not Found", f"no API listens on {visit.target.partition('?')[0]}")
         headers = wire.with_id(wire.text(incoming.raw_headers), visit.request_id)
         _check(incoming, headers)
+        headers = wire.forwardable(headers)  # now: what Connection lists must not be what a hook has set
         upload = _Upload(incoming, self._limits) if incoming.can_read_body else None
         body = await upload.whole() if upload is not None and route.reads else b""
         if visit.notes is not None and (route.reads or upload is None):
