@@ -350,6 +350,6 @@ for thread in threads:
 
 @pytest.mark.once
 def test_threads_that_read_a_session_first_at_the_same_time():
-    """msgspec's knowledge of a type is not made safely by several threads; three of eight processes crashed."""
+    """Msgspec's knowledge of a type is not made safely by several threads; three of eight processes crashed."""
     running = [subprocess.Popen([sys.executable, "-c", FIRST]) for _ in range(6)]
     assert [process.wait(60) for process in running] == [0] * 6
