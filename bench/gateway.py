@@ -41,6 +41,16 @@ def One(request, session, spec):
     return request, session
 
 @Hook
+def Two(request, session, spec):
+    request.add_header("X-Two", session.metadata["token"])
+    return request, session
+
+@Hook
+def Three(request, session, spec):
+    request.add_header("X-Three", "3")
+    return request, session
+
+@Hook
 def Auth(request, session, metadata, spec):
     session.rate, session.per, session.org_id = 1000000.0, 1.0, "org"
     metadata["token"] = request.get_header("Authorization")
@@ -184,7 +194,10 @@ def _running(*command: object, mark: str, **options: object) -> Iterator[tuple[s
 
 def _asked(port: int, path: str, requests: int, connections: int = CONNECTIONS) -> tuple[float, float]:
     words = [sys.executable, __file__, "load", str(port), path, str(requests), str(connections)]
-    rate, late = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"bench: {path} could not be measured")
+    rate, late = done.stdout.split()
     return float(rate), float(late)
 
 
@@ -204,7 +217,7 @@ def write(folder: Path, upstream: int) -> None:
     phases: dict[str, dict[str, object]] = {
         "none": {},
         "one": {"pre": ["One"]},
-        "four": {"pre": ["One"], "auth_check": "Auth", "post_key_auth": ["One"], "post": ["One"]},
+        "four": {"pre": ["One"], "auth_check": "Auth", "post_key_auth": ["Two"], "post": ["Three"]},
         "slow": {"pre": ["Slow"]},
     }
     for name, section in phases.items():

@@ -445,6 +445,10 @@ def test_find(bridge, tmp_path):
     assert [bridge.find(path) for path in asked] == ["root", "flat", "flat", "root", "deep", "deep", "flat"]
     assert bridge.find("/a", "shop.test:8080") == "domain"
     assert isinstance(bridge.request(Request("GET", "/a/b", (("Host", "x"),))), Continue)
+    # As upstreams decode it; and what they may take for another API's is nobody's.
+    assert [bridge.find(path) for path in ("/%61/b?/A", "//a/b", "/A/b", "/x/../a/b")] == ["deep", "", "", ""]
+    with pytest.raises(NotFoundError, match="no API listens on //a/b"):
+        bridge.request(Request("GET", "//a/b"))
 
 
 def test_no_such_api(bridge):

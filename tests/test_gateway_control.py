@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import stat
 
@@ -429,6 +430,18 @@ def test_requests_and_hooks_are_counted(tmp_path, upstream):
         write(tmp_path, definition("other"))
         gateway.control("/tyk/reload")
         assert 'api_id="api"' not in gateway.control("/metrics").body.decode()
+
+
+def test_the_page_has_each_metric_with_its_labels_and_no_other(gateway, root):
+    gateway.get("/api/x")
+    text = gateway.control("/metrics").body.decode()
+    exposed = dict(re.findall(r"^# TYPE (tykbridge_\w+) (\w+)$", text, flags=re.MULTILINE))
+    page = (root / "docs/operating.md").read_text()
+    said = dict(re.findall(r"^\| `(tykbridge_\w+)` \| (.*?) ?\|", page, flags=re.MULTILINE))
+    assert said.keys() == exposed.keys()
+    labels = {name: set(re.findall(r"`(\w+)`", words)) for name, words in said.items()}
+    for name, shown in re.findall(r"^(tykbridge_\w+?)(?:_bucket|_count|_sum)?\{(.*)\} ", text, flags=re.MULTILINE):
+        assert set(re.findall(r"(\w+)=", shown)) - {"le"} == labels[name]
 
 
 def test_metrics_may_be_open_and_are_then_for_this_hosts_names_alone(tmp_path):

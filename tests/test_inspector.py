@@ -105,12 +105,12 @@ def test_pages_of_others_get_nothing(page):
         {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"},
         {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "cors"},
     ):
-        assert ask(page, "events", **headers)[0] == 403, headers
+        assert ask(page, "requests/0", **headers)[0] == 403, headers
         assert post(page, "clear", **{**headers, "Sec_Fetch_Mode": "navigate"})[0] == 403, headers
     # A link in a terminal that is a page itself opens the inspector, and nothing else of it.
     link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}
     assert ask(page, **link)[0] == 200
-    assert ask(page, "events", **link)[0] == 403
+    assert ask(page, "requests/0", **link)[0] == 403
 
 
 def test_what_changes_something_needs_the_page_itself(page, gateway):

@@ -115,8 +115,16 @@ def test_the_waterfall_has_the_hooks_where_they_ran(page, gateway):
     expect(bars).to_have_count(5)
     lefts = [bar.bounding_box()["x"] for bar in bars.all()]
     assert lefts == sorted(lefts)
-    upstream = step(page, "200").locator(".span").bounding_box()
-    assert upstream["width"] > max(bar.bounding_box()["width"] for bar in page.locator(".hook .track .span").all())
+    document = page.evaluate(
+        "(number) => fetch(`requests/${number}`).then((answer) => answer.json())",
+        options(page).first.get_attribute("id").removeprefix("request-"),
+    )
+    steps = [item for item in document["steps"] if "offset" in item]
+    for bar, track, item in zip(bars.all(), page.locator(".track:has(.span)").all(), steps, strict=True):
+        place, whole = bar.bounding_box(), track.bounding_box()
+        share = whole["width"] / document["length"]
+        assert place["x"] - whole["x"] == pytest.approx(item["offset"] * share, abs=4)
+        assert place["width"] == pytest.approx(item["seconds"] * share, abs=4)
     assert all(
         re.fullmatch(r"[\d.]+ (ms|µs|s)", text) for text in page.locator(".hook summary .time").all_inner_texts()
     )

@@ -55,6 +55,8 @@ def Price(request, session, spec):
         session.alias = "eve"
     if what == "large":
         request.object.body = "x" * 300_000
+    if what == "binary":
+        request.object.raw_body = b"\\xff" * 300_000
     if what == "many":
         for number in range(2_000):
             tyk.log("line %d" % number, "info")
@@ -250,11 +252,13 @@ def test_what_is_kept_is_bounded(tmp_path):
         (body,) = [new for path, new in changed(step(large, "Price")).items() if path == "request.body"]
         assert len(body) < 20_000
         assert len(large.steps[3].request.body) == BODY
+        binary = place.ask(body=b"\xfe", X_What="binary")
+        assert len(changed(step(binary, "Price"))["request.raw_body"]) < 20_000
         many = place.ask(X_What="many")
         assert len(step(many, "Price").seen.logged) == 500
         place.ask()
         place.ask()
-        assert [kept.number for kept in place.tracer.records] == [3, 4, 5]
+        assert [kept.number for kept in place.tracer.records] == [4, 5, 6]
         assert place.tracer.find(1) is None
 
 

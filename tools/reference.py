@@ -187,6 +187,7 @@ _PYTHON = {
                 "tykbridge.services.EventSink",
                 "tykbridge.policies.read_policies",
             ],
+            "ASGI applications": ["tykbridge.asgi.TykMiddleware", "tykbridge.asgi.Admitted"],
             "Settings": [
                 "tykbridge.settings.read_settings",
                 "tykbridge.settings.SettingsError",

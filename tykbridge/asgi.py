@@ -11,7 +11,6 @@ import asyncio
 import functools
 import os
 import threading
-import weakref
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -25,7 +24,7 @@ from tykbridge.chain import Chain
 from tykbridge.definition import Definition, Phase
 from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import BridgeError, LoadError
-from tykbridge.gateway import wire
+from tykbridge.gateway import hooks, wire
 from tykbridge.gateway.upstreams import Upstream
 from tykbridge.operating import prepare
 from tykbridge.outcome import FRAMING, MIDDLEWARE_ERROR, Continue, Headers, Outcome, Request, Respond, Response, refused
@@ -105,7 +104,7 @@ class TykMiddleware:
     ) -> None:
         self._app, self._limit = app, body_limit
         self._source = _Source(source, os.fspath(conf), os.fspath(policies))
-        self._upstreams: weakref.WeakKeyDictionary[Chain, Upstream] = weakref.WeakKeyDictionary()
+        self._routes: dict[str, _Route] = {}  # by API id, for the chain that was asked for last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a connection, as ASGI has it."""
@@ -139,7 +138,8 @@ class TykMiddleware:
         found = await self._found(scope)
         if isinstance(found, Response):
             return await _send(send, found, is_head)
-        chain, url = found
+        route, url = found
+        chain = route.chain
         headers = wire.forwardable(_headers(scope["headers"]))
         body, is_read = b"", any(chain.steps.values())
         if is_read:
@@ -151,17 +151,17 @@ class TykMiddleware:
                 return None
         scheme = scope.get("scheme", "http")
         request = Request(scope["method"], url, headers, body)
-        outcome = await _run(chain, request, scheme)
+        outcome = await route.request(request, scheme)
         if isinstance(outcome, Respond):
             return await _send(send, outcome.response, is_head)
         if is_read:
             receive = _given(outcome.request.body, receive)
-        inner = _onward(scope, request, chain, outcome, self._sent(chain, outcome.request.url))
+        inner = _onward(scope, request, chain, outcome, route.sent(outcome.request.url))
         inner["method"] = outcome.request.method
         # The server leaves out the body of a HEAD, but knows nothing of one that a hook has made.
         if not chain.steps[Phase.RESPONSE] and is_head == (outcome.request.method == "HEAD"):
             return await self._app(inner, receive, send)
-        return await self._kept(inner, receive, send, _Kept(chain, outcome, scheme, self._limit, is_head, send))
+        return await self._kept(inner, receive, send, _Kept(route, outcome, scheme, self._limit, is_head, send))
 
     async def _kept(self, scope: Scope, receive: Receive, send: Send, kept: _Kept) -> None:
         # What else a server may be asked to send would go past the hooks.
@@ -178,13 +178,13 @@ class TykMiddleware:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = await self._found(scope)
         if not isinstance(found, Response):
-            chain, url = found
+            route, url = found
             upgrade = (("Connection", "Upgrade"), ("Upgrade", "websocket"))
             request = Request("GET", url, (*wire.forwardable(_headers(scope["headers"])), *upgrade))
-            outcome = await _run(chain, request, "https" if scope.get("scheme") == "wss" else "http")
+            outcome = await route.request(request, "https" if scope.get("scheme") == "wss" else "http")
             if isinstance(outcome, Continue):
-                sent = self._sent(chain, outcome.request.url)
-                return await self._app(_onward(scope, request, chain, outcome, sent), receive, send)
+                sent = route.sent(outcome.request.url)
+                return await self._app(_onward(scope, request, route.chain, outcome, sent), receive, send)
             found = outcome.response
         if (await receive())["type"] != "websocket.connect":
             return None
@@ -192,8 +192,8 @@ class TykMiddleware:
             return await _send(send, found, is_head=False, kind="websocket.http.response")
         return await send({"type": "websocket.close", "code": 1008})
 
-    async def _found(self, scope: Scope) -> tuple[Chain, str] | Response:
-        """Give the chain that a connection goes through, and its url there; or what refuses it."""
+    async def _found(self, scope: Scope) -> tuple[_Route, str] | Response:
+        """Give the API that a connection goes through, and its url there; or what refuses it."""
         try:
             bridge = await self._source.bridge()
         except BridgeError:
@@ -205,16 +205,43 @@ class TykMiddleware:
         chain = bridge.chain_at(path, hosts[0].decode("latin-1") if hosts else "")
         if chain is None:
             return _NOT_FOUND
-        return chain, _url(scope, path, chain.definition)
+        return self._route(bridge, chain), _url(scope, path, chain.definition)
 
-    def _sent(self, chain: Chain, url: str) -> str:
-        """Give the path and the query that an API's target would be asked for."""
+    def _route(self, bridge: Bridge, chain: Chain) -> _Route:
+        api_id = chain.definition.api_id
+        route = self._routes.get(api_id)
+        if route is None or route.chain is not chain:
+            route, chains = _Route(chain), bridge.chains  # no other is kept: it would keep its plugins
+            kept = {name: known for name, known in self._routes.items() if chains.get(name) is known.chain}
+            self._routes = {**kept, api_id: route}
+        return route
+
+
+class _Route:
+    """What is worked out once of an API, as long as its chain is in use."""
+
+    def __init__(self, chain: Chain) -> None:
         definition = chain.definition
-        upstream = self._upstreams.get(chain)
-        if upstream is None:
-            target = definition.target_url or "http://application/"
-            upstream = self._upstreams[chain] = Upstream(msgspec.structs.replace(definition, target_url=target))
-        return "/" + upstream.url(url).split("/", 3)[3]
+        target = definition.target_url or "http://application/"
+        self.chain = chain
+        self._upstream = Upstream(msgspec.structs.replace(definition, target_url=target))
+        self._lane = hooks.Lane(definition.api_id)
+        self._waits = not definition.auth.keyless or any(chain.steps.values())
+
+    async def request(self, request: Request, scheme: str) -> Outcome:
+        """Run a request through the chain, on another thread where anything in there may wait."""
+        if not self._waits:
+            return self.chain.request(request, scheme)
+        return await self._lane.run(lambda: self.chain.request(request, scheme))
+
+    async def response(self, outcome: Continue, response: Response, scheme: str) -> Response:
+        """Run the application's response through the response hooks."""
+        call = functools.partial(self.chain.response, outcome.request, response, outcome.session, scheme)
+        return (await self._lane.run(call)).response
+
+    def sent(self, url: str) -> str:
+        """Give the path and the query that the API's target would be asked for."""
+        return "/" + self._upstream.url(url).split("/", 3)[3]
 
 
 class _Source:
@@ -292,13 +319,6 @@ class _TooLargeError(Exception):
 
 class _GoneError(Exception):
     """The client has gone."""
-
-
-async def _run(chain: Chain, request: Request, scheme: str) -> Outcome:
-    if chain.definition.auth.keyless and not any(chain.steps.values()):
-        return chain.request(request, scheme)  # nothing in there waits
-    call = waiting.call(lambda: chain.request(request, scheme), chain.definition.api_id)
-    return await asyncio.wrap_future(call)
 
 
 def _routed(scope: Scope) -> str:
@@ -395,8 +415,8 @@ class _Kept:
         is_refused: and it is not the application's.
     """
 
-    def __init__(self, chain: Chain, outcome: Continue, scheme: str, limit: int, is_head: bool, send: Send) -> None:
-        self._chain, self._outcome, self._scheme = chain, outcome, scheme
+    def __init__(self, route: _Route, outcome: Continue, scheme: str, limit: int, is_head: bool, send: Send) -> None:
+        self._route, self._outcome, self._scheme = route, outcome, scheme
         self._limit, self._is_head, self._send = limit, is_head, send
         self._status, self._headers = 0, Headers()
         self._parts: list[bytes] = []
@@ -428,17 +448,14 @@ class _Kept:
         self.is_over = self.is_refused = True
         self._parts.clear()
         words = f"the application's body is longer than the {self._limit} bytes that response hooks are shown"
-        self._chain.services.log(f'api "{self._chain.definition.api_id}": {words}', "error")
+        chain = self._route.chain
+        chain.services.log(f'api "{chain.definition.api_id}": {words}', "error")
         await _send(self._send, refused(502, "There was a problem proxying the request").response, self._is_head)
 
     async def _answer(self) -> None:
-        chain, outcome, scheme = self._chain, self._outcome, self._scheme
         response = Response(self._status, self._headers, b"".join(self._parts))
-        if chain.steps[Phase.RESPONSE]:
-            call = waiting.call(
-                lambda: chain.response(outcome.request, response, outcome.session, scheme), chain.definition.api_id
-            )
-            response = (await asyncio.wrap_future(call)).response
+        if self._route.chain.steps[Phase.RESPONSE]:
+            response = await self._route.response(self._outcome, response, self._scheme)
         await _send(self._send, response, self._is_head)
 
 

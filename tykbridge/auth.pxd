@@ -33,6 +33,7 @@ cdef class Authentication:
     cdef bint _is_custom
     cdef object _token_source
     cdef dict _known
+    cdef dict _given
     cdef object _lock
 
     cpdef check(self, Flow flow, run_hook)

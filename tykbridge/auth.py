@@ -121,6 +121,8 @@ class Authentication:
         self._extractor = None if extractor is None else _compile(extractor)
         # Reading a session and applying policies costs more than all the rest; equal bytes give an equal session.
         self._known: dict[str, Identity] = {}
+        # By key: what auth_check gave, and its token, when that was what is stored; and that.
+        self._given: dict[str, tuple[bytes, str, bytes]] = {}
         self._lock = locks.lock()
 
     def check(self, flow: Flow, run_hook: RunHook) -> Identity | Respond:
@@ -164,6 +166,9 @@ class Authentication:
         if not key:
             key = token
             stored = self._load(key)
+        given = reply.session.SerializeToString()
+        if stored is not None and self._given.get(key) == (given, token, stored):
+            return self._identity(key, stored)
         before = None if stored is None else self._decode(key, stored)
         # What a plugin gives is a session of its own: of a stored one, only the quota goes on.
         session = sessions.read_message(reply.session)
@@ -176,6 +181,11 @@ class Authentication:
         data = sessions.encode(session)
         if data != stored:
             self._save(key, data, session)
+        else:
+            with self._lock:
+                if len(self._given) >= _KNOWN:
+                    self._given.clear()
+                self._given[key] = given, token, data
         return self._identity(key, data)
 
     def _cached(self, key: str, stored: bytes) -> Identity | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 
@@ -350,14 +351,15 @@ class Bridge:
     def find(self, path: str, host: str = "") -> str:
         """Give the id of the API that listens on a path, "" for none. The longest listen path counts.
 
-        `host` is the Host header; APIs with a domain answer to that alone, and before those without one.
+        `path` is that of a request, as it came. `host` is the Host header; APIs with a domain answer to that alone, and
+        before those without one. A path that upstreams might take for another API's is nobody's (`routes.Routes.find`).
         """
-        api = self._state.routes.find(path, host)
-        return "" if api is None else api.definition.api_id
+        chain = self.chain_at(unquote(path.partition("?")[0]), host)
+        return "" if chain is None else chain.definition.api_id
 
     def chain_at(self, path: str, host: str = "") -> Chain | None:
-        """Give the chain of the API that listens on a path, None for none, as `Routes.find_sure` says it."""
-        return self._state.routes.find_sure(path, host)
+        """Give the chain of the API that listens on a path, None for none: as `find`, but the path is decoded."""
+        return self._state.routes.find(path, host)
 
     def request(self, request: Request, api_id: str = "", scheme: str = "http") -> Outcome:
         """Run a request through its API's chain.

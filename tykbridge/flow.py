@@ -15,7 +15,9 @@ from tykbridge.crossing import Crossing, Several
 from tykbridge.definition import Bundle, Definition, Hook, OnFailure, Phase
 from tykbridge.errors import BridgeError, DeadlineError, HookError, UnavailableError
 from tykbridge.outcome import (
+    AUTH_FAILURE,
     CUSTOM_KEY_CHECK,
+    KEY_NOT_AUTHORISED,
     MIDDLEWARE_ERROR,
     Headers,
     HookOutputError,
@@ -28,6 +30,7 @@ from tykbridge.outcome import (
     faulty,
     refused,
     request_of,
+    token_of,
     with_headers,
     with_several,
 )
@@ -380,8 +383,9 @@ class Flow:
                 return None
             before = _bridge.message("ResponseObject", self._response_wire)
             return after_response(self.response, _Sent(hook, request, before), reply)
-        if not edits & _REQUEST and hook.hook_type != CUSTOM_KEY_CHECK:
-            return None
+        if not edits & _REQUEST:
+            is_refused = hook.hook_type == CUSTOM_KEY_CHECK and not token_of(self.reply)
+            return refused(403, KEY_NOT_AUTHORISED, event=AUTH_FAILURE) if is_refused else None
         if self.variables is not None and (fault := self.variables.fill(reply.request, request.url)):
             return faulty(hook.name, fault)
         outcome = after_request(request, _Sent(hook, _SentRequest(request, hook.readable)), reply)

@@ -223,7 +223,8 @@ def _edited(request: Request, before: Any, after: Any) -> Request:
 
 def with_headers(request: Request, headers: Iterable[tuple[str, str]]) -> Request:
     """Set headers of a request, as a hook's `set_headers` do; their names and values are such as HTTP allows."""
-    return replace(request, headers=_framed_request(_with(request.headers, headers), request.body))
+    framed = _framed_request(_with(request.headers, headers), request.body)
+    return Request(request.method, request.url, framed, request.body)
 
 
 def with_several(request: Request, several: Mapping[str, Sequence[tuple[str, str]]]) -> Request:
@@ -386,8 +387,9 @@ def _framed(headers: Headers, length: int) -> Headers:
 
 
 def _framed_request(headers: Headers, body: bytes) -> Headers:
-    named = any(name.lower() in FRAMING for name, _ in headers)
-    return _framed(headers, len(body)) if body or named else headers
+    if body or not FRAMING.isdisjoint([name.lower() for name, _ in headers]):
+        return _framed(headers, len(body))
+    return headers
 
 
 def _framed_response(status: int, headers: Headers, body: bytes) -> Response:

@@ -34,18 +34,11 @@ class Routes(Generic[Api]):
         self._by_plain = sorted(routes, key=lambda route: (route[0] == "", -len(route[2])))
 
     def find(self, path: str, host: str = "") -> Api | None:
-        """Find what listens on a path, as it stands; None: nothing does. `host` is the Host header."""
-        name, place = _name(host), path.partition("?")[0]
-        for domain, listen_path, _, api in self._routes:
-            if domain in ("", name) and _is_on(place, listen_path):
-                return api
-        return None
+        """Find what listens on a path, the longest listen path; None: nothing does. `host` is the Host header.
 
-    def find_sure(self, path: str, host: str = "") -> Api | None:
-        """Find what listens on a path, for a host that does not know what its upstream makes of paths.
-
-        `path` is decoded, without a query. None also where the path, in the way in which some servers and frameworks
-        read it, is on another listen path, or on none: what one API protects is not reached by way of another.
+        `path` is decoded, without a query: so upstreams read it. None also where the path, in the way in which some
+        servers and frameworks read it, is on another listen path, or on none: what one API protects is not reached by
+        way of another.
         """
         name = _name(host)
         found = next((route for route in self._routes if route[0] in ("", name) and _is_on(path, route[1])), None)

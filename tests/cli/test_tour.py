@@ -65,7 +65,7 @@ def test_it_shows_each_hook_and_what_it_changed(piped):
 
 BROKEN = {
     "an upstream that fails": (
-        "from tykbridge.gateway import echo; echo.Echo._answer = None",
+        "from tykbridge.gateway import echo; echo.Echo._answer = failing",
         "classic-definition, /classic/get?b=1&a=2: this is not so: The second pre hook saw what the first one added.",
     ),
     "an authentication that does not happen": (
@@ -84,11 +84,14 @@ def test_what_did_not_do_what_it_should_is_told(what):
     patch, words = BROKEN[what]
     program = f"""
 import sys
+from aiohttp import web
 from tykbridge.cli import main, tour
 KEYLESS = {{"use_keyless": True, "enable_coprocess_auth": False}}
 async def gone(self, request):
     request.transport.abort()
     raise ConnectionError
+async def failing(self, request):
+    return web.Response(status=500)
 {patch}
 sys.argv = ["tykbridge", "tour", "--port", "0", "--no-color"]
 main()

@@ -250,12 +250,14 @@ class _Tour:
         from tykbridge.gateway.logs import Log
         from tykbridge.gateway.server import Gateway
         from tykbridge.gateway.trace import Tracer
+        from tykbridge.gateway.visit import current
 
         log = Log(sys.stderr)
         Host(log, log.event)  # the library keeps it
         tracer = Tracer(hosted.bridge, told_once=True)
         log.listeners.append(tracer.logged)
-        log.event_listeners.append(tracer.fired)
+        # A chain's own event stands in what its request came to.
+        log.event_listeners.append(lambda name, payload: tracer.fired(name, payload) or current.get() is not None)
         tracer.listeners.append(self._heard)
         hosted.bridge.services = replace(hosted.bridge.services, log=log, watch=tracer.watch)
         is_watched = self._load(stays)

@@ -54,7 +54,7 @@ class Echo:
             "args": _grouped(request.query.items()),
             "headers": {name: ",".join(request.headers.getall(name)) for name in dict.fromkeys(request.headers)},
             "origin": request.headers.get("X-Forwarded-For", request.remote),
-            "url": str(request.url),
+            "url": f"{request.scheme}://{request.host}{request.raw_path}",
         }
         if request.method not in ("GET", "HEAD"):
             answer |= {"data": body.decode("utf-8", "replace"), "json": _parsed(body), "method": request.method}

@@ -1,7 +1,7 @@
 """Counts requests and hooks, and tells Prometheus.
 
-Counting is on the way of each request and hook, and done here: what prometheus_client has for it costs a request with
-four hooks 60,000 instructions more. It writes what was counted.
+prometheus_client writes what was counted. Its own counters take two to three times as long, which each hook and each
+request would pay, and keep what a configuration says no more.
 
 Labels are bounded: APIs and hooks are those of the configuration in use, and what it says no more is dropped when
 somebody asks next; a status has three digits.

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 import aiohttp
 from aiohttp import web
@@ -146,7 +147,7 @@ class Proxy:
                 observer.end(visit)
 
     def _route(self, target: str, host: str) -> _Route | None:
-        chain = self._bridge.chain_at(target.partition("?")[0], host)
+        chain = self._bridge.chain_at(unquote(target.partition("?")[0]), host)
         if chain is None:
             return None
         api_id = chain.definition.api_id
