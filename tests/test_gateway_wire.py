@@ -194,8 +194,17 @@ def test_targets(gateway, upstream, sent, expected):
 
 @pytest.mark.parametrize(
     "path",
-    [b"/plain/../kept/x", b"/plain/%2e%2e/kept/x", b"/plain/..%2fkept", b"/plain/..;/kept/x", b"/plain/..\\kept",
-        b"/plain/%252e%252e/kept", b"/plain/../nobody/x", b"/plain/../../x", b"/../plain/x"],
+    [
+        b"/plain/../kept/x",
+        b"/plain/%2e%2e/kept/x",
+        b"/plain/..%2fkept",
+        b"/plain/..;/kept/x",
+        b"/plain/..\\kept",
+        b"/plain/%252e%252e/kept",
+        b"/plain/../nobody/x",
+        b"/plain/../../x",
+        b"/../plain/x",
+    ],
 )
 def test_a_path_that_may_be_anothers_reaches_nobody(gateway, upstream, path):
     """An upstream may read it as what another API protects, or as what no API is for."""
@@ -253,9 +262,15 @@ def test_a_client_cannot_have_what_a_hook_writes_left_out(gateway, upstream):
 
 
 @pytest.mark.parametrize(
-    ("target", "status"), [(b"http://me.test/plain/x?q=1", 200), (b"HTTP://me.test/plain/x?q=1", 200),
-        (b"http://user@me.test/plain/x?q=1", 200), (b"http://other.test/plain/x?q=1", 400),
-        (b"http://me.test:81/plain/x?q=1", 400), (b"http://me.test?q=1", 404)],
+    ("target", "status"),
+    [
+        (b"http://me.test/plain/x?q=1", 200),
+        (b"HTTP://me.test/plain/x?q=1", 200),
+        (b"http://user@me.test/plain/x?q=1", 200),
+        (b"http://other.test/plain/x?q=1", 400),
+        (b"http://me.test:81/plain/x?q=1", 400),
+        (b"http://me.test?q=1", 404),
+    ],
 )
 def test_the_absolute_form(gateway, upstream, target, status):
     answer = exchange(gateway.port, request(b"GET " + target, b"Host: me.test"))

@@ -348,7 +348,8 @@ def _onward(scope: Scope, came: Request, chain: Chain, outcome: Continue, sent: 
     inner = dict(scope)
     inner[KEY] = Admitted(definition.api_id, outcome.session)
     inner["headers"] = [
-        (name.lower().encode("latin-1"), _bytes(value)) for name, value in wire.unmistaken(came.headers, request.headers)
+        (name.lower().encode("latin-1"), _bytes(value))
+        for name, value in wire.unmistaken(came.headers, request.headers)
     ]
     if request.body and not any(name == b"content-length" for name, _ in inner["headers"]):  # it came in chunks
         inner["headers"].append((b"content-length", str(len(request.body)).encode()))
