@@ -1,4 +1,4 @@
-"""Runs hooks in Go: libraries that `tykbridge plugin build` makes, in this process, behind the ABI of csrc/plugin.h."""
+"""Runs hooks in Go: libraries that `tykbridge plugin build` makes, behind the ABI of csrc/plugin.h."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ class Native:
     """The driver of Go plugins, and that of libraries in other languages, which are loaded in the same way."""
 
     suffix = ".so"
-    deadlines = False  # a hook in this process cannot be stopped
+    deadlines = (
+        True  # of a process of its own; a hook in this one cannot be stopped, and one with a deadline is refused
+    )
     asks = False
 
     def __init__(self, name: Driver) -> None:

@@ -13,8 +13,9 @@ from tykbridge import _bridge, locks, session
 from tykbridge.definition import model
 from tykbridge.definition.model import Bundle, Definition, Phase
 from tykbridge.drivers import Source
+from tykbridge.drivers.goplugin import isolation
 from tykbridge.drivers.goplugin._plugin import Hook
-from tykbridge.drivers.goplugin.library import Library, obtain
+from tykbridge.drivers.goplugin.library import Library, Shared, obtain, obtain_isolated
 from tykbridge.errors import LoadError
 from tykbridge.failures import ScriptError
 from tykbridge.handlers import Marker, is_text
@@ -38,10 +39,17 @@ class Hooks:
         self._lock = locks.lock()  # of the next two; held for no call of a plugin
         self._defined: dict[tuple[int, bytes], tuple[Library, int]] = {}
         self._is_closed = False
+        choice: model.NativeChoices = getattr(source.choices, driver)
+        self._is_isolated = (choice.isolation or isolation.default()) == model.PROCESS
+        self._shared: list[Shared] = []
         self.markers: list[Marker] = []
         self.others: dict[str, str] = {}
-        for file in source.files:
-            self._add(obtain(file), file)
+        try:
+            for file in source.files:
+                self._add(self._library(file), file)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let the libraries forget the APIs. Calls in flight keep theirs."""
@@ -50,6 +58,14 @@ class Hooks:
             self._defined.clear()
         for library, number in defined:
             library.plugin.release(number)
+        while self._shared:
+            self._shared.pop().close()
+
+    def _library(self, file: Path) -> Library:
+        if not self._is_isolated:
+            return obtain(file)
+        self._shared.append(obtain_isolated(file))
+        return self._shared[-1].library
 
     def _add(self, library: Library, file: Path) -> None:
         for told in library.hooks:
@@ -65,10 +81,11 @@ class Hooks:
                 self.others[name] = f"{place}: the library names it, and does not have it: build it again"
                 continue
             made = functools.partial(self._made, library, number, kind == "response")
+            timeout_ms = isolation.TIMEOUT_MS if self._is_isolated else 0
             self.markers.append(
                 Marker(
                     name,
-                    made(0, 0),
+                    made(0, 0, timeout_ms),
                     1,
                     False,
                     place,
@@ -79,13 +96,15 @@ class Hooks:
                 )
             )
 
-    def _made(self, library: Library, number: int, is_response: bool, definition: int, phase: int) -> Hook:
-        return Hook(library.plugin, number, definition, phase, is_response, read_session, write_session)
+    def _made(
+        self, library: Library, number: int, is_response: bool, definition: int, phase: int, timeout_ms: int
+    ) -> Hook:
+        return Hook(library.plugin, number, definition, phase, is_response, read_session, write_session, timeout_ms)
 
     def _fitted(
         self,
         library: Library,
-        made: Callable[[int, int], Hook],
+        made: Callable[[int, int, int], Hook],
         kind: str,
         place: str,
         hook: model.Hook,
@@ -95,6 +114,12 @@ class Hooks:
             other = "response" if hook.phase is Phase.RESPONSE else "request"
             words = f'the {hook.phase} hook "{hook.name}" is for {kind}s, and is needed for {other}s'
             raise LoadError(f"{place}: {words}: in Go, {_FORMS[other].format(hook.name)}", place=place)
+        timeout_ms = hook.timeout_ms or 0
+        if timeout_ms and not self._is_isolated:
+            words = f'the hook "{hook.name}" has a timeout_ms, and nothing can stop one that runs in this process'
+            raise LoadError(f'{place}: {words}: take it away, or set "isolation": "process"', place=place)
+        if self._is_isolated and not timeout_ms:
+            timeout_ms = isolation.TIMEOUT_MS
         form = {"classic": "definition", "oas": "oas"}[definition.form]
         spec = definition.spec(Bundle(name=hook.bundle) if hook.bundle else None)
         document = msgspec.json.encode({form: definition.document, "spec": spec})
@@ -108,7 +133,7 @@ class Hooks:
                 is_unused = self._is_closed or known[1] != number
             if is_unused:
                 library.plugin.release(number)
-        return made(known[1], _PHASES[hook.phase])
+        return made(known[1], _PHASES[hook.phase], timeout_ms)
 
 
 @functools.lru_cache(maxsize=256)
