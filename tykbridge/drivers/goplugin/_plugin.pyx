@@ -164,6 +164,7 @@ cdef extern from "lane.h" nogil:
         TYKB_LANE_LATE
         TYKB_LANE_BROKEN
         TYKB_LANE_MEMORY
+        TYKB_LANE_UNREAD
 
     struct tykb_frame:
         uint32_t kind

@@ -155,6 +155,8 @@ cdef class Process(Asker):
             raise OverdueError()
         if status == TYKB_LANE_MEMORY:
             raise MemoryError()
+        if status == TYKB_LANE_UNREAD:
+            raise EndedError()
         if status == TYKB_LANE_BROKEN:
             tykb_process_retire(self.process, 0, 1)
             raise ScriptError("its process sent what is no answer, as lane.h has them, and was ended")

@@ -104,7 +104,7 @@ int tykb_lane_receive(struct tykb_lane *lane, int64_t until) {
     ssize_t got = recv(lane->fd, lane->buffer + have, lane->room - have, 0);
     if (got < 0) {
       if (errno == EINTR || errno == EAGAIN) continue;
-      return failed();
+      return errno == ECONNRESET ? TYKB_LANE_UNREAD : failed();
     }
     if (got == 0) return TYKB_LANE_GONE;
     have += (size_t)got;

@@ -57,7 +57,8 @@ enum tykb_lane_status {
   TYKB_LANE_GONE = -1,   /* there is nobody at the other end */
   TYKB_LANE_LATE = -2,   /* it was not there in time; only after `tykb_lane_wait` can the lane be used on */
   TYKB_LANE_BROKEN = -3, /* what came is no frame */
-  TYKB_LANE_MEMORY = -4
+  TYKB_LANE_MEMORY = -4,
+  TYKB_LANE_UNREAD = -5 /* it is gone, and has not read all of what was sent */
 };
 
 int64_t tykb_lane_now(void); /* nanoseconds of CLOCK_MONOTONIC */

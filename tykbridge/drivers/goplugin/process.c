@@ -31,6 +31,7 @@ enum {
 
 struct lane {
   struct tykb_lane io;         /* the first member: what callers have */
+  int is_heard;                /* the call in it has asked something */
   struct lane *next;           /* in the list of idle ones, under the process's lock */
   struct lane *after, *before; /* in the list of all, under `forking` */
   /* What waits for it, and until when; under the process's lock. NULL: nothing. */
@@ -215,7 +216,9 @@ struct tykb_lane *tykb_process_enter(struct tykb_process *process, int *error) {
     process->calls--;
     pthread_mutex_unlock(&process->lock);
   }
-  return lane ? &lane->io : NULL;
+  if (!lane) return NULL;
+  lane->is_heard = 0;
+  return &lane->io;
 }
 
 static void wake(struct tykb_process *process) {
@@ -318,11 +321,14 @@ static int answer(struct tykb_process *process, struct tykb_lane *lane) {
 }
 
 int tykb_process_receive(struct tykb_process *process, struct tykb_lane *lane, int64_t until, int64_t brief) {
+  struct lane *own = (struct lane *)(void *)lane;
   for (;;) {
     int status = brief ? tykb_lane_wait(lane, until && until < brief ? until : brief) : TYKB_LANE_OK;
     if (status == TYKB_LANE_OK) status = tykb_lane_receive(lane, until);
+    if (status == TYKB_LANE_UNREAD && own->is_heard) return TYKB_LANE_GONE; /* it was our answer */
     if (status != TYKB_LANE_OK) return status;
     if (tykb_lane_frame(lane)->kind == TYKB_FRAME_RESULT) return TYKB_LANE_OK;
+    own->is_heard = 1;
     if ((status = answer(process, lane)) != TYKB_LANE_OK) return status;
   }
 }

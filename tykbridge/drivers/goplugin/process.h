@@ -54,7 +54,7 @@ struct tykb_lane *tykb_process_enter(struct tykb_process *process, int *error);
 void tykb_process_leave(struct tykb_process *process, struct tykb_lane *lane, int is_done);
 
 /* Waits for a call's result until a time (0: for ever), and answers what it asks meanwhile. With `brief`, an earlier time, it
- * may be TYKB_LANE_LATE then, without harm: call again. Otherwise enum tykb_lane_status. */
+ * may be TYKB_LANE_LATE then, without harm: call again. TYKB_LANE_UNREAD: it ended before it had the call. */
 int tykb_process_receive(struct tykb_process *process, struct tykb_lane *lane, int64_t until, int64_t brief);
 
 /* Has `owner.resume` be called with `waiting`, once, when there is something to receive on a lane, or at that time. */
