@@ -337,9 +337,7 @@ setup(
             depends=[
                 *headers,
                 "tykbridge/_bridge.pxd",
-                *sorted(
-                    str(p.relative_to(ROOT)) for p in (ROOT / GOPLUGIN).glob("*.[hp]*") if p.suffix in (".h", ".pxi")
-                ),
+                *(str(p.relative_to(ROOT)) for end in ("h", "pxi") for p in sorted((ROOT / GOPLUGIN).glob(f"*.{end}"))),
             ],
             extra_compile_args=[*compile_flags(), *module_flags()],
             extra_link_args=[*link_flags(), *module_flags()],

@@ -1,4 +1,4 @@
-"""Native plugins in processes of their own: what one does to its process, and what becomes of the host and of others."""
+"""Native plugins in processes of their own: what one does to its process, and what becomes of the host and others."""
 
 import json
 import os
@@ -37,8 +37,8 @@ def builds(root, tmp_path_factory):
 class Place:
     """A bridge with an API for each hook, and what the log heard."""
 
-    def __init__(self, folder, builds, monkeypatch):
-        self.folder, self.builds, self.lines = folder, builds, []
+    def __init__(self, folder, builds, monkeypatch, driver="native"):
+        self.folder, self.builds, self.lines, self.driver = folder, builds, [], driver
         self.data = MemoryStore()
         monkeypatch.setattr(_bridge, "log", self._log)
         monkeypatch.setattr("tykbridge.runtime.data_store", lambda: self.data)
@@ -57,8 +57,8 @@ class Place:
         apis = self.folder / "apis"
         apis.mkdir(exist_ok=True)
         for name in names or ("Tell",):
-            section = hooks("native", pre=[(name, "plugin.so")])
-            section["native"] = {"isolation": mode}
+            section = hooks(self.driver, pre=[(name, "plugin.so")])
+            section[self.driver] = {"isolation": mode}
             if timeout_ms is not None:
                 section["pre"][0]["timeout_ms"] = timeout_ms
             (apis / f"{name}.json").write_text(json.dumps(definition(name, custom_middleware=section)))
@@ -73,7 +73,7 @@ class Place:
         return int(number), version.decode(), int(calls)
 
     def begin(self, name="Wait", count=1):
-        """Start requests on threads of their own, and see that all of them are in the plugin; gives what they come to."""
+        """Start requests on threads of their own, see that all are in the plugin, and give their end, to be called."""
         answers, threads = [], []
         before = int(self.data.get("native-store:waiting") or 0)
         for _ in range(count):

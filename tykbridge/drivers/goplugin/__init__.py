@@ -16,9 +16,7 @@ class Native:
     """The driver of Go plugins, and that of libraries in other languages, which are loaded in the same way."""
 
     suffix = ".so"
-    deadlines = (
-        True  # of a process of its own; a hook in this one cannot be stopped, and one with a deadline is refused
-    )
+    deadlines = True  # in a process of its own; in this one a hook cannot be stopped, and a deadline is refused
     asks = False
 
     def __init__(self, name: Driver) -> None:

@@ -83,9 +83,9 @@ def check(data: bytes, name: str) -> None:
         )
 
 
-def is_go(program: mmap.mmap) -> bool:
+def is_go(program: bytes | mmap.mmap) -> bool:
     """Whether a program for this machine has what Go's linker leaves, also where it was stripped."""
-    if not program[:4] == b"\x7fELF":
+    if program[:4] != b"\x7fELF":
         return False
     wide = struct.calcsize("P") == 8
     at, entry, count, names = (

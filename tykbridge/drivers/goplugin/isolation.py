@@ -1,11 +1,12 @@
 """Keeps a plugin in a process of its own running: starts it, replaces it when it ends, and says how it ended.
 
-A process is for one library, whoever calls it, as a library in this process would be: what the plugin keeps between calls
-is there for all of them. Calls in one process are independent of each other, but for its end, which ends them all.
+A process is for one library, whoever calls it, as a library in this process would be: what the plugin keeps between
+calls is there for all of them. Calls in one process do not wait for each other; its end ends them all.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import functools
@@ -33,9 +34,6 @@ _STEADY = 10.0  # seconds; a process that lived as long did not end because of i
 _SHORTEST, _LONGEST = 0.1, 5.0  # seconds between starts of a plugin that does not stay
 _REPORT = 5.0  # seconds that a call waits for how its process ended
 _LINES = 40  # of what a process printed last
-_CRASHES = ("panic:", "fatal error:", "SIGSEGV:", "=====")
-"""How the part of it begins that counts: Go's words, and a sanitizer's line."""
-
 _MFD_EXEC = 0x10  # of linux/memfd.h
 
 _MANIFEST, _START, _LOOKUP, _DEFINE, _RELEASE = 1, 2, 3, 4, 5
@@ -61,7 +59,7 @@ class Isolated(_plugin.Isolated):
 
     def __new__(cls, data: bytes, label: str, host: Host) -> Isolated:
         """Make one; the library's path is nobody's business."""
-        return super().__new__(cls, None, host)
+        return super().__new__(cls, None, host)  # type: ignore[call-arg]
 
     def __init__(self, data: bytes, label: str, host: Host) -> None:
         self.label = label
@@ -234,10 +232,9 @@ def _answered(process: _plugin.Process, kind: int, data: bytes = b"", flags: int
 
 
 def _release(process: _plugin.Process, number: int) -> None:
-    try:
+    ended = _plugin.EndedError, _plugin.GoneError, _plugin.OverdueError
+    with contextlib.suppress(ScriptError, *ended):  # then it knows nothing any more
         process.ask(_RELEASE, number=number)
-    except (ScriptError, _plugin.EndedError, _plugin.GoneError, _plugin.OverdueError):
-        pass  # it knows nothing any more
 
 
 def _how(end: tuple[str, int | None] | None) -> str:
@@ -276,8 +273,8 @@ def _hear_of(label: str) -> Callable[[_plugin.Process], None]:
 def _excerpt(printed: bytes) -> str:
     """Give the lines that tell most of what a process printed last."""
     lines = printed.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}").rstrip().splitlines()
-    start = next((at for at, line in enumerate(lines) if line.startswith(_CRASHES)), None)
-    return "\n".join(lines[-_LINES:] if start is None else lines[start : start + _LINES])
+    is_crash = len(lines) > 0 and lines[0].startswith(("panic: ", "fatal error: ", "SIGSEGV: ", "====="))
+    return "\n".join(lines[:_LINES] if is_crash else lines[-_LINES:])
 
 
 def _held(data: bytes, label: str) -> int:

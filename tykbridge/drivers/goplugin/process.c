@@ -26,7 +26,8 @@ extern char **environ;
 enum {
   MOST_LANES = 1024, /* calls at one time; each is a thread there */
   LOWEST = 10,       /* descriptors from here on are in the way of none that the program is started with */
-  TAIL = 16 * 1024   /* bytes of what it printed that are kept */
+  TAIL = 16 * 1024,  /* bytes of what it printed that are kept */
+  CRASH = 4 * 1024
 };
 
 struct lane {
@@ -67,6 +68,8 @@ struct tykb_process {
   int status, is_known;
   char tail[TAIL];
   size_t size;
+  char crash[CRASH]; /* from where a crash begins; what follows may be longer than the tail */
+  size_t crash_size;
 };
 
 /* Held while a list of everything is changed, and across a fork: the child closes what it inherited. */
@@ -358,15 +361,37 @@ struct polled {
   size_t room;
 };
 
-static void keep_tail(struct tykb_process *process, const char *text, size_t size) {
-  if (size >= TAIL) {
-    text += size - TAIL;
-    size = TAIL;
+/* Where a crash begins in text after a place, as Go and sanitizers write it at the start of a line; `size`: nowhere. */
+static size_t find_crash(const char *text, size_t size, size_t at) {
+  static const char *const starts[] = {"panic: ", "fatal error: ", "SIGSEGV: ", "====="};
+  for (; at < size; at++) {
+    if (at && text[at - 1] != '\n') continue;
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+      size_t length = strlen(starts[i]);
+      if (size - at >= length && memcmp(text + at, starts[i], length) == 0) return at;
+    }
   }
+  return size;
+}
+
+static void keep_crash(struct tykb_process *process, const char *text, size_t size) {
+  if (size > CRASH - process->crash_size) size = CRASH - process->crash_size;
+  memcpy(process->crash + process->crash_size, text, size);
+  process->crash_size += size;
+}
+
+static void keep_tail(struct tykb_process *process, const char *text, size_t size) {
   size_t kept = process->size + size > TAIL ? TAIL - size : process->size;
   memmove(process->tail, process->tail + process->size - kept, kept);
   memcpy(process->tail + kept, text, size);
   process->size = kept + size;
+  size_t at = find_crash(process->tail, process->size, kept > 16 ? kept - 16 : 0);
+  if (at < process->size) {
+    process->crash_size = 0; /* the last one counts */
+    keep_crash(process, process->tail + at, process->size - at);
+  } else if (process->crash_size) {
+    keep_crash(process, text, size);
+  }
 }
 
 /* Reads what it printed, and prints it as a plugin in this process would. 0: there is no more. */
@@ -663,8 +688,8 @@ int tykb_process_ended(struct tykb_process *process, int64_t until, struct tykb_
     end->status = process->status;
     end->is_late = process->is_late;
     end->is_wanted = process->is_retired && !process->is_late;
-    end->printed = process->tail;
-    end->size = process->size;
+    end->printed = process->crash_size ? process->crash : process->tail;
+    end->size = process->crash_size ? process->crash_size : process->size;
   }
   pthread_mutex_unlock(&process->lock);
   return has_ended;

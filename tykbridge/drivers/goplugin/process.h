@@ -24,7 +24,7 @@ struct tykb_process_owner {
   void (*ended)(void *context);                 /* it has ended; the last call */
 };
 
-/* How it ended, and what it printed last. */
+/* How it ended, and what it printed last: from where a crash begins, where it tells of one. */
 struct tykb_process_end {
   int is_known;  /* 0: whoever else waits for children has taken its status */
   int status;    /* of waitpid */
