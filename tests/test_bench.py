@@ -65,3 +65,12 @@ def test_a_hook_on_a_server_is_compared_with_a_bare_call(run):
     assert flat["driver.grpc.vs_bare"] == 1.2
     assert flat["py311.driver.grpc.bare_ns"] == 100
     assert "1.10" in run.table("3.11.7", times["3.11"])
+
+
+@pytest.mark.once
+def test_a_call_of_a_process_is_told_in_calls_of_the_plugin(run):
+    times = {"3.11": {"isolation": {"plugin": 100.0, "process": 700.0}}}
+    flat = run.flatten(times)
+    assert flat["isolation.process.vs_plugin"] == 7
+    assert flat["py311.isolation.process_ns"] == 700
+    assert "7.00" in run.table("3.11.7", times["3.11"])

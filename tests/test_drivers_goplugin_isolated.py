@@ -1,16 +1,20 @@
 """Go plugins in processes of their own: what ends Go ends a process, and no host; a host in Go gets that by itself."""
 
+import http.client
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.commands import tykbridge
 from tests.gateways import definition, gateway, hooks
-from tests.plugins import go_plugin  # noqa: F401
-from tests.servers import until
+from tests.plugins import go_environment
+from tests.servers import free_port, until
 from tests.test_drivers_native_isolated import Place, is_there
+from tykbridge import installation
 from tykbridge.drivers.goplugin import elf
 from tykbridge.outcome import Request
 
@@ -113,7 +117,7 @@ func main() {{}}
 
 
 @pytest.fixture(scope="module")
-def builds(go_plugin, tmp_path_factory):  # noqa: F811
+def builds(go_plugin, tmp_path_factory):
     """The plugin above in three versions."""
     folder = tmp_path_factory.mktemp("sources")
     made = {}
@@ -192,7 +196,7 @@ def test_the_store_the_log_and_the_api(place):
     assert ("warning", "asked by Ask") in place.lines
 
 
-def test_threads_two_libraries_and_python_while_contents_change(tmp_path, builds, go_plugin):  # noqa: F811
+def test_threads_two_libraries_and_python_while_contents_change(tmp_path, builds, go_plugin):
     """Both places at once, in one process, with a hook in Python beside."""
     remote = gateway(tmp_path)
     (tmp_path / "plugin.so").write_bytes(builds["1"].read_bytes())
@@ -234,3 +238,50 @@ def test_programs_that_go_made_are_told(tmp_path):
     for flags in ([], ["-ldflags=-s -w -buildid="]):
         subprocess.run(["go", "build", *flags, "-o", "program", "main.go"], cwd=tmp_path, check=True)
         assert elf.is_go((tmp_path / "program").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def proxy(root, tmp_path_factory):
+    """The proxy of hosts/go, built against this tykbridge."""
+    program = tmp_path_factory.mktemp("proxy") / "tykbridge-proxy"
+    flags = {"PKG_CONFIG": "true", "CGO_CFLAGS": installation.cflags(), "CGO_LDFLAGS": installation.libs()}
+    subprocess.run(
+        ["go", "build", "-o", program, "./cmd/tykbridge-proxy"],
+        cwd=root / "hosts/go", env={**os.environ, **go_environment(), **flags}, check=True,
+    )  # fmt: skip
+    return program
+
+
+def test_a_host_in_go_has_plugins_in_processes(proxy, tmp_path, builds):
+    (tmp_path / "plugin.so").write_bytes(builds["1"].read_bytes())
+    apis = tmp_path / "apis"
+    apis.mkdir()
+    for name in ("Tell", "Exit"):
+        section = hooks("goplugin", pre=[(name, str(tmp_path / "plugin.so"))])
+        (apis / f"{name}.json").write_text(json.dumps(definition(name, custom_middleware=section)))
+    port = free_port()
+    command = [proxy, "-listen", f"127.0.0.1:{port}", "-upstream", "http://127.0.0.1:1", "-apis", apis]
+    host = subprocess.Popen(command, env={**os.environ, "TYKBRIDGE_PYTHON": sys.prefix})
+
+    def get(name):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        try:
+            connection.request("GET", f"/{name}/")
+            answer = connection.getresponse()
+            return answer.status, answer.read().split()
+        except ConnectionRefusedError:  # it is not there yet
+            return 0, []
+        finally:
+            connection.close()
+
+    try:
+        until(lambda: get("Tell")[0] == 200, seconds=60)
+        number = int(get("Tell")[1][0])
+        assert number != host.pid
+        assert get("Exit")[0] == 500
+        status, (other, _, calls) = get("Tell")
+        assert (status, int(other) != number, calls) == (200, True, b"0")
+    finally:
+        host.kill()
+        host.wait()
+    until(lambda: not is_there(int(other)))

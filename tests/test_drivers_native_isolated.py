@@ -1,5 +1,6 @@
 """Native plugins in processes of their own: what one does to its process, and what becomes of the host and others."""
 
+import hashlib
 import json
 import os
 import signal
@@ -13,10 +14,13 @@ from tests.gateways import definition, gateway, hooks
 from tests.servers import until
 from tests.test_drivers_native import compiled
 from tykbridge import Bridge, _bridge, waiting
+from tykbridge.bundle.signing import Trust
 from tykbridge.drivers.goplugin import isolation, library
 from tykbridge.errors import LoadError
+from tykbridge.operating import prepare
 from tykbridge.outcome import Request
 from tykbridge.services import Services
+from tykbridge.settings import SettingsError, read_settings
 from tykbridge.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.once
@@ -376,6 +380,56 @@ def test_children_of_the_hosts_own_are_the_hosts(place):
     place.told()
     own.kill()
     assert own.wait() == -signal.SIGKILL
+
+
+# ---- Who says it
+
+
+def test_the_settings_say_it_where_a_definition_does_not(place):
+    settings, _ = read_settings('{"tykbridge": {"isolation": "process"}}', {})
+    place.bridge.capabilities = prepare(settings, None, place._log).capabilities
+    assert place.load(mode="") == []
+    assert place.told()[0] != os.getpid()
+    assert place.load(mode="none") == []
+    assert place.told()[0] == os.getpid()
+    settings, _ = read_settings("{}", {"TYK_GW_TYKBRIDGE_ISOLATION": "none"})
+    place.bridge.capabilities = prepare(settings, None, place._log).capabilities
+    assert place.load(mode="") == []
+    assert place.told()[0] == os.getpid()
+    with pytest.raises(SettingsError, match=r"\$.tykbridge.isolation"):
+        read_settings('{"tykbridge": {"isolation": "container"}}', {})
+
+
+def test_the_oas_form_says_it(place):
+    plugin = {"enabled": True, "functionName": "Tell", "path": "plugin.so"}
+    document = {
+        "openapi": "3.0.3", "info": {"title": "t", "version": "1"}, "paths": {},
+        "x-tyk-api-gateway": {
+            "info": {"name": "Tell", "id": "Tell", "orgId": "org", "state": {"active": True}},
+            "server": {"listenPath": {"value": "/Tell/"}}, "upstream": {"url": "http://127.0.0.1:1/"},
+            "middleware": {"global": {
+                "pluginConfig": {"driver": "native", "native": {"isolation": "process"}}, "prePlugins": [plugin],
+            }},
+        },
+    }  # fmt: skip
+    assert place.bridge.load(json.dumps(document)).not_loaded == ()
+    assert place.told()[0] != os.getpid()
+
+
+def test_a_bundle_does_not_say_it(place):
+    folder = place.folder / "bundles" / hashlib.md5(b"b").hexdigest()
+    folder.mkdir(parents=True)
+    (folder / "plugin.so").write_bytes(place.builds["1"].read_bytes())
+    section = {**hooks("native", pre=[("Tell", "plugin.so")]), "native": {"isolation": "none"}}
+    (folder / "manifest.json").write_text(json.dumps({"file_list": ["plugin.so"], "custom_middleware": section}))
+    document = definition("Tell", custom_middleware_bundle="b", custom_middleware={"native": {"isolation": "process"}})
+    [item] = place.bridge.load(json.dumps(document)).not_loaded
+    assert "$.custom_middleware.native.isolation: expected it in <text> alone" in item.reason
+    del section["native"]
+    place.bridge.trust = Trust(allow_native_code=True)
+    (folder / "manifest.json").write_text(json.dumps({"file_list": ["plugin.so"], "custom_middleware": section}))
+    assert place.bridge.load(json.dumps(document)).not_loaded == ()
+    assert place.told()[0] != os.getpid()
 
 
 # ---- What is refused
