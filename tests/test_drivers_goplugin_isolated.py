@@ -133,7 +133,7 @@ def builds(go_plugin, tmp_path_factory):
 def place(tmp_path, builds, monkeypatch):
     made = Place(tmp_path, builds, monkeypatch, "goplugin")
     yield made
-    made.bridge.load("{}")
+    made.end()
 
 
 # ---- What ends Go

@@ -1,5 +1,6 @@
 """Native plugins in processes of their own: what one does to its process, and what becomes of the host and others."""
 
+import gc
 import hashlib
 import json
 import os
@@ -95,6 +96,14 @@ class Place:
     def go(self):
         self.data.set("native-store:go", b"1", 0)
 
+    def end(self):
+        """Let the APIs go, and see that their processes do."""
+        self.go()
+        (self.folder / "none").mkdir()
+        assert self.bridge.load(self.folder / "none").not_loaded == ()
+        gc.collect()
+        assert library._isolated == {}
+
     def errors(self):
         return [words for level, words in self.lines if level == "error"]
 
@@ -103,8 +112,7 @@ class Place:
 def place(tmp_path, builds, monkeypatch):
     made = Place(tmp_path, builds, monkeypatch)
     yield made
-    made.go()
-    made.bridge.load("{}")
+    made.end()
 
 
 def is_there(number):

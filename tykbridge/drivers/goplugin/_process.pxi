@@ -107,9 +107,10 @@ cdef class Process(Asker):
             return tykb_lane_frame(lane).number, PyBytes_FromStringAndSize(
                 <const char *>tykb_lane_data(lane), <Py_ssize_t>tykb_lane_frame(lane).size
             )
+        except OverdueError:
+            tykb_process_retire(self.process, 1, GRACE_S * <int64_t>1_000_000_000)
+            raise
         finally:
-            if not is_done:
-                tykb_process_retire(self.process, 1, GRACE_S * <int64_t>1_000_000_000)
             with nogil:
                 tykb_process_leave(self.process, lane, is_done)
 

@@ -153,8 +153,9 @@ class Isolated(_plugin.Isolated):
         now = time.monotonic()
         if process is not None:
             self.current = None
-            end = process.end(0)
-            if end is None or end[0] not in ("forked", "wanted"):
+            end = process.end(0 if process.is_over else _REPORT)
+            # One that was late has taken its time: no request finds it ended at once, and again and again.
+            if end is not None and end[0] == "died":
                 self._how = _how(end)
                 self._account(now)
         if now < self._not_before:
