@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "bench"
 BUILD = ROOT / "build" / "bench"
 PB2 = BUILD / "pb2"
-CONTENDERS = ("copy", "floor", "classic", "full", "delta", "request")  # the last: a whole chain
+CONTENDERS = ("copy", "floor", "classic", "full", "delta", "request", "plugin")  # of dispatches, chains, plugins
 
 
 class BenchError(Exception):
@@ -77,7 +77,8 @@ class Bench:
             "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "upb",
         }
         # Where bench/apis/go.json names it; what is there already is built anew in no time.
-        output(python, "-m", "tykbridge", "plugin", "build", HERE / "go/plugin.so", "--source", HERE / "go")
+        plugin = output(python, "-m", "tykbridge", "plugin", "build", HERE / "go/plugin.so", "--source", HERE / "go")
+        self.env["BENCH_PLUGIN"] = plugin.partition(": ")[0]
         self.python = python
         self.scenarios = self.checker("write", self.messages).split()
         self.binary = self.folder / "native"

@@ -6,6 +6,7 @@
 Expects the modules that protoc generates from proto/ on sys.path.
 """
 
+import struct
 import sys
 from pathlib import Path
 
@@ -42,6 +43,8 @@ CHAINS = {
     "chain_go": {"X-Added": "by the hook"},
     "chain_auth": {"X-Added": "by the hook", "X-Client": "alice", "X-Second": "by the second hook"},
 }
+# of a plugin alone: what its hook adds
+PLUGINS = {"plugin_go": ("X-Added", "by the hook")}
 HEADERS = {
     "Host": "api.example.org",
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
@@ -106,6 +109,22 @@ def build_request(api_id):
     return message.SerializeToString(deterministic=True)
 
 
+def item(tag, *texts):
+    """An item of csrc/plugin.h: of a pair with the size of its name."""
+    body = b"".join(text.encode() for text in texts)
+    if len(texts) > 1:
+        body = struct.pack("<I", len(texts[0].encode())) + body
+    return struct.pack("<II", tag, len(body)) + body
+
+
+def build_items():
+    """The request of `build_request` as a plugin gets it."""
+    request = Object.FromString(build_request("")).request
+    host = request.headers.pop("Host")
+    fields = [item(1, request.method), item(2, request.request_uri), item(3, request.scheme), item(4, host)]
+    return b"".join(fields + [item(5, name, value) for name, value in request.headers.items()])
+
+
 def empty(message, path):
     """Empties the field of a message that a path such as "session.metadata" names."""
     *parents, field = path.split(".")
@@ -139,6 +158,10 @@ def compare(messages, replies):
         reply = Object.FromString((replies / f"{scenario}.request").read_bytes())
         if dict(reply.request.set_headers) != headers:
             sys.exit(f"{scenario}: expected the headers {headers}, got:\n{reply}")
+    for scenario, pair in PLUGINS.items():
+        reply = (replies / f"{scenario}.plugin").read_bytes()
+        if reply != item(5, *pair):
+            sys.exit(f"{scenario}: expected the header {pair}, got the items {reply!r}")
 
 
 if __name__ == "__main__":
@@ -147,6 +170,8 @@ if __name__ == "__main__":
             (Path(sys.argv[2]) / f"{scenario}.bin").write_bytes(build(scenario, "bench"))
         for scenario in CHAINS:
             (Path(sys.argv[2]) / f"{scenario}.bin").write_bytes(build_request(scenario))
-        print(*SCENARIOS, *CHAINS)
+        for scenario in PLUGINS:
+            (Path(sys.argv[2]) / f"{scenario}.bin").write_bytes(build_items())
+        print(*SCENARIOS, *CHAINS, *PLUGINS)
     else:
         compare(Path(sys.argv[2]), Path(sys.argv[3]))

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include <tykbridge/api.h>
+#include <tykbridge/plugin.h>
 
 #if __has_include(<valgrind/callgrind.h>)
 #include <valgrind/callgrind.h>
@@ -106,20 +107,51 @@ static int request_call(const struct CoProcessMessage *in, struct CoProcessMessa
   return tykb_run_request(in, out); /* TYKB_CONTINUE is 0 */
 }
 
-enum { DISPATCH = 1, CHAIN = 2 };
+/* ---- A native plugin's hook, called as plugin.h says and without a bridge. The message is items. ---- */
+
+static struct {
+  const struct tykb_plugin *table;
+  int64_t hook;
+} plugin;
+
+static void open_plugin(const char *path, const char *hook) {
+  static const struct tykb_plugin_host host = {.abi = TYKB_PLUGIN_ABI, .size = sizeof host};
+  struct tykb_plugin_reply reply = {NULL, 0, 0, 0};
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!library) die(path, dlerror());
+  plugin.table = dlsym(library, "tykb_plugin");
+  if (!plugin.table || plugin.table->abi != TYKB_PLUGIN_ABI) die(path, "is no plugin, or another version's");
+  if (plugin.table->start(&host, &reply)) die(path, "does not start");
+  plugin.hook = plugin.table->lookup(hook, strlen(hook), TYKB_PLUGIN_REQUEST);
+  if (plugin.hook <= 0) die(path, "has no such hook");
+}
+
+static int plugin_call(const struct CoProcessMessage *in, struct CoProcessMessage *out) {
+  uint8_t room[1024];
+  struct tykb_plugin_call call = {
+      .size = sizeof call, .hook = plugin.hook, .data = in->p_data, .data_size = (size_t)in->length};
+  struct tykb_plugin_reply reply = {room, sizeof room, 0, 0};
+  int status = plugin.table->invoke(&call, &reply);
+  struct CoProcessMessage left = {room, (int)reply.size};
+  return status || reply.kept ? -1 : copy_call(&left, out);
+}
+
+enum { DISPATCH = 1, CHAIN = 2, PLUGIN = 4 };
 
 static const struct {
   const char *name;
   contender_call *call;
   int kinds; /* of scenario */
-} contenders[] = {{"copy", copy_call, DISPATCH},       {"floor", floor_call, DISPATCH | CHAIN},
+} contenders[] = {{"copy", copy_call, DISPATCH},       {"floor", floor_call, DISPATCH | CHAIN | PLUGIN},
                   {"classic", classic_call, DISPATCH}, {"full", full_call, DISPATCH},
-                  {"delta", delta_call, DISPATCH},     {"request", request_call, CHAIN}};
+                  {"delta", delta_call, DISPATCH},     {"request", request_call, CHAIN},
+                  {"plugin", plugin_call, PLUGIN}};
 enum { CONTENDERS = sizeof contenders / sizeof contenders[0] };
 
 /* Scenarios of the chain are named as their APIs are. */
 static int competes(int contender, const char *scenario) {
-  return contenders[contender].kinds & (strncmp(scenario, "chain_", 6) ? DISPATCH : CHAIN);
+  int kind = !strncmp(scenario, "chain_", 6) ? CHAIN : !strncmp(scenario, "plugin_", 7) ? PLUGIN : DISPATCH;
+  return contenders[contender].kinds & kind;
 }
 
 /* ---- Start-up ---- */
@@ -274,6 +306,8 @@ int main(int argc, char **argv) {
   for (int i = 5; i < argc; i++) {
     struct CoProcessMessage in;
     read_message(argv[4], argv[i], &in);
+    /* Not before: valgrind does not get along with a second Go runtime. */
+    if (!plugin.table && !strncmp(argv[i], "plugin_", 7)) open_plugin(getenv("BENCH_PLUGIN"), "AddHeader");
     if (!strcmp(argv[1], "replies"))
       write_replies(argv[i], &in, argv[2]);
     else if (!strcmp(argv[1], "time"))

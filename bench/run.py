@@ -13,6 +13,7 @@ and the other in .venv-3.x, which is built if need be. Writes bench/results.svg,
     dispatch.read_body.vs_copy             full reply over one malloc, copy and free of the message (100 KB scenarios)
     dispatch.unread_body.delta.vs_small    a delta beside a 100 KB body nobody reads over the same delta without one
     chain.<scenario>.vs_floor              how many floors a request through a whole API takes (tykb_run_request)
+    plugin.go.vs_floor                     how many floors a call of a hook in Go takes through csrc/plugin.h alone
     isolation.process.vs_plugin            a call of a Go hook in a process of its own over one in this process
     driver.grpc.vs_bare                    CPU of a hook on a gRPC server over that of a bare grpcio call with its bytes
     chain.four.vs_one                      a request through four hooks that each add a header over one through one hook
@@ -54,6 +55,7 @@ CHAINS = {
     "chain_go": "one pre hook in Go",
     "chain_auth": "pre, auth (cached), post-auth, post",
 }
+PLUGINS = {"plugin_go": "a hook in Go that adds a header"}
 REMOTE = "grpc"
 ISOLATION = "isolation"
 
@@ -100,6 +102,9 @@ def ratios(times: Times) -> dict[str, float]:
             flat[f"{key_of(scenario)}.vs_floor"] = each["request"] / each["floor"]
             continue
         key = key_of(scenario)
+        if scenario in PLUGINS:
+            flat[f"{key}.vs_floor"] = each["plugin"] / each["floor"]
+            continue
         if scenario == ISOLATION:
             flat["isolation.process.vs_plugin"] = each["process"] / each["plugin"]
             continue
@@ -122,6 +127,8 @@ def key_of(scenario: str) -> str:
     """Where a scenario's figures stand in the flat object."""
     if scenario == REMOTE:
         return f"driver.{scenario}"
+    if scenario in PLUGINS:
+        return f"plugin.{scenario.removeprefix('plugin_')}"
     if scenario == ISOLATION:
         return scenario
     return f"chain.{scenario.removeprefix('chain_')}" if scenario in CHAINS else f"dispatch.{scenario}"
@@ -151,7 +158,7 @@ def table(version: str, times: Times) -> str:
         head + f"   {'delta: classic/':>15}{'/floor':>7}{'full/copy':>11}",
     ]
     for scenario, each in times.items():
-        if scenario in CHAINS or scenario in (REMOTE, ISOLATION):
+        if scenario in (*CHAINS, *PLUGINS, ISOLATION, REMOTE):
             continue
         flat = ratios({scenario: each})
         key = f"dispatch.{scenario}"
@@ -169,6 +176,11 @@ def table(version: str, times: Times) -> str:
         lines.append(f"{CHAINS[scenario]:36}{each['floor']:8,.0f}{each['request']:9,.0f}{flat[f'{key}.vs_floor']:9.1f}")
     if "chain.four.vs_one" in flat:
         lines.append(f"four hooks take {flat['chain.four.vs_one']:.2f} times as long as one")
+    if not times.keys().isdisjoint(PLUGINS):
+        lines += ["", f"{'a plugin alone, from C':36}{'floor':>8}{'plugin':>9}{'/floor':>9}"]
+    for scenario in (name for name in PLUGINS if name in times):
+        each, key = times[scenario], key_of(scenario)
+        lines.append(f"{PLUGINS[scenario]:36}{each['floor']:8,.0f}{each['plugin']:9,.0f}{flat[f'{key}.vs_floor']:9.1f}")
     if ISOLATION in times:
         each, ratio = times[ISOLATION], flat["isolation.process.vs_plugin"]
         lines += ["", f"{'a hook in Go, called through plugin.h':36}{'here':>8}{'process':>9}{'/here':>9}"]
@@ -242,7 +254,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=[*TITLES, *CHAINS, ISOLATION, REMOTE],
+        choices=[*TITLES, *CHAINS, *PLUGINS, ISOLATION, REMOTE],
         metavar="SCENARIO",
         help="these scenarios, no files written",
     )

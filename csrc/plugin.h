@@ -93,6 +93,11 @@ enum tykb_plugin_tag {
 
   TYKB_PLUGIN_TARGET = 36, /* out only: the URL that the request is to go to, in place of the API's own target */
 
+  /* What a plugin keeps of a request from one of its hooks to the next: a uint64 that is its own affair. In: the number that
+   * the hook before left, 0 for none; without this item the host passes nothing on, and the plugin must not answer with
+   * one. Out: a number that takes its place. The host forgets each, once: fetch(number, NULL). */
+  TYKB_PLUGIN_KEPT = 40,
+
   TYKB_PLUGIN_RECORD = 48, /* in and out of analytics hooks: the record, whole, in Tyk's JSON */
 
   /* Of a negative status. */

@@ -156,11 +156,11 @@ class Gateway:
         os.waitpid(child, 0)
         return pickle.loads(said)
 
-    def hosted(self, document, message, response=False):
+    def hosted(self, document, message, response=False, settings=None):
         """Load an API through the C library, as a host does, and run a message; gives words and the reply."""
         host = CtypesHost(ctypes.CDLL)
         host.init()
-        loaded = host.load_configuration(json.dumps(document), middleware_path=str(self.folder))
+        loaded = host.load_configuration(json.dumps(document), middleware_path=str(self.folder), settings=settings)
         run = host.run_response if response else host.run_request
         return loaded.words, run(message).data
 

@@ -51,9 +51,10 @@ PHASES = {"pre": 1, "post": 2, "post_key_auth": 3, "auth_check": 4, "response": 
 TAGS = {
     "method": 1, "url": 2, "scheme": 3, "host": 4, "header": 5, "delete_header": 6, "body": 7, "remote": 8,
     "response_status": 16, "response_header": 17, "response_delete_header": 18, "response_body": 19,
-    "session": 32, "token": 33, "metadata": 34, "target": 36, "record": 48, "error": 64, "stack": 65,
+    "session": 32, "token": 33, "metadata": 34, "target": 36, "kept": 40, "record": 48, "error": 64, "stack": 65,
 }  # fmt: skip
 NAMES = {tag: name for name, tag in TAGS.items()}
+NUMBERS = {"response_status": "<I", "kept": "<Q"}
 PAIRS = ("header", "response_header", "metadata")
 
 
@@ -62,8 +63,8 @@ def encode(items):
     out = []
     for name, *values in items:
         data = [value.encode() if isinstance(value, str) else value for value in values]
-        if name == "response_status":
-            data = [struct.pack("<I", data[0])]
+        if name in NUMBERS:
+            data = [struct.pack(NUMBERS[name], data[0])]
         elif name in PAIRS:
             data = [struct.pack("<I", len(data[0])), *data]
         body = b"".join(data)
@@ -78,8 +79,8 @@ def decode(data):
         assert size <= len(data) - 8
         body, data = data[8 : 8 + size], data[8 + size :]
         name = NAMES[tag]
-        if name == "response_status":
-            items.append((name, struct.unpack("<I", body)[0]))
+        if name in NUMBERS:
+            items.append((name, struct.unpack(NUMBERS[name], body)[0]))
         elif name in PAIRS:
             end = 4 + struct.unpack_from("<I", body)[0]
             assert end <= len(body)
@@ -250,6 +251,10 @@ class Host:
         reply = Reply(None, 0, 99, 99)
         self._plugin.invoke(ctypes.byref(call), ctypes.byref(reply))
         return self._plugin.fetch(reply.kept, None), self._plugin.fetch(reply.kept, None)
+
+    def forget(self, number):
+        """Have it forget what it kept; gives the status."""
+        return self._plugin.fetch(number, None)
 
     def run_many(self, name, kind, items, threads, calls):
         """Run a hook from several threads at once; gives the distinct outcomes."""

@@ -298,11 +298,15 @@ def test_two_methods_and_the_base_identity():
                     }
                 }
             },
-            "the goplugin driver ($.version_data.versions.v.extended_paths.go_plugin[0])",
+            "plugins of single endpoints ($.version_data.versions.v.extended_paths.go_plugin[0])",
         ),
         (
             {"custom_middleware": {"traffic_logs": {"name": "f", "path": "f.so"}}},
             "hooks on traffic logs ($.custom_middleware.traffic_logs)",
+        ),
+        (
+            {"analytics_plugin": {"enable": True, "plugin_path": "p.so", "func_name": "Mask"}},
+            "hooks on records of analytics: no records are made ($.analytics_plugin)",
         ),
     ],
 )

@@ -122,6 +122,14 @@ def test_oas_schemes_that_are_not_built(described, what):
             {"middleware": {"operations": {"o": {"postPlugins": [{"enabled": True, "functionName": "f"}]}}}},
             "plugins of single endpoints",
         ),
+        (
+            {
+                "middleware": {
+                    "global": {"trafficLogs": {"enabled": True, "plugins": [{"enabled": True, "path": "p.so"}]}}
+                }
+            },
+            "hooks on records of analytics: no records are made",
+        ),
     ],
 )
 def test_oas_access_control_that_is_not_built(parts, what):

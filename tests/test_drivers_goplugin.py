@@ -26,16 +26,20 @@ from tykbridge.outcome import Continue, Request, Respond, Response
 # A Go library's runtime is no friend of ASan's, and what it does depends on no Python.
 pytestmark = [pytest.mark.once, pytest.mark.plain]
 
+SEEDS_BODY = b"""{"message":"Hi! I'm a response plugin"}"""
+
 GET = Request("GET", "/api/get", (("Host", "api.example.org"), ("Accept", "a"), ("Accept", "b")))
 
 PLUGIN = """
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
 
+	"github.com/TykTechnologies/tyk/config"
 	"github.com/TykTechnologies/tyk/ctx"
 	"github.com/TykTechnologies/tyk/log"
 )
@@ -68,6 +72,30 @@ func Whose(rw http.ResponseWriter, r *http.Request) {{
 	session := ctx.GetSession(r)
 	of := fmt.Sprint(session.Alias, " ", session.Rate, " ", session.MetaData["plan"])
 	r.Header.Set("X-Whose", of + " " + ctx.GetAuthToken(r))
+}}
+
+func Rename(rw http.ResponseWriter, r *http.Request) {{
+	session := ctx.GetSession(r)
+	session.Alias = "renamed"
+	ctx.SetSession(r, session, true)
+}}
+
+func Append(rw http.ResponseWriter, r *http.Request) {{
+	r.Header.Add("Accept", "c")
+	r.Header["X-New"] = []string{{"1", "2"}}
+	*r = *r.WithContext(context.WithValue(r.Context(), key{{}}, r.Header["Accept"]))
+}}
+
+type key struct{{}}
+
+func Count(rw http.ResponseWriter, r *http.Request) {{
+	before, _ := r.Context().Value(key{{}}).([]string)
+	r.Header.Set("X-Count", fmt.Sprint(before, r.Header["Accept"]))
+}}
+
+func Settings(rw http.ResponseWriter, r *http.Request) {{
+	conf := config.Global()
+	fmt.Fprint(rw, conf.Secret, " ", conf.ListenPort, " ", conf.HashKeys, " ", conf.Storage.Type, " ", len(conf.Other) > 0)
 }}
 
 func Chatter(rw http.ResponseWriter, r *http.Request) {{
@@ -155,7 +183,7 @@ def test_the_seeds_plugins_between_a_client_and_an_upstream(place, go_plugin):
     [asked] = upstream.asked
     assert asked.headers["foo"] == "Bar"
     assert gone.headers == (*GET.headers, ("Foo", "Bar"))
-    assert back.body == b'{"message":"Hi! I\'m a response plugin"}'
+    assert back.body == SEEDS_BODY
     assert dict(back.headers)["X-Response-Added"] == "resp-added"
     assert dict(back.headers)["Content-Length"] == "39"
     assert len(place.remote.mapped()) == 2
@@ -176,21 +204,24 @@ def test_the_seeds_plugins_through_the_c_library(place, go_plugin):
     sent.response.status_code, sent.response.raw_body = 200, b"upstream"
     _, reply = place.remote.hosted(document, sent.SerializeToString(), response=True)
     response = _bridge.message("Object", reply).response
-    assert response.raw_body == b'{"message":"Hi! I\'m a response plugin"}'
+    assert response.raw_body == SEEDS_BODY
     assert {item.key: list(item.values) for item in response.multivalue_headers}["X-Response-Added"] == ["resp-added"]
 
 
-def test_a_bundle_over_http(place, go_plugin):
-    built = go_plugin("examples/go/foo-bar").file
+def test_the_seeds_plugins_in_a_bundle_over_http(place, go_plugin):
+    built = {"foo.so": go_plugin("examples/go/foo-bar").file, "response.so": go_plugin("examples/go/response").file}
     manifest = {
-        "file_list": ["plugin.so"],
-        "custom_middleware": {"post": [{"name": "AddFooBarHeader", "path": "plugin.so"}], "driver": "goplugin"},
-        "checksum": hashlib.md5(built.read_bytes()).hexdigest(),
+        "file_list": [*built],
+        "custom_middleware": hooks(
+            "goplugin", post=[("AddFooBarHeader", "foo.so")], response=[("MyPluginResponse", "response.so")]
+        ),
+        "checksum": hashlib.md5(b"".join(file.read_bytes() for file in built.values())).hexdigest(),
     }
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("manifest.json", json.dumps(manifest))
-        archive.write(built, "plugin.so")
+        for name, file in built.items():
+            archive.write(file, name)
     document = definition(custom_middleware_bundle="FooBarBundle.zip")
     with web.Server(lambda asked: web.answer(packed.getvalue())) as shelf:
         place.remote.download_from(f"{shelf.url}/abc", allow_native_code=False)
@@ -200,6 +231,8 @@ def test_a_bundle_over_http(place, go_plugin):
         assert place.remote.load(document) == []
     assert {asked.target for asked in shelf.asked} == {"/abc/FooBarBundle.zip"}
     assert place.remote.request(GET).request.headers == (*GET.headers, ("Foo", "Bar"))
+    back = place.remote.response(GET, Response(200, (), b"upstream"))
+    assert (back.body, dict(back.headers)["X-Response-Added"]) == (SEEDS_BODY, "resp-added")
 
 
 # ---- Sessions
@@ -238,6 +271,11 @@ def test_a_session_that_was_stored(place, builds):
     )
     end = place.remote.request(Request("GET", "/api/", (("Host", "h"), ("Authorization", "known"))))
     assert dict(end.request.headers)["X-Whose"] == "bob 5 gold t"
+    # The next hook of the library sees the session that one sets, as in a gateway in Go. What is counted in is the stored one.
+    assert place.load(changes=changes, post_key_auth=["Rename", "Whose"]) == []
+    end = place.remote.request(Request("GET", "/api/", (("Host", "h"), ("Authorization", "known"))))
+    assert dict(end.request.headers)["X-Whose"] == "renamed 5 gold t"
+    assert _bridge.message("SessionState", end.session).alias == "bob"
 
 
 # ---- What ends the chain, fails, or knows its API
@@ -255,6 +293,34 @@ def test_several_values_of_one_header_in_both_kinds_of_answers(place, builds):
     assert [value for name, value in back.headers if name == "Set-Cookie"] == ["a=1", "b=2", "seen=2"]
 
 
+def test_several_values_of_one_header_of_a_request(place, builds):
+    place.put(builds["1"])
+    assert place.load(pre=["Append", "Count"]) == []
+    gone = place.remote.request(GET).request
+    several = (
+        ("Host", "api.example.org"),
+        ("Accept", "a"),
+        ("Accept", "b"),
+        ("Accept", "c"),
+        ("X-New", "1"),
+        ("X-New", "2"),
+    )
+    assert gone.headers == (*several, ("X-Count", "[a b c] [a b c]"))
+
+
+def test_the_gateways_settings(place, builds, tmp_path):
+    place.put(builds["1"])
+    conf = tmp_path / "tyk.conf"
+    conf.write_text(
+        '{"secret": "s", "listen_port": 8080, "hash_keys": false, "tykbridge": {"bundle_authorization": "b"}}'
+    )
+    sent = _bridge.message("Object")
+    sent.spec["APIID"], sent.request.method, sent.request.url = "api", "GET", "/api/"
+    document = definition(custom_middleware=hooks("goplugin", pre=[("Settings", "plugin.so")]))
+    _, reply = place.remote.hosted(document, sent.SerializeToString(), settings=str(conf))
+    assert _bridge.message("Object", reply).response.raw_body == b"s 8080 false memory true"
+
+
 def test_a_panic_is_a_failed_hook_with_gos_stack(place, builds):
     place.put(builds["1"])
     assert place.load(pre=["Panic"]) == []
@@ -263,7 +329,7 @@ def test_a_panic_is_a_failed_hook_with_gos_stack(place, builds):
     [(level, words)] = place.remote.log()
     assert level == "error"
     first, *stack = words.splitlines()
-    assert first.endswith("panic: assignment to entry in nil map (main.go:19)")
+    assert first.endswith("panic: assignment to entry in nil map (main.go:21)")
     assert any("main.Panic" in line for line in stack)
 
 
@@ -347,13 +413,11 @@ def test_an_interpreter_that_ends_while_goroutines_log(tmp_path, builds):
 
 def test_a_plugin_of_tyks_own_compiler(tmp_path, go_plugin, builds, monkeypatch):
     source = tmp_path / "main.go"
-    source.write_text(
-        'package main\n\nimport "net/http"\n\nfunc Hook(rw http.ResponseWriter, r *http.Request) {}\nfunc main() {}\n'
-    )
+    source.write_text("package main\n\nfunc Hook() {}\n\nfunc main() {}\n")  # what it imports is compiled anew so
     for name, value in go_environment().items():
         monkeypatch.setenv(name, value)
-    for mode, flags in (("plugin", []), ("plugin", ["-trimpath", "-ldflags=-s -w"])):
-        command = ["go", "build", f"-buildmode={mode}", *flags, "-o", "plugin.so", "main.go"]
+    for flags in ([], ["-ldflags=-s -w"]):
+        command = ["go", "build", "-buildmode=plugin", "-trimpath", *flags, "-o", "plugin.so", "main.go"]
         subprocess.run(command, cwd=tmp_path, check=True)
         with pytest.raises(LoadError) as caught:
             library.obtain(tmp_path / "plugin.so")

@@ -1,5 +1,6 @@
 """Native plugins behind csrc/plugin.h: what a hook gets, what becomes of its reply, and which file is opened."""
 
+import hashlib
 import json
 import os
 import re
@@ -13,10 +14,11 @@ import pytest
 from tests.cli.commands import tykbridge
 from tests.gateways import definition, hooks
 from tests.plugins import decode, encode
-from tykbridge import Bridge, __version__, _bridge, installation
+from tykbridge import Bridge, __version__, _bridge, installation, messages, runtime
 from tykbridge.bundle import loader
+from tykbridge.bundle.signing import Trust
 from tykbridge.drivers.goplugin import elf, library
-from tykbridge.errors import LoadError
+from tykbridge.errors import HookError, LoadError
 from tykbridge.outcome import Continue, Request, Respond, Response
 from tykbridge.services import Services
 
@@ -105,7 +107,7 @@ def test_a_request_as_items(place):
     assert sorted(items) == sorted(
         [
             ("method", "PUT"), ("url", "/api/x?y=%20"), ("scheme", "https"), ("host", "api.example.org"),
-            ("header", "A", "1"), ("header", "B", ""), ("body", "\x00body"),
+            ("header", "A", "1"), ("header", "B", ""), ("header", "a", "second"), ("body", "\x00body"), ("kept", 0),
         ]
     )  # fmt: skip
     assert defined["definition"]["api_id"] == "api"
@@ -156,13 +158,65 @@ def test_changes_of_a_request(place):
     ]  # fmt: skip
 
 
-def test_several_values_of_a_requests_header_are_joined(place):
+SEVERAL = [
+    ("header", "X", "b"), ("header", "Y", "1"), ("header", "x", "c"), ("header", "Cookie", "b=2"),
+    ("delete_header", "Gone"), ("header", "Gone", "1"), ("header", "Gone", "2"),
+]  # fmt: skip
+SENT = (HOST, ("X", "a"), ("X", "aa"), ("Gone", "0"), ("Cookie", "a=1"))
+
+
+def test_several_values_of_a_requests_header(place):
+    end = place.run(SEVERAL, headers=SENT)
+    assert [pair for pair in end.request.headers if pair[0] != "Content-Length"] == [
+        HOST, ("X", "a"), ("X", "aa"), ("X", "b"), ("X", "c"), ("Gone", "1"), ("Gone", "2"), ("Cookie", "a=1"),
+        ("Cookie", "b=2"), ("Y", "1"),
+    ]  # fmt: skip
+
+
+def test_the_next_hook_sees_several_values(place):
+    assert place.load(pre=["Mirror", "Show"]) == []
+    _, _, items = shown(place.run(SEVERAL, headers=SENT).response)
+    assert [item[2] for item in items if item[1:2] == ("X",)] == ["a", "aa", "b", "c"]
+    assert [item[2] for item in items if item[1:2] == ("Gone",)] == ["1", "2"]
+
+
+def test_several_values_in_a_message_are_joined():
+    before = Request("GET", "/", (HOST,))
+    after = Request("GET", "/", (HOST, ("X", "a"), ("x", "b"), ("Cookie", "a=1"), ("Cookie", "b=2")))
+    changes = _bridge.message("MiniRequestObject", messages.request_changes(before, after, {"x", "cookie", "gone"}))
+    assert (dict(changes.set_headers), list(changes.delete_headers)) == ({"X": "a, b", "Cookie": "a=1; b=2"}, ["gone"])
+
+
+def test_several_values_with_a_variable_are_filled_in(place):
+    section = hooks("native", pre=[("Mirror", "mirror.so")])
+    document = definition(custom_middleware=section, enable_context_vars=True)
+    assert place.bridge.load(json.dumps(document)).not_loaded == ()
     end = place.run(
-        [("header", "X", "b"), ("header", "Y", "1"), ("header", "x", "c"), ("header", "Cookie", "b=2")],
-        headers=(HOST, ("X", "a"), ("Cookie", "a=1")),
+        [("header", "X", "$tyk_context.path"), ("header", "X", "b"), ("header", "Y", "c"), ("header", "Y", "d")]
     )
-    found = {name.lower(): value for name, value in end.request.headers}
-    assert (found["x"], found["y"], found["cookie"]) == ("a, b, c", "1", "a=1; b=2")
+    found = [pair for pair in end.request.headers if pair[0] in "XY"]
+    assert found == [("X", "/api/a, b"), ("Y", "c"), ("Y", "d")]
+
+
+def test_one_of_several_values_that_cannot_be(place):
+    assert "set the header X to a value with CR, LF or NUL" in place.fails(
+        [("header", "X", "a"), ("header", "X", "b\n")]
+    )
+
+
+def test_what_a_plugin_keeps_of_a_request(place):
+    assert place.load(pre=["Mirror", "Mirror", "Show"]) == []
+    place.lines.clear()
+    _, _, items = shown(place.run([("kept", 7), ("header", "X", "y")]).response)
+    assert [item for item in items if item[0] == "kept"] == [("kept", 7)]
+    assert place.lines == [("info", "forgot 7")]
+    assert place.load(pre=["Mirror"], response=["MirrorBack", "ShowBack"]) == []
+    place.lines.clear()
+    place.run([("kept", 8)])
+    assert place.lines == [("info", "forgot 8")]
+    _, _, items = shown(place.back([("kept", 9), ("response_header", "X", "y")]))
+    assert ("kept", 9) in items
+    assert place.lines[-1] == ("info", "forgot 9")
 
 
 def test_nothing_is_changed_by_an_empty_reply(place):
@@ -343,6 +397,48 @@ def test_an_api_that_goes_is_released(place):
     place.bridge.load(json.dumps(definition("other")))
     released = [words for _, words in place.lines if words.startswith("released")]
     assert len(released) == len(set(released)) >= 1
+
+
+def bundled(place, name, numbers, **phases):
+    """Put a bundle with some of the builds on the disk, and give an API with it."""
+    folder = place.folder / "bundles" / hashlib.md5(name.encode()).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        (folder / f"{number}.so").write_bytes(place.builds[number].read_bytes())
+    section = hooks("native", **phases)
+    manifest = {"file_list": [f"{number}.so" for number in numbers], "custom_middleware": section}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    place.bridge.trust = Trust(allow_native_code=True)
+    return definition(custom_middleware_bundle=name)
+
+
+def test_an_api_that_is_edited_is_told_anew_and_forgotten(place):
+    edited, handlers = bundled(place, "edited", "1", pre=[("Show", "1.so")]), []
+    for number in range(20):
+        document = json.dumps({**edited, "config_data": {"number": number}})
+        assert place.bridge.load(document).not_loaded == ()
+        _, defined, _ = shown(place.bridge.request(Request("GET", "/api/", (HOST,)), "api").response)
+        assert json.loads(defined["spec"]["config_data"]) == {"number": number}
+        [code] = place.bridge.chains["api"].codes
+        handlers.append((code.bundle, len(runtime.registry._state.versions[code.bundle].handlers)))
+        if number == 0:
+            place.lines.clear()
+    assert len({*handlers}) == 1
+    released = [words for _, words in place.lines if words.startswith("released")]
+    assert len(released) == len({*released}) >= 19
+
+
+def test_one_name_in_two_libraries_of_a_bundle(place):
+    document = bundled(place, "two", "12", pre=[("Version", "1.so")], post=[("Version", "2.so"), ("Show", "2.so")])
+    assert place.bridge.load(json.dumps(document)).not_loaded == ()
+    _, _, items = shown(place.bridge.request(Request("GET", "/api/", (HOST,)), "api").response)
+    assert [item[2] for item in items if item[1:2] == ("X-Version",)] == ["2"]
+    document = bundled(place, "two", "12", pre=[("Version", "2.so")], post=[("Version", "1.so")])
+    assert place.bridge.load(json.dumps(document)).not_loaded == ()
+    assert version(place) == "1"
+    [code] = place.bridge.chains["api"].codes
+    with pytest.raises(HookError, match=r'"Version" is in several libraries, \S+2\.so and \S+1\.so'):
+        _bridge.Exchange(b"").run(((code.bundle.encode(), b"Version"),))  # which names no path
 
 
 def test_names_that_builds_have(place):

@@ -300,6 +300,43 @@ def test_go_sessions(every):
     assert session["alias"] == "Ada"
 
 
+def found(every, kept, **more):
+    """What the next hook of a request finds."""
+    outcome, items = every.run("Find", "request", [*REQUEST, ("kept", kept)], **more)
+    assert (outcome, {*names(items)}) == (CONTINUE, {"header"})
+    return dict(of(items, "header"))
+
+
+def test_go_what_one_hook_leaves_to_the_next(every):
+    query = [("method", "GET"), ("url", "/?note=n&session&definition&target"), ("host", "h")]
+    outcome, items = every.run("Leave", "request", [*query, ("kept", 0)], timeout=60)
+    [number] = of(items, "kept")
+    assert (outcome, of(items, "target")) == (CONTINUE, ["/elsewhere"])
+    left = {"Note": "n", "Session": "left", "Definition": "left", "Ended": "<nil>"}
+    assert found(every, number) == left
+    # It is no change of the next hook's own, and a hook that leaves more keeps what was there.
+    outcome, items = every.run("Leave", "request", [("method", "GET"), ("url", "/?note=m"), ("kept", number)])
+    assert names(items) == ["kept"]
+    [second] = of(items, "kept")
+    assert found(every, second) == {**left, "Note": "m"}
+    # What the host shows by then counts, and nobody is let in by it.
+    assert found(every, number, phase="auth_check") == {"Note": "n", "Definition": "left", "Ended": "<nil>"}
+    outcome, items = every.run("Find", "request", [*REQUEST, ("session", '{"alias": "Ada"}'), ("kept", number)])
+    assert dict(of(items, "header"))["Session"] == "Ada"
+    assert every.forget(number) == CONTINUE
+    assert every.forget(number) == plugins.NOT_FOUND
+    outcome, items = every.run("Find", "request", [*REQUEST, ("kept", number)])
+    assert (outcome, names(items)) == (plugins.NOT_FOUND, ["error"])
+    assert found(every, second)["Note"] == "m"
+    assert every.forget(second) == CONTINUE
+
+
+def test_go_keeps_nothing_for_a_host_that_passes_nothing_on(every):
+    assert every.run("Leave", "request", [("method", "GET"), ("url", "/?note=n")]) == (CONTINUE, [])
+    outcome, items = every.run("Nothing", "request", [*REQUEST, ("kept", 0)])
+    assert (outcome, items) == (CONTINUE, [])
+
+
 def test_go_responses(every):
     headers = [("response_header", "Set-Cookie", "a=1"), ("response_header", "gone", "g")]
     headers += [("response_header", "Set-Cookie", "b=2")]
@@ -351,6 +388,11 @@ def test_go_fatal_is_an_error(every, root):
     assert "called Fatal" in words
     assert f"(main.go:{line})" in words
     assert any("there is no way on" in words for _, words in every.seen()[0])
+
+
+def test_go_lines_of_gos_own_log(every):
+    assert every.run("Lines", "request", REQUEST) == (CONTINUE, [])
+    assert every.seen()[0][-1] == ("info", "a line of Go's own")
 
 
 def test_go_printing_where_nobody_reads_ends_nothing(go_plugin, opened):

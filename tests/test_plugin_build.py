@@ -1,5 +1,6 @@
 """`tykbridge plugin build`: what it makes of an author's folder with the real Go, and what it refuses."""
 
+import os
 import platform
 import re
 import shutil
@@ -177,7 +178,10 @@ def test_what_is_no_target(monkeypatch):
     assert "Apple's SDK" in result.errors
 
 
-def test_tidy_and_get_change_a_copy(source):
+def test_tidy_and_get_change_a_copy_whatever_lies_around(source, tmp_path, monkeypatch):
+    # A workspace above, which has the plugin not, and flags of the author's environment.
+    write(tmp_path, {"go.work": "go 1.21\n\nuse ./other\n", "other/go.mod": "module example.org/other\n\ngo 1.21\n"})
+    monkeypatch.setenv("GOFLAGS", f"{os.environ['GOFLAGS']} -mod=vendor")
     go_mod = "module example.org/p\n\ngo 1.21\n\nrequire github.com/TykTechnologies/tyk v1.2.3\n"
     folder = source({"go.mod": go_mod, "main.go": hook("uuid.Nil.String()", "github.com/google/uuid")})
     assert said(folder, tidy=True, get=True) == "00000000-0000-0000-0000-000000000000"
@@ -201,7 +205,8 @@ def test_a_module_with_the_name_of_one_of_gos_own(source):
     assert said(source({"go.mod": "module plugin\n\ngo 1.20\n", "main.go": hook('"hi"')})) == "hi"
 
 
-def test_a_package_below_its_module_and_local_replacements(source):
+def test_a_package_below_its_module_and_local_replacements(source, monkeypatch):
+    monkeypatch.setenv("GOFLAGS", f"{os.environ['GOFLAGS']} -mod=readonly")
     go_mod = """module example.org/all
 
 go 1.21

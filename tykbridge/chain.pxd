@@ -21,6 +21,7 @@ cdef class Chain:
     cdef readonly tuple _auth_check
     cdef object _counters
     cdef object _caller
+    cdef bint _crosses
     cdef bint _keyless
     cdef bint _has_variables
     cdef bint _strip

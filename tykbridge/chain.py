@@ -15,6 +15,7 @@ from tykbridge import auth, caller, drivers, messages
 from tykbridge.auth import Authentication, Identity, Refused
 from tykbridge.context_variables import ContextVariables
 from tykbridge.counters import Hit
+from tykbridge.crossing import Crossing
 from tykbridge.definition import Definition, Hook, Phase
 from tykbridge.events.handlers import ApiEvents, Handlers
 from tykbridge.flow import TYPES, Flow, runs, shown, step
@@ -71,6 +72,7 @@ class Chain:
         keys = KeySessions(definition, services)
         own = caller.Caller(self.events, keys, definition.api_id, definition.org_id, services.log)
         self._caller = None if alone else own
+        self._crosses = drivers.cross(definition)
         self._auth = Authentication(
             definition, services.sessions, services.keys, services.policies, services.clock, services.log
         )
@@ -90,12 +92,17 @@ class Chain:
         Never raises.
         """
         before = None if self._caller is _get_caller() else _set_caller(self._caller)
+        if self._crosses:
+            flow.crossing = Crossing(flow.repeated)
         try:
             return self._run(flow)
         except Exception as error:  # a fault of tykbridge's own: it must not let anybody through
             self._fault(f"internal error: {error!r}")
             return after_failure(TYPES[Phase.PRE])
         finally:
+            if flow.crossing is not None:
+                flow.crossing.end()
+                flow.crossing = None  # which has the flow: nobody collects such a ring
             if before is not None:
                 _reset_caller(before)
 
@@ -109,6 +116,8 @@ class Chain:
             return Respond(response)
         flow = Flow.of(self.services, self.strict, request, scheme, request.url)
         before = _set_caller(self._caller)
+        if self._crosses:
+            flow.crossing = Crossing(flow.repeated)
         try:
             if session:
                 flow.show(shown(session), "")
@@ -118,6 +127,9 @@ class Chain:
             return after_failure(TYPES[Phase.RESPONSE])
         finally:
             flow.drop()
+            if flow.crossing is not None:
+                flow.crossing.end()
+                flow.crossing = None  # which has the flow: nobody collects such a ring
             _reset_caller(before)
 
     # ---- The order

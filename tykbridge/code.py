@@ -81,7 +81,10 @@ class Code:
         return self.folder, self.entry, self.driver, self.choices
 
     def called(self, hook: Hook, definition: Definition) -> str:
-        """Give the bundle's name under which an API calls a hook: with its time limit, and where it answers alone."""
+        """Give the bundle's name under which an API calls a hook: with its time limit, and where it answers alone.
+
+        What is made for the API alone is there for as long as somebody has the name.
+        """
         if hook.endpoint is not None:
             place = Endpoint(hook.endpoint.method, hook.endpoint.path, definition.listen_path)
             return registry.answering(self.bundle, hook.name, place)
@@ -114,6 +117,7 @@ class Loader:
         self._in_use = {code.place: code for code in in_use if code.digest}
         self._number = next(_numbers)
         self._loaded: dict[Place, Code | BridgeError] = {}
+        self._called: list[str] = []  # until a chain has them
 
     def load(self, definition: Definition, hook: Hook) -> Code:
         """Load what has a hook's function, and make sure that it is there.
@@ -125,7 +129,7 @@ class Loader:
             code = self._code(definition, hook)
             check = registry.check_hook if hook.endpoint is None else registry.check_endpoint
             check(code.bundle, hook.name)
-            code.called(hook, definition)
+            self._called.append(code.called(hook, definition))
         except BridgeError as error:
             raise self._error(definition, hook.where, error, hook.bundle) from error
         return code
@@ -210,6 +214,7 @@ class Loader:
         """Let go of everything: errors among it have tracebacks, and these all that was on the stack."""
         for known in (self._in_use, self._loaded, self._hosts):
             known.clear()
+        self._called.clear()
         self._finder.close()
 
     def _code(self, definition: Definition, hook: Hook) -> Code:

@@ -18,7 +18,7 @@ from tykbridge.outcome import Request
 LIMIT = 16_384
 """Characters that a header or a url may have once its variables are filled in."""
 
-_LABEL = "$tyk_context."
+LABEL = "$tyk_context."
 _VARIABLE = re.compile(r"\$tyk_context\.([A-Za-z0-9_.-]+)")  # upstream's names: a dot that follows one belongs to it
 _FORM = "application/x-www-form-urlencoded"
 
@@ -48,17 +48,17 @@ class ContextVariables:
         words that follow its name.
         """
         for name, value in list(message.set_headers.items()):
-            if _LABEL in value:
+            if LABEL in value:
                 try:
                     message.set_headers[name] = self._filled(value, str)
                 except _TooLongError:
-                    return f"set the header {name!a:.80} to more than {LIMIT} characters, by way of {_LABEL}*"
-        if message.url == text(url) or _LABEL not in message.url:
+                    return f"set the header {name!a:.80} to more than {LIMIT} characters, by way of {LABEL}*"
+        if message.url == text(url) or LABEL not in message.url:
             return ""
         try:
             return self._fill_url(message)
         except _TooLongError:
-            return f"set a url of more than {LIMIT} characters, by way of {_LABEL}*"
+            return f"set a url of more than {LIMIT} characters, by way of {LABEL}*"
 
     def get(self, name: str) -> str:
         """Give the value of a variable, "" for one that is not there, as upstream does."""

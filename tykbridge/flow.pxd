@@ -43,6 +43,7 @@ cdef class Flow:
     cdef readonly bint answered
     cdef public object response
     cdef public object variables
+    cdef public object crossing
 
     @cython.locals(run=Run, edits=int)
     cpdef run(self, tuple together)

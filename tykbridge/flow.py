@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from tykbridge import _bridge, messages
 from tykbridge._bridge import Exchange, part, quota_message, with_text
-from tykbridge.context_variables import ContextVariables
+from tykbridge.context_variables import LABEL, ContextVariables
+from tykbridge.crossing import Crossing, Several
 from tykbridge.definition import Bundle, Definition, Hook, OnFailure, Phase
 from tykbridge.errors import BridgeError, DeadlineError, HookError, UnavailableError
 from tykbridge.outcome import (
     CUSTOM_KEY_CHECK,
     MIDDLEWARE_ERROR,
+    Headers,
+    HookOutputError,
     Request,
     Respond,
     Response,
@@ -25,6 +28,7 @@ from tykbridge.outcome import (
     refused,
     request_of,
     with_headers,
+    with_several,
 )
 from tykbridge.stores import StoreError
 
@@ -50,7 +54,8 @@ class Step:
     Attributes:
         label: API and hook, for the log.
         name: the hook's name.
-        key: the name under which its code is loaded, and its own, as the table of hooks has them.
+        bundle: the name under which its code is loaded; a `runtime.Called` is to be kept.
+        key: that and its own, as the table of hooks has them.
         hook_type: number of coprocess.HookType.
         parts: what its message holds whoever asks: its spec.
         readable: it gets the body as text, too.
@@ -60,6 +65,7 @@ class Step:
 
     label: str
     name: str
+    bundle: str
     key: tuple[bytes, bytes]
     hook_type: int
     parts: bytes
@@ -74,6 +80,7 @@ def step(definition: Definition, hook: Hook, bundle: str) -> Step:
     return Step(
         label=f'api "{definition.api_id}": hook "{hook.name}"',
         name=hook.name,
+        bundle=bundle,
         key=(bundle.encode(), hook.name.encode()),
         hook_type=TYPES[hook.phase],
         parts=messages.map_parts(messages.SPEC, spec),
@@ -160,6 +167,7 @@ class Flow:
         answered: the response that ended it is one of a hook which stands for the upstream.
         response: the response, in the response phase.
         variables: what hooks may name in headers and urls, where the API has that on.
+        crossing: what hooks see beside the message, where some do.
     """
 
     def __init__(self, services: Services, strict: bool, wire: bytes, has_body: bool) -> None:
@@ -183,6 +191,7 @@ class Flow:
         self.failed = self.answered = False
         self.response: Response | None = None
         self.variables: ContextVariables | None = None
+        self.crossing: Crossing | None = None
 
     @classmethod
     def of(cls, services: Services, strict: bool, request: Request, scheme: str, request_uri: str) -> Flow:
@@ -234,6 +243,13 @@ class Flow:
             if key.lower() == wanted:
                 return _bytes(value)
         return None
+
+    def repeated(self) -> Headers | None:
+        """Give the headers where one has several values, of which the message has the first; else None."""
+        if self._request is None:  # there is nothing but the message
+            return None
+        headers = self.request.headers
+        return headers if len({name.lower() for name, _ in headers}) < len(headers) else None
 
     @property
     def query(self) -> str:
@@ -344,9 +360,23 @@ class Flow:
         if isinstance(outcome, Respond):
             return outcome
         self._touch([*reply.request.set_headers, *reply.request.delete_headers])
-        if outcome.request != request:
-            self._replace(outcome.request)
+        left = outcome.request
+        if self.crossing is not None and self.crossing.several:
+            try:
+                left = with_several(left, self._several())
+            except HookOutputError as fault:
+                return faulty(hook.name, fault)
+        if left != request:
+            self._replace(left)
         return None
+
+    def _several(self) -> Several:
+        """Take the headers that the hook gave several values, but for those with a variable, which are filled in."""
+        assert self.crossing is not None
+        several, self.crossing.several = self.crossing.several, {}
+        if self.variables is None:
+            return several
+        return {name: pairs for name, pairs in several.items() if not any(LABEL in value for _, value in pairs)}
 
     def _settle(self) -> None:
         """Bring the request up to date with the headers that are in the message already."""
@@ -406,6 +436,8 @@ class Flow:
 
     def _fail(self, hook: Step, error: Exception) -> Respond | None:
         self.close()  # what it changed before it failed is not applied
+        if self.crossing is not None:
+            self.crossing.several = {}
         if not isinstance(error, HookError):  # a hook's own failure is in the log
             self._services.log(f"{hook.label}: {error if isinstance(error, BridgeError) else repr(error)}", "error")
         if hook.is_open:

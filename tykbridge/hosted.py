@@ -19,6 +19,7 @@ from tykbridge.bridge import Bridge
 from tykbridge.bundle.loader import refuse_while_loading
 from tykbridge.chain import Chain
 from tykbridge.definition.tree import is_json
+from tykbridge.drivers.goplugin.host import known_settings, use_settings
 from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import BridgeError, MalformedError
 from tykbridge.flow import Flow
@@ -26,7 +27,7 @@ from tykbridge.operating import NONE, Operation, prepare
 from tykbridge.outcome import Request, request_of, response_of
 from tykbridge.policies import Policy, read_policies
 from tykbridge.services import Mode
-from tykbridge.settings import Settings, read_settings
+from tykbridge.settings import Settings, read_settings, whole
 
 bridge = Bridge()
 _turn = locks.Turn("a loading")  # what is read last is put in place last
@@ -135,6 +136,7 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
         bridge.target,
         bridge.capabilities,
     )
+    told = known_settings()
     mode = Mode.STRICT if wanted.strict else Mode.COMPATIBLE
     bridge.services = replace(bridge.services, policies=known, mode=mode)
     middleware_path = wanted.middleware_path
@@ -144,6 +146,7 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
         bridge.downloader, bridge.trust = operation.downloader, operation.trust
         bridge.target, bridge.capabilities = operation.settings.target, operation.capabilities
         middleware_path = middleware_path or operation.settings.middleware_path
+        use_settings(whole(wanted.settings, operation.settings) if wanted.settings else None)
     bridge.middleware_path = os.path.abspath(middleware_path or "middleware")
     try:
         loaded = bridge.load(wanted.source)
@@ -156,6 +159,7 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
             bridge.target,
             bridge.capabilities,
         ) = before
+        use_settings(told)
         in_use = _operation.stores if _operation is not None else None
         if operation is not None and operation.stores is not in_use and isinstance(error, BridgeError):
             operation.stores.store.close()  # nobody has used it

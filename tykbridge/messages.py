@@ -73,7 +73,8 @@ def map_parts(number: int, entries: Mapping[str, str] | _bridge.Map) -> bytes:
 def request_changes(before: Request, after: Request, touched: Iterable[str]) -> bytes:
     """Serialise what is to be changed in a request, as a MiniRequestObject whose fields are those that change.
 
-    `touched` has the lower-case names of the headers that were set or deleted.
+    `touched` has the lower-case names of the headers that were set or deleted. Several values of one are joined, since
+    the message has one for each.
     """
     made = [
         part(number, text(new).encode())
@@ -85,11 +86,13 @@ def request_changes(before: Request, after: Request, touched: Iterable[str]) -> 
     for name in sorted(touched):
         if name in FRAMING:
             continue
-        pair = next((pair for pair in after.headers if pair[0].lower() == name), None)
-        if pair is None:
+        pairs = [pair for pair in after.headers if pair[0].lower() == name]
+        if not pairs:
             made.append(part(3, text(name).encode()))
         else:
-            made.append(part(2, part(1, text(pair[0]).encode()) + part(2, text(pair[1]).encode())))
+            # RFC 9110, section 5.3, and RFC 6265, section 5.4.
+            joined = ("; " if name == "cookie" else ", ").join(value for _, value in pairs)
+            made.append(part(2, part(1, text(pairs[0][0]).encode()) + part(2, text(joined).encode())))
     return b"".join(made)
 
 

@@ -90,7 +90,7 @@ class Respond:
 Outcome: TypeAlias = Continue | Respond
 
 
-class _FaultError(Exception):
+class HookOutputError(Exception):
     """What is wrong with a hook's output, in words that follow "hook "x" "."""
 
 
@@ -122,7 +122,7 @@ def after_request(request: Request, sent: Object, reply: Object) -> Outcome:
         if sent.hook_type == CUSTOM_KEY_CHECK and not token_of(reply):
             return refused(403, KEY_NOT_AUTHORISED, event=AUTH_FAILURE)
         return Continue(_edited(request, sent.request, reply.request))
-    except _FaultError as fault:
+    except HookOutputError as fault:
         return faulty(sent.hook_name, fault)
 
 
@@ -138,7 +138,7 @@ def after_response(response: Response, sent: Object, reply: Object) -> Respond:
         if sent.request.method == "HEAD" and body == response.body:
             return Respond(Response(status, headers, body))  # it has the length of a body that is not there
         return Respond(_framed_response(status, headers, body))
-    except _FaultError as fault:
+    except HookOutputError as fault:
         return faulty(sent.hook_name, fault)
 
 
@@ -217,13 +217,23 @@ def _edited(request: Request, before: Any, after: Any) -> Request:
     if after.method != before.method:
         method = after.method
         if not _TOKEN.fullmatch(method):
-            raise _FaultError(f"set a method that is no token: {method!a:.80}")
+            raise HookOutputError(f"set a method that is no token: {method!a:.80}")
     return Request(method, url, _framed_request(headers, body), body)
 
 
 def with_headers(request: Request, headers: Iterable[tuple[str, str]]) -> Request:
     """Set headers of a request, as a hook's `set_headers` do; their names and values are such as HTTP allows."""
     return replace(request, headers=_framed_request(_with(request.headers, headers), request.body))
+
+
+def with_several(request: Request, several: Mapping[str, Sequence[tuple[str, str]]]) -> Request:
+    """Give headers of a request several values each, by lower-case name, in the place of those that they have.
+
+    Raises:
+        HookOutputError: a name or a value is none.
+    """
+    checked = {name: list(_checked(pairs)) for name, pairs in several.items() if name not in FRAMING}
+    return replace(request, headers=tuple(_put(request.headers, checked, str.lower)))
 
 
 def _with(headers: Headers, new: Iterable[tuple[str, str]]) -> Headers:
@@ -259,14 +269,14 @@ def _rewritten(old: str, new: str) -> str:
     with the old path, `new` says all: edits of the query hold.
     """
     if _CONTROL.search(new):
-        raise _FaultError(f"set a url with a control character: {new!a:.80}")
+        raise HookOutputError(f"set a url with a control character: {new!a:.80}")
     target = new.partition("#")[0]
     origin = _ORIGIN.match(target)
     if origin:
         target = target[origin.end() :]
         target = target if target.startswith("/") else "/" + target
     if not target.startswith("/"):
-        raise _FaultError(f"set a url that does not start with a slash: {new!a:.80}")
+        raise HookOutputError(f"set a url that does not start with a slash: {new!a:.80}")
     old_path, _, old_query = old.partition("?")
     if "?" not in target and target != old_path and old_query:
         target += "?" + old_query
@@ -356,15 +366,15 @@ def _without(headers: Headers, names: AbstractSet[str]) -> Headers:
 def _checked(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for name, value in headers:
         if not _TOKEN.fullmatch(name):
-            raise _FaultError(f"set a header whose name is no token: {name!a:.80}")
+            raise HookOutputError(f"set a header whose name is no token: {name!a:.80}")
         if _UNSAFE_VALUE.search(value):
-            raise _FaultError(f"set the header {name} to a value with CR, LF or NUL")
+            raise HookOutputError(f"set the header {name} to a value with CR, LF or NUL")
         yield name, value
 
 
 def _status(code: int) -> int:
     if not 100 <= code <= 599:
-        raise _FaultError(f"set the status {code}, which is not within 100 to 599")
+        raise HookOutputError(f"set the status {code}, which is not within 100 to 599")
     return code
 
 

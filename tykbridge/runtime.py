@@ -19,6 +19,8 @@ import itertools
 import os
 import sys
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +45,10 @@ from tykbridge.stores.memory import MemoryStore
 _LISTED = 20  # names in an error's words
 
 
+class Called(str):
+    """The bundle's name under which a function is there in one more form, for as long as somebody has this object."""
+
+
 class _Version:
     """A bundle in use. Its modules stay importable until it is retired and the last call on it is over."""
 
@@ -54,17 +60,18 @@ class _Version:
             _bridge.Handler(marker.function, bundle.name, marker.name, marker.arity, self._generation)
             for marker in (*bundle.hooks.values(), *bundle.endpoints.values())
         ]
-        self.further: dict[str, set[str]] = {}  # functions that are there once more, by the names they are called with
+        # Functions that are there once more, by the names that they are called with: the bundle's, and their own.
+        self.further: weakref.WeakValueDictionary[tuple[str, str], Called] = weakref.WeakValueDictionary()
         # Reentrant: a finalizer that runs on this thread while it is held may end up here as well.
         self._lock = locks.reentrant()
         self._hooks_over = False
         self._events = 0  # event handlers at work, which the generation does not count
         self._closed = False
 
-    def add(self, name: str, marker: handlers.Marker, function: Callable[..., Any]) -> None:
+    def add(self, name: str, marker: handlers.Marker, function: Callable[..., Any]) -> _bridge.Handler:
         """Adds a function of the bundle once more, in another form, under another bundle's name."""
         self.handlers.append(_bridge.Handler(function, name, marker.name, marker.arity, self._generation))
-        self.further.setdefault(name, set()).add(marker.name)
+        return self.handlers[-1]
 
     def retire(self) -> None:
         """No new hook will be called."""
@@ -138,6 +145,8 @@ class Registry:
         self._numbers = itertools.count(1)
         self._lock = locks.lock()
         self._lock_owner: int | None = None
+        # Functions that nobody calls any more, and that could not be dropped when their time came.
+        self._dropped: deque[tuple[_Version, _bridge.Handler]] = deque()
 
     def new_dispatcher(self, root: str) -> None:
         """Loads every sub-folder of `root`, in place of those of an earlier root."""
@@ -213,7 +222,7 @@ class Registry:
         number = next(self._numbers)
         self._bring("", name, _Named(number), lambda: loader.ask(driver, asked, name, digest))
 
-    def limited(self, bundle: str, hook: str, timeout_ms: int) -> str:
+    def limited(self, bundle: str, hook: str, timeout_ms: int) -> Called:
         """Returns the name by which a hook of a bundle in use is called with a time limit.
 
         Raises:
@@ -232,11 +241,11 @@ class Registry:
         fitted = marker.fitted
         if fitted is None:
             return bundle if hook.timeout_ms is None else self.limited(bundle, hook.name, hook.timeout_ms)
-        what = [definition.document, hook.phase, hook.bundle, hook.timeout_ms]
-        known = hashlib.sha256(msgspec.json.encode(what)).hexdigest()
+        asked = [definition.document, hook.phase, hook.bundle, hook.path, hook.timeout_ms]
+        known = hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
         return self._further(bundle, known, marker, lambda: fitted(hook, definition))
 
-    def answering(self, bundle: str, name: str, endpoint: Endpoint) -> str:
+    def answering(self, bundle: str, name: str, endpoint: Endpoint) -> Called:
         """Returns the name by which a function of a bundle in use is called where it answers at an endpoint alone."""
         marker = self.endpoints_of(bundle)[name]
 
@@ -252,15 +261,32 @@ class Registry:
         what = f"{endpoint.method}\0{endpoint.listen_path}\0{endpoint.path}"
         return self._further(bundle, what, marker, make)
 
-    def _further(self, bundle: str, what: str, marker: handlers.Marker, make: Callable[[], Callable[..., Any]]) -> str:
+    def _further(
+        self, bundle: str, what: str, marker: handlers.Marker, make: Callable[[], Callable[..., Any]]
+    ) -> Called:
         """Sees to it that a function is there in another form, and returns the bundle's name for that."""
+        for _ in range(len(self._dropped)):
+            self._drop(*self._dropped.popleft())
         name = f"{bundle}\0{what}"  # no bundle of anybody's is called so
         with self._swapping():
             version = self._state.versions[bundle]
-            if marker.name not in version.further.get(name, ()):
-                version.add(name, marker, make())
+            called = version.further.get((name, marker.name))
+            if called is None:
+                handler = version.add(name, marker, make())
+                called = version.further[name, marker.name] = Called(name)
+                weakref.finalize(called, self._drop, version, handler).atexit = False
                 self._replace(self._state.versions, self._state.broken)
-        return name
+        return called
+
+    def _drop(self, version: _Version, handler: _bridge.Handler) -> None:
+        """Takes a function out of use that is there once more, and that nobody calls any more."""
+        try:
+            with self._swapping():
+                version.handlers.remove(handler)
+                if self._state.versions.get(version.bundle.name) is version:
+                    self._replace(self._state.versions, self._state.broken)
+        except LoadError:  # a collection in the middle of a swap, on its thread
+            self._dropped.append((version, handler))
 
     def _bring(
         self,

@@ -135,6 +135,26 @@ def read_settings(
     return settings, tuple(report.notices)
 
 
+def whole(source: str | os.PathLike[str], settings: Settings) -> bytes:
+    """Give settings that were read as Tyk's JSON, with what has no effect here: `settings` over what their source says.
+
+    What Tyk has no settings for is left out.
+    """
+    told = msgspec.to_builtins(settings)
+    del told["tykbridge"]
+    given = _parse(source, Report("")) or {}
+    given.pop("tykbridge", None)
+    return msgspec.json.encode(_over(given, told))
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    made = dict(below)
+    for name, value in above.items():
+        before = made.get(name)
+        made[name] = _over(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return made
+
+
 def _parse(source: str | os.PathLike[str], report: Report) -> dict[str, Any] | None:
     text: bytes | str = os.fspath(source)
     if not tree.is_json(source):

@@ -37,6 +37,7 @@ static int start(const struct tykb_plugin_host *table, struct tykb_plugin_reply 
   (void)reply;
   host = *table;
   host.log(host.context, "info", "begun " VERSION, strlen("begun " VERSION));
+  if (host.settings) host.log(host.context, "debug", host.settings, strlen(host.settings));
   return 0;
 }
 
@@ -82,6 +83,12 @@ static void give(const void *bytes, size_t size, struct tykb_plugin_reply *reply
 }
 
 static int fetch(uint64_t number, struct tykb_plugin_reply *reply) {
+  if (number < 4096) { /* no address: what a hook was told to keep */
+    char words[64];
+    int size = snprintf(words, sizeof words, "forgot %u", (unsigned)number);
+    host.log(host.context, "info", words, (size_t)size);
+    return 0;
+  }
   struct kept *kept = (struct kept *)(uintptr_t)number;
   if (reply) {
     reply->kept = 0;

@@ -19,11 +19,12 @@ from tykbridge.bridge import Bridge, HookProblem
 from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import origins
 from tykbridge.definition import Notice, Problem
+from tykbridge.drivers.goplugin.host import use_settings
 from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import LoadError
 from tykbridge.operating import NONE, prepare
 from tykbridge.services import Services
-from tykbridge.settings import SettingsError, read_settings
+from tykbridge.settings import SettingsError, read_settings, whole
 from tykbridge.stores import StoreError
 from tykbridge.stores.opening import Storage, open_stores
 
@@ -63,6 +64,7 @@ class Gateway:
             try:
                 self.settings, self.notices = read_settings(conf)
                 use_timeout(self.settings.jsvm_timeout)
+                use_settings(whole(conf, self.settings))
             except SettingsError as error:
                 raise ConfError(*error.problems) from error
         try:

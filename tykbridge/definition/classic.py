@@ -118,6 +118,10 @@ class _Versions(msgspec.Struct, frozen=True):
     versions: dict[str, _Version] = {}
 
 
+class _AnalyticsPlugin(msgspec.Struct, frozen=True):
+    enable: bool = False
+
+
 class _Classic(msgspec.Struct, frozen=True):
     api_id: str = ""
     org_id: str = ""
@@ -147,6 +151,7 @@ class _Classic(msgspec.Struct, frozen=True):
     session_lifetime: int = 0
     event_handlers: _Events = _Events()
     version_data: _Versions = _Versions()
+    analytics_plugin: _AnalyticsPlugin = _AnalyticsPlugin()
     definition: _Enabled = _Enabled()
     # Authentication and access control that is not built: the API must not run without it.
     use_oauth2: bool = False
@@ -388,6 +393,8 @@ def _needs(report: Report, raw: _Classic) -> None:
         for name, what in (("enable_ip_whitelisting", "IP allow lists"), ("enable_ip_blacklisting", "IP block lists")):
             if getattr(raw, name):
                 report.need(f"$.{name}", what)
+    if raw.analytics_plugin.enable:
+        report.need("$.analytics_plugin", "hooks on records of analytics: no records are made")
     if raw.graphql.enabled:
         report.need("$.graphql.enabled", "GraphQL")
     if raw.definition.enabled or (not raw.version_data.not_versioned and len(raw.version_data.versions) > 1):
@@ -402,4 +409,4 @@ def _needs(report: Report, raw: _Classic) -> None:
                 report.need(f"{where}.paths.{rule}", f"a {rule.replace('_', ' ')} of paths")
         for index, item in enumerate(lists.go_plugin):
             if not item.disabled:
-                report.need(f"{where}.extended_paths.go_plugin[{index}]", "the goplugin driver")
+                report.need(f"{where}.extended_paths.go_plugin[{index}]", "plugins of single endpoints")

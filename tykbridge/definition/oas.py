@@ -160,6 +160,11 @@ class _PluginConfig(msgspec.Struct, frozen=True):
     data: _Data = _Data()
 
 
+class _TrafficLogs(msgspec.Struct, frozen=True):
+    enabled: bool = False
+    plugins: list[_Plugin] = []
+
+
 class _Global(msgspec.Struct, frozen=True, rename="camel"):
     plugin_config: _PluginConfig = _PluginConfig()
     pre_plugins: list[_Plugin] = []
@@ -171,6 +176,7 @@ class _Global(msgspec.Struct, frozen=True, rename="camel"):
     response_plugins: list[_Plugin] = []
     response_plugin: _Plugins = _Plugins()
     context_variables: _Enabled = _Enabled()
+    traffic_logs: _TrafficLogs = _TrafficLogs()
     skip_rate_limit: bool = False
     skip_quota: bool = False
 
@@ -529,6 +535,9 @@ def _needs(report: Report, raw: _Extension) -> None:
     ):
         if on.enabled:
             report.need(f"{_ROOT}.{place}", what)
+    logs = raw.middleware.global_.traffic_logs
+    if logs.enabled and any(plugin.enabled for plugin in logs.plugins):
+        report.need(f"{_GLOBAL}.trafficLogs.plugins", "hooks on records of analytics: no records are made")
     for name, operation in raw.middleware.operations.items():
         where = key(f"{_ROOT}.middleware.operations", name)
         if operation.allow.enabled:

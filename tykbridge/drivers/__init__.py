@@ -81,6 +81,8 @@ class Engine(Protocol):
     """It keeps a hook's timeout_ms: `Marker.limited`."""
     asks: bool
     """Its code may ask the API in whose hooks it runs, `caller.current`, for more than to take events."""
+    crosses: bool
+    """Its hooks see more of a request than its message holds: `crossing.current`."""
 
     def missing(self) -> str:
         """Say what is to be done where the engine is not there, "" where it is: "pip install 'tykbridge[lua]'"."""
@@ -104,8 +106,17 @@ def of_file(name: str) -> Driver | None:
 
 def ask(definition: Definition) -> bool:
     """Tell whether a hook of an API may ask it for more than to take events."""
-    hooks = (hook for phase in Phase for hook in definition.hooks(phase))
-    return any(hook.driver in engines() and engines()[hook.driver].asks for hook in hooks if hook.driver)
+    return any(engine.asks for engine in _engines_of(definition))
+
+
+def cross(definition: Definition) -> bool:
+    """Tell whether a hook of an API sees more of a request than its message holds."""
+    return any(engine.crosses for engine in _engines_of(definition))
+
+
+def _engines_of(definition: Definition) -> list[Engine]:
+    named = {hook.driver for phase in Phase for hook in definition.hooks(phase)}
+    return [engine for name, engine in engines().items() if name in named]
 
 
 @functools.cache

@@ -2,10 +2,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	golog "log"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -15,6 +17,8 @@ import (
 	"time"
 
 	"github.com/TykTechnologies/tyk/analytics"
+	"github.com/TykTechnologies/tyk/apidef"
+	"github.com/TykTechnologies/tyk/config"
 	"github.com/TykTechnologies/tyk/ctx"
 	"github.com/TykTechnologies/tyk/log"
 	"github.com/TykTechnologies/tyk/tykbridge"
@@ -109,6 +113,44 @@ func Wait(rw http.ResponseWriter, r *http.Request) {
 // Session sets one.
 func Session(rw http.ResponseWriter, r *http.Request) {
 	ctx.SetSession(r, &user.SessionState{KeyID: "a key", Alias: "Ada"}, true)
+}
+
+type note struct{}
+
+// Leave leaves to the next hook what it is asked for.
+func Leave(rw http.ResponseWriter, r *http.Request) {
+	*r = *r.WithContext(context.WithValue(r.Context(), note{}, r.URL.Query().Get("note")))
+	if r.URL.Query().Has("session") {
+		ctx.SetSession(r, &user.SessionState{Alias: "left"}, true)
+	}
+	if r.URL.Query().Has("definition") {
+		ctx.SetDefinition(r, &apidef.APIDefinition{APIID: "left"})
+	}
+	if r.URL.Query().Has("target") {
+		*r = *r.WithContext(context.WithValue(r.Context(), ctx.UrlRewriteTarget, "/elsewhere"))
+	}
+}
+
+// Find answers in the request's headers with what the hook before left.
+func Find(rw http.ResponseWriter, r *http.Request) {
+	found, _ := r.Context().Value(note{}).(string)
+	r.Header.Set("Note", found)
+	if session := ctx.GetSession(r); session != nil {
+		r.Header.Set("Session", session.Alias)
+	}
+	if api := ctx.GetDefinition(r); api != nil {
+		r.Header.Set("Definition", api.APIID)
+	}
+	r.Header.Set("Ended", fmt.Sprint(r.Context().Err()))
+}
+
+// Lines writes to Go's own log.
+func Lines(rw http.ResponseWriter, r *http.Request) { golog.Println("a line of Go's own") }
+
+// Settings answers with one of the gateway's.
+func Settings(rw http.ResponseWriter, r *http.Request) {
+	conf := config.Global()
+	fmt.Fprint(rw, conf.Secret, " ", conf.ListenPort, " ", conf.HashKeys, " ", conf.Storage.Host, " ", len(conf.Other))
 }
 
 // Host uses all that the host offers.

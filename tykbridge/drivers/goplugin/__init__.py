@@ -18,6 +18,7 @@ class Native:
     suffix = ".so"
     deadlines = True  # in a process of its own; in this one a hook cannot be stopped, and a deadline is refused
     asks = False
+    crosses = True
 
     def __init__(self, name: Driver) -> None:
         self.name = name

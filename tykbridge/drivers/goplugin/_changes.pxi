@@ -68,8 +68,11 @@ cdef inline tykb_span name_of(Item *item, uint32_t add) noexcept:
     return item.name if item.tag == add else item.value
 
 
-cdef int change_request_header(tykb_node *request, Items *items, size_t first) except -1:
-    """Does what all items about one header say. A request's message has one value for each: several are joined."""
+cdef int change_request_header(tykb_node *request, Items *items, size_t first, crossing) except -1:
+    """Does what all items about one header say.
+
+    A request's message has one value for each: several are joined there, and go beside it as they are.
+    """
     cdef tykb_span name = name_of(&items.items[first], TYKB_PLUGIN_HEADER)
     cdef tykb_span value = span_of(NULL, 0)
     cdef tykb_value gone
@@ -92,7 +95,11 @@ cdef int change_request_header(tykb_node *request, Items *items, size_t first) e
         return check(tykb_list_append(names, gone))
     check(tykb_node_map(request, SET_HEADERS, &map))
     values = []
-    if not deleted:
+    all_headers = None if crossing is None or deleted else crossing.headers()
+    if all_headers is not None:
+        wanted = text_of(name).lower()
+        values += [text_to_bytes(one) for other, one in all_headers if other.lower() == wanted]
+    elif not deleted:
         status = tykb_headers_find(request, name, &value)
         if status == TYKB_OK:
             values.append(bytes_of(value))
@@ -107,6 +114,11 @@ cdef int change_request_header(tykb_node *request, Items *items, size_t first) e
         if items.items[at].tag == TYKB_PLUGIN_HEADER and same_name(items.items[at].name, name):
             values.append(bytes_of(items.items[at].value))
     # RFC 9110, section 5.3, and RFC 6265, section 5.4.
+    if crossing is not None:
+        spelled = text_of(name)
+        crossing.several[spelled.lower()] = [(spelled, one.decode("utf-8")) for one in values]
+        # A write to something else: the message is not to go on to the next hook as it is.
+        set_text(request, METHOD, span_of_bytes(bytes_of(text_in(request, METHOD))))
     joined = (b"; " if same_name(name, span_of(<const char *>b"cookie", 6)) else b", ").join(values)
     return check(tykb_map_put(map, name, span_of_bytes(joined)))
 
@@ -194,11 +206,12 @@ cdef int change_response_header(tykb_node *response, Items *items, size_t first,
     return 0
 
 
-cdef int change_headers(tykb_node *node, Items *items, uint32_t add, uint32_t delete, bint is_answer) except -1:
+cdef int change_headers(tykb_node *node, Items *items, uint32_t add, uint32_t delete, bint is_answer,
+                        crossing) except -1:
     for at in range(items.count):
         if items.items[at].tag in (add, delete) and is_first(items, at, add, delete):
             if add == TYKB_PLUGIN_HEADER:
-                change_request_header(node, items, at)
+                change_request_header(node, items, at, crossing)
             else:
                 change_response_header(node, items, at, is_answer)
     return 0
@@ -220,6 +233,12 @@ cdef inline int64_t status_in(Item *item) except -1:
     if item.value.size != 4:
         raise ScriptError("its reply has a status that is no uint32, as csrc/plugin.h has it")
     return number_at(item.value.data)
+
+
+cdef inline uint64_t kept_in(Item *item) except? 0:
+    if item.value.size != 8:
+        raise ScriptError("its reply keeps a number that is no uint64, as csrc/plugin.h has it")
+    return number_at(item.value.data) | <uint64_t>number_at(item.value.data + 4) << 32
 
 
 cdef int answer(tykb_node *request, Items *items) except -1:

@@ -101,7 +101,31 @@ cdef inline tykb_span text_in(tykb_node *node, const tykb_field *field) except *
     return value.text
 
 
-cdef int put_request(Out *out, tykb_node *request) except -1:
+cdef inline bytes text_to_bytes(str text):
+    return text.encode("utf-8", "replace")  # as the message has it: a lone surrogate becomes "?"
+
+
+cdef inline bint put_header(Out *out, tykb_span name, tykb_span value, bint has_host) except? True:
+    """Writes a header, and tells whether there was a host. Only the first one counts."""
+    if not is_host(name):
+        put_pair(out, TYKB_PLUGIN_HEADER, name, value)
+    elif not has_host:
+        has_host = True
+        put(out, TYKB_PLUGIN_HOST, value)
+    return has_host
+
+
+cdef int put_kept(Out *out, uint64_t number) except -1:
+    cdef uint8_t *data = grown(out, 16)
+    put_number(data, TYKB_PLUGIN_KEPT)
+    put_number(data + 4, 8)
+    put_number(data + 8, number & 0xFFFFFFFF)
+    put_number(data + 12, number >> 32)
+    return 0
+
+
+cdef int put_request(Out *out, tykb_node *request, headers) except -1:
+    """`headers`: all of them, (name, value) each, where the message has not; else None."""
     cdef tykb_span text
     cdef tykb_map *map
     cdef tykb_entry *entries
@@ -115,16 +139,16 @@ cdef int put_request(Out *out, tykb_node *request) except -1:
     text = text_in(request, SCHEME)
     if text.size:
         put(out, TYKB_PLUGIN_SCHEME, text)
-    check(tykb_node_map(request, HEADERS, &map))
-    check(tykb_map_entries(map, &entries, &slots, &count))
-    for at in range(slots):
-        if not entries[at].live:
-            continue
-        if not is_host(entries[at].key):
-            put_pair(out, TYKB_PLUGIN_HEADER, entries[at].key, entries[at].value)
-        elif not has_host:
-            has_host = True
-            put(out, TYKB_PLUGIN_HOST, entries[at].value)
+    if headers is None:
+        check(tykb_node_map(request, HEADERS, &map))
+        check(tykb_map_entries(map, &entries, &slots, &count))
+        for at in range(slots):
+            if entries[at].live:
+                has_host = put_header(out, entries[at].key, entries[at].value, has_host)
+    else:
+        for name, value in headers:
+            key, data = text_to_bytes(name), text_to_bytes(value)
+            has_host = put_header(out, span_of_bytes(key), span_of_bytes(data), has_host)
     text = text_in(request, RAW_BODY)
     if text.size == 0:
         text = text_in(request, BODY)

@@ -53,6 +53,7 @@ from tykbridge._bridge cimport (
 )
 
 from tykbridge.errors import UnavailableError
+from tykbridge.crossing import current as current_crossing
 from tykbridge.failures import ScriptError
 from tykbridge.waiting import can_suspend, suspend
 
@@ -115,6 +116,7 @@ cdef extern from "plugin.h" nogil:
         TYKB_PLUGIN_TOKEN
         TYKB_PLUGIN_METADATA
         TYKB_PLUGIN_TARGET
+        TYKB_PLUGIN_KEPT
         TYKB_PLUGIN_ERROR
         TYKB_PLUGIN_STACK
 
@@ -160,6 +162,7 @@ cdef extern from "plugin.h" nogil:
 cdef extern from "lane.h" nogil:
     enum:
         TYKB_FRAME_INVOKE
+        TYKB_FRAME_FORGET
         TYKB_LANE_OK
         TYKB_LANE_LATE
         TYKB_LANE_BROKEN
@@ -328,13 +331,16 @@ cdef class Plugin(Asker):
             raise ScriptError("it does not say what is in it")
         return <bytes>text
 
-    def start(self):
-        """Lets it begin, once."""
+    def start(self, bytes settings):
+        """Lets it begin, once. `settings`: the gateway's, as JSON; None: there are none."""
         cdef Reply reply = Reply.__new__(Reply)
         cdef int status
         offer(&self.offered, self)
+        if settings is not None:
+            self.offered.settings = PyBytes_AS_STRING(settings)
         with nogil:
             status = self.table.start(&self.offered, &reply.reply)
+        self.offered.settings = NULL
         reply.check(self, status)
 
     def lookup(self, bytes name not None, uint32_t kind):
@@ -357,17 +363,31 @@ cdef class Plugin(Asker):
         reply.check(self, <int>number if number < 0 else 0)
         return number
 
+    def forget(self, uint64_t number):
+        """Lets it forget what it kept under a number."""
+        with nogil:
+            self.table.fetch(number, NULL)
+
     def release(self, int64_t number):
         """Forgets an API."""
         with nogil:
             self.table.release(number)
 
-    cdef int invoke(self, tykb_plugin_call *call, tykb_plugin_reply *reply) except? -99:
-        """Runs a hook. A longer reply than fits is in memory that the caller frees."""
-        cdef int outcome, status
+    cdef Asker owner(self):
+        """Whose what is kept of a request is."""
+        return self
+
+    cdef Asker invoke(
+        self, tykb_plugin_call *call, tykb_plugin_reply *reply, Asker owner, uint8_t *kept, int *outcome
+    ):
+        """Runs a hook, and gives the owner who did. A longer reply than fits is in memory that the caller frees.
+
+        `kept`: the number of `owner`'s in the call, NULL where there is none.
+        """
+        cdef int status
         cdef uint8_t *fetched
         with nogil:
-            outcome = self.table.invoke(call, reply)
+            outcome[0] = self.table.invoke(call, reply)
         if reply.kept:
             fetched = <uint8_t *>malloc(reply.size)
             if fetched == NULL:
@@ -380,11 +400,13 @@ cdef class Plugin(Asker):
                 raise ScriptError(f"its reply cannot be had: status {status} of csrc/plugin.h")
         if reply.size > reply.capacity:
             raise ScriptError("its reply is longer than the room for it")
-        return outcome
+        return owner
 
 
 include "_process.pxi"
 
+
+read_crossing = current_crossing.get
 
 cdef list opened = []  # every library, for good: its host is called with the address of the Plugin
 
@@ -422,6 +444,7 @@ cdef class Hook:
     """
     cdef Plugin plugin
     cdef int64_t number
+    cdef object defined  # keeps the API known to the plugin
     cdef int64_t definition
     cdef uint32_t phase
     cdef int64_t timeout_ns
@@ -429,15 +452,16 @@ cdef class Hook:
     cdef object read_session
     cdef object write_session
 
-    def __cinit__(self, Plugin plugin not None, int64_t number, int64_t definition, uint32_t phase, bint is_response,
+    def __cinit__(self, Plugin plugin not None, int64_t number, defined, uint32_t phase, bint is_response,
                   read_session, write_session, int64_t timeout_ms=0):
-        """`number` is of `lookup`, `definition` of `define` (0: none), `phase` a coprocess.HookType or 0.
+        """`number` is of `lookup`, `defined.number` of `define` (None: no API), `phase` a coprocess.HookType or 0.
 
         `timeout_ms`: the time that it has; 0: as long as it likes, which no plugin has that runs elsewhere.
         read_session(serialised SessionState) gives its JSON and its token; write_session(message, phase, JSON or None,
         token or None, metadata) writes what the hook left.
         """
-        self.plugin, self.number, self.definition, self.phase = plugin, number, definition, phase
+        self.plugin, self.number, self.defined, self.phase = plugin, number, defined, phase
+        self.definition = 0 if defined is None else defined.number
         self.is_response, self.read_session, self.write_session = is_response, read_session, write_session
         self.timeout_ns = timeout_ms * 1_000_000
 
@@ -452,12 +476,14 @@ cdef class Hook:
         cdef Items items
         cdef int outcome
         cdef bytes session
+        cdef object crossing = read_crossing()
+        cdef Asker owner
         out.data, out.size, out.room = out.own, 0, ROOM
         items.items, items.count = items.own, 0
         reply.data, reply.capacity, reply.size, reply.kept = room, ROOM, 0, 0
         try:
             check(tykb_node_child(root, OBJECT_REQUEST, &request))
-            put_request(&out, request)
+            put_request(&out, request, None if crossing is None else crossing.headers())
             if self.is_response:
                 check(tykb_node_child(root, OBJECT_RESPONSE, &response))
                 put_response(&out, response)
@@ -468,18 +494,24 @@ cdef class Hook:
                 if token:
                     put(&out, TYKB_PLUGIN_TOKEN, span_of_bytes(token))
             put_metadata(&out, root)
+            owner = self.plugin.owner()
+            if crossing is not None:
+                put_kept(&out, crossing.kept(owner))
             call.size, call.phase, call.hook = sizeof(tykb_plugin_call), self.phase, self.number
             call.definition, call.timeout_ns = self.definition, self.timeout_ns
             call.data, call.data_size = out.data, out.size
-            outcome = self.plugin.invoke(&call, &reply)
+            owner = self.plugin.invoke(
+                &call, &reply, owner, NULL if crossing is None else out.data + out.size - 8, &outcome
+            )
             if reply.size == 0 and outcome == TYKB_PLUGIN_CONTINUE:
                 return
             read(&items, reply.data, reply.size)
+            self.keep(crossing, owner, &items)
             if outcome < 0:
                 failed(&items, outcome)
             if outcome > TYKB_PLUGIN_RESPOND:
                 raise ScriptError(f"it came to an end that csrc/plugin.h does not know: {outcome}")
-            self.apply(message, request, response, &items, outcome == TYKB_PLUGIN_RESPOND)
+            self.apply(message, request, response, &items, outcome == TYKB_PLUGIN_RESPOND, crossing)
         finally:
             if out.data != out.own:
                 free(out.data)
@@ -489,7 +521,7 @@ cdef class Hook:
                 free(reply.data)
 
     cdef int apply(
-        self, Message message, tykb_node *request, tykb_node *response, Items *items, bint is_answer
+        self, Message message, tykb_node *request, tykb_node *response, Items *items, bint is_answer, object crossing
     ) except -1:
         cdef Item *item
         cdef bint has_request_headers = False, has_response_headers = False
@@ -528,16 +560,28 @@ cdef class Hook:
         if is_answer:
             replace_headers(response, items)
         if has_request_headers:
-            change_headers(request, items, TYKB_PLUGIN_HEADER, TYKB_PLUGIN_DELETE_HEADER, is_answer)
+            change_headers(request, items, TYKB_PLUGIN_HEADER, TYKB_PLUGIN_DELETE_HEADER, is_answer, crossing)
         if has_response_headers:
             change_headers(
-                response, items, TYKB_PLUGIN_RESPONSE_HEADER, TYKB_PLUGIN_RESPONSE_DELETE_HEADER, is_answer
+                response, items, TYKB_PLUGIN_RESPONSE_HEADER, TYKB_PLUGIN_RESPONSE_DELETE_HEADER, is_answer, None
             )
+        return 0
+
+    cdef int keep(self, object crossing, Asker owner, Items *items) except -1:
+        """Keeps the numbers of a reply, also of one that is refused: each is to be forgotten."""
+        for at in range(items.count):
+            if items.items[at].tag == TYKB_PLUGIN_KEPT:
+                number = kept_in(&items.items[at])
+                if crossing is None:
+                    raise ScriptError("its reply keeps something of a request, and was not asked whether it does")
+                crossing.keep(owner, number, owner.forget)
         return 0
 
     cdef int known(self, Item *item, bint is_answer) except -1:
         """Raises ScriptError for a change that cannot be made here."""
         cdef uint32_t tag = item.tag
+        if tag == TYKB_PLUGIN_KEPT:
+            return 0
         if tag not in (TYKB_PLUGIN_BODY, TYKB_PLUGIN_RESPONSE_BODY, TYKB_PLUGIN_RESPONSE_STATUS) and not (
             tykb_wire_is_utf8(item.name.data, item.name.size) and tykb_wire_is_utf8(item.value.data, item.value.size)
         ):

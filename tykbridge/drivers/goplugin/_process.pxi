@@ -114,6 +114,13 @@ cdef class Process(Asker):
             with nogil:
                 tykb_process_leave(self.process, lane, is_done)
 
+    def forget(self, int64_t number):
+        """Lets it forget what it kept under a number. It may have ended, and everything with it."""
+        try:
+            self.ask(TYKB_FRAME_FORGET, number=number)
+        except (ScriptError, EndedError, GoneError, OverdueError):
+            pass
+
     cdef tykb_lane *enter(self) except NULL:
         cdef tykb_lane *lane
         cdef int error
@@ -291,14 +298,21 @@ cdef class Isolated(Plugin):
         """Gives the error of a call that did not come back."""
         raise NotImplementedError
 
-    cdef int invoke(self, tykb_plugin_call *call, tykb_plugin_reply *reply) except? -99:
+    cdef Asker owner(self):
         cdef Process process = self.current
+        return self.running(None) if process is None else process
+
+    cdef Asker invoke(
+        self, tykb_plugin_call *call, tykb_plugin_reply *reply, Asker owner, uint8_t *kept, int *outcome
+    ):
+        cdef Process process = <Process>owner
         while True:
-            if process is None:
-                process = self.running(None)
             try:
-                return process.invoke(call, reply)
+                outcome[0] = process.invoke(call, reply)
+                return process
             except EndedError:
                 process = self.running(process)
+                if kept != NULL:
+                    memset(kept, 0, 8)  # the number was the other one's
             except (GoneError, OverdueError) as error:
                 raise self.failed(process, error, call.timeout_ns // 1_000_000) from None

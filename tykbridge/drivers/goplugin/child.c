@@ -51,7 +51,7 @@ static int64_t ask(struct tykb_frame *frame, const void *data, const void *more,
     const struct tykb_frame *answer = tykb_lane_frame(lane);
     result = answer->number;
     if (other) *other = answer->other;
-    if (answer->size && answer->size <= capacity) memcpy(value, tykb_lane_data(lane), answer->size);
+    if (value && answer->size && answer->size <= capacity) memcpy(value, tykb_lane_data(lane), answer->size);
   }
   if (!here) pthread_mutex_unlock(&side_lock);
   return result;
@@ -143,7 +143,7 @@ static void open_library(void) {
 
 static int64_t start(const struct server *server, const struct tykb_frame *frame, struct tykb_plugin_reply *reply) {
   struct tykb_plugin_host host = offered;
-  if (frame->more) {
+  if (frame->flags) {
     settings = malloc(frame->size + 1);
     if (!settings) return TYKB_PLUGIN_E_NO_MEMORY;
     memcpy(settings, tykb_lane_data(&server->calls), frame->size);
@@ -173,6 +173,8 @@ static int64_t serve_call(struct server *server, const struct tykb_frame *frame,
     case TYKB_FRAME_RELEASE:
       plugin->release(frame->number);
       return 0;
+    case TYKB_FRAME_FORGET:
+      return plugin->fetch((uint64_t)frame->number, NULL);
     case TYKB_FRAME_INVOKE:
       memset(&call, 0, sizeof call);
       call.size = sizeof call;

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from tykbridge import _bridge, locks, session
 from tykbridge.definition import model
 from tykbridge.definition.model import Bundle, Definition, Phase
 from tykbridge.drivers import Source
-from tykbridge.drivers.goplugin import isolation
-from tykbridge.drivers.goplugin._plugin import Hook
+from tykbridge.drivers.goplugin import files, isolation
+from tykbridge.drivers.goplugin._plugin import Hook, Plugin
 from tykbridge.drivers.goplugin.library import Library, Shared, obtain, obtain_isolated
 from tykbridge.errors import LoadError
 from tykbridge.failures import ScriptError
@@ -35,29 +37,32 @@ class Hooks:
     """The hooks of a bundle's libraries. Safe to use from any thread."""
 
     def __init__(self, source: Source, driver: str) -> None:
+        self._root = Path(source.root)
         self._driver = driver
         self._lock = locks.lock()  # of the next two; held for no call of a plugin
-        self._defined: dict[tuple[int, bytes], tuple[Library, int]] = {}
+        # The APIs that libraries know, each for as long as a hook is called for it.
+        self._defined: weakref.WeakValueDictionary[tuple[int, bytes], _Defined] = weakref.WeakValueDictionary()
         self._is_closed = False
         choice: model.NativeChoices = getattr(source.choices, driver)
         self._is_isolated = (choice.isolation or isolation.default()) == model.PROCESS
         self._shared: list[Shared] = []
-        self.markers: list[Marker] = []
         self.others: dict[str, str] = {}
+        found: dict[str, list[_Found]] = {}
         try:
             for file in source.files:
-                self._add(self._library(file), file)
+                for one in self._find(self._library(file), file):
+                    found.setdefault(one.name, []).append(one)
         except BaseException:
             self.close()
             raise
+        self.markers = [self._marker(name, several) for name, several in found.items()]
 
     def close(self) -> None:
         """Let the libraries forget the APIs. Calls in flight keep theirs."""
         with self._lock:
             self._is_closed, defined = True, list(self._defined.values())
-            self._defined.clear()
-        for library, number in defined:
-            library.plugin.release(number)
+        for one in defined:
+            one.release()
         while self._shared:
             self._shared.pop().close()
 
@@ -67,7 +72,7 @@ class Hooks:
         self._shared.append(obtain_isolated(file))
         return self._shared[-1].library
 
-    def _add(self, library: Library, file: Path) -> None:
+    def _find(self, library: Library, file: Path) -> Iterator[_Found]:
         for told in library.hooks:
             name, kind = told["name"], told["kind"]
             place = f"{file}: {told['file']}:{told.get('line', 1)}" if told.get("file") else str(file)
@@ -80,60 +85,96 @@ class Hooks:
             if number is None:
                 self.others[name] = f"{place}: the library names it, and does not have it: build it again"
                 continue
-            made = functools.partial(self._made, library, number, kind == "response")
-            timeout_ms = isolation.TIMEOUT_MS if self._is_isolated else 0
-            self.markers.append(
-                Marker(
-                    name,
-                    made(0, 0, timeout_ms),
-                    1,
-                    False,
-                    place,
-                    "",
-                    self._driver,
-                    is_response=kind == "response",
-                    fitted=functools.partial(self._fitted, library, made, kind, place),
-                )
-            )
+            yield _Found(name, library, number, kind, place, file)
 
-    def _made(
-        self, library: Library, number: int, is_response: bool, definition: int, phase: int, timeout_ms: int
-    ) -> Hook:
-        return Hook(library.plugin, number, definition, phase, is_response, read_session, write_session, timeout_ms)
+    def _marker(self, name: str, found: list[_Found]) -> Marker:
+        first = found[0]
+        if len(found) > 1:
+            function: Callable[..., Any] = functools.partial(_ambiguous, name, found)
+        else:
+            function = _hook(first, None, 0, self._limit(None))
+        return Marker(
+            name,
+            function,
+            1,
+            False,
+            first.place,
+            "",
+            self._driver,
+            is_response=first.kind == "response",
+            fitted=functools.partial(self._fitted, found),
+        )
 
-    def _fitted(
-        self,
-        library: Library,
-        made: Callable[[int, int, int], Hook],
-        kind: str,
-        place: str,
-        hook: model.Hook,
-        definition: Definition,
-    ) -> Callable[..., Any]:
-        if (hook.phase is Phase.RESPONSE) != (kind == "response"):
+    def _fitted(self, found: list[_Found], hook: model.Hook, definition: Definition) -> Hook:
+        one = found[0] if len(found) == 1 else self._chosen(found, hook)
+        if (hook.phase is Phase.RESPONSE) != (one.kind == "response"):
             other = "response" if hook.phase is Phase.RESPONSE else "request"
-            words = f'the {hook.phase} hook "{hook.name}" is for {kind}s, and is needed for {other}s'
-            raise LoadError(f"{place}: {words}: in Go, {_FORMS[other].format(hook.name)}", place=place)
-        timeout_ms = hook.timeout_ms or 0
-        if timeout_ms and not self._is_isolated:
+            words = f'the {hook.phase} hook "{hook.name}" is for {one.kind}s, and is needed for {other}s'
+            words = f"{one.place}: {words}: in Go, {_FORMS[other].format(hook.name)}"
+            raise LoadError(words, place=one.place)
+        if hook.timeout_ms and not self._is_isolated:
             words = f'the hook "{hook.name}" has a timeout_ms, and nothing can stop one that runs in this process'
-            raise LoadError(f'{place}: {words}: take it away, or set "isolation": "process"', place=place)
-        if self._is_isolated and not timeout_ms:
-            timeout_ms = isolation.TIMEOUT_MS
+            raise LoadError(f'{one.place}: {words}: take it away, or set "isolation": "process"', place=one.place)
         form = {"classic": "definition", "oas": "oas"}[definition.form]
         spec = definition.spec(Bundle(name=hook.bundle) if hook.bundle else None)
         document = msgspec.json.encode({form: definition.document, "spec": spec})
-        key = id(library), document
+        key = id(one.library), document
         with self._lock:
             known = self._defined.get(key)
         if known is None:
-            number = library.plugin.define(document)
+            made = _Defined(one.library.plugin, one.library.plugin.define(document))
             with self._lock:
-                known = self._defined.setdefault(key, (library, number))
-                is_unused = self._is_closed or known[1] != number
-            if is_unused:
-                library.plugin.release(number)
-        return made(known[1], _PHASES[hook.phase], timeout_ms)
+                known = self._defined.setdefault(key, made)  # another thread may have been faster
+                if self._is_closed:
+                    made.release()
+        return _hook(one, known, _PHASES[hook.phase], self._limit(hook.timeout_ms))
+
+    def _limit(self, timeout_ms: int | None) -> int:
+        return (timeout_ms or isolation.TIMEOUT_MS) if self._is_isolated else 0
+
+    def _chosen(self, found: list[_Found], hook: model.Hook) -> _Found:
+        """Give the function of this name in the library that a hook names."""
+        file = files.find(self._root / hook.path) if hook.path else None
+        for one in found:
+            if file is not None and one.file.resolve() == file.resolve():
+                return one
+        raise LoadError(_in_several(hook.name, found), place=found[0].place)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A function that a library exports."""
+
+    name: str
+    library: Library
+    number: int
+    kind: str
+    place: str
+    file: Path
+
+
+class _Defined:
+    """An API that a library knows for as long as somebody has this."""
+
+    def __init__(self, plugin: Plugin, number: int) -> None:
+        self.number = number
+        self.release = weakref.finalize(self, plugin.release, number)
+        self.release.atexit = False  # everything ends then
+
+
+def _hook(found: _Found, defined: _Defined | None, phase: int, timeout_ms: int) -> Hook:
+    is_response = found.kind == "response"
+    plugin, number = found.library.plugin, found.number
+    return Hook(plugin, number, defined, phase, is_response, read_session, write_session, timeout_ms)
+
+
+def _in_several(name: str, found: list[_Found]) -> str:
+    places = " and ".join(one.place for one in found)
+    return f'"{name}" is in several libraries, {places}, and the "path" of the hook does not say which'
+
+
+def _ambiguous(name: str, found: list[_Found], message: Any) -> None:
+    raise ScriptError(_in_several(name, found))
 
 
 @functools.lru_cache(maxsize=256)

@@ -10,6 +10,22 @@ from tykbridge.stores import Store
 _DATA = "native-store:"  # before a plugin's key: they share data with each other, and with nobody else
 _LEVELS = ("debug", "info", "warning", "error")
 
+_settings: bytes | None = None
+
+
+def use_settings(settings: bytes | None) -> None:
+    """Let plugins that are opened from now on know the gateway's settings, as Tyk's JSON; None: there are none.
+
+    Those that are open keep what they were told.
+    """
+    global _settings
+    _settings = settings
+
+
+def known_settings() -> bytes | None:
+    """Give what plugins are told of the gateway's settings."""
+    return _settings
+
 
 class Host:
     """The host of all plugins. What a method raises is a line in the log, and to the plugin a refusal."""

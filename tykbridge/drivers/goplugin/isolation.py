@@ -55,14 +55,15 @@ class Isolated(_plugin.Isolated):
         data: the library.
         label: what the log calls it.
         host: whom the plugin asks.
+        settings: the gateway's, as JSON; None: there are none.
     """
 
-    def __new__(cls, data: bytes, label: str, host: Host) -> Isolated:
+    def __new__(cls, data: bytes, label: str, host: Host, settings: bytes | None) -> Isolated:
         """Make one; the library's path is nobody's business."""
         return super().__new__(cls, None, host)  # type: ignore[call-arg]
 
-    def __init__(self, data: bytes, label: str, host: Host) -> None:
-        self.label = label
+    def __init__(self, data: bytes, label: str, host: Host, settings: bytes | None) -> None:
+        self.label, self._settings = label, settings
         self._library = _held(data, label)
         # Held while a process is started. What may be called by a collection in the middle of that does without.
         self._lock = locks.lock()
@@ -85,8 +86,8 @@ class Isolated(_plugin.Isolated):
         self.running(None)
         return self._manifest
 
-    def start(self) -> None:
-        """Let it begin: done with the process's start."""
+    def start(self, settings: bytes | None) -> None:
+        """Let it begin: done when its process starts."""
 
     def lookup(self, name: bytes, kind: int) -> int | None:
         """Give our number of a hook, None where there is none."""
@@ -191,7 +192,7 @@ class Isolated(_plugin.Isolated):
             raise ScriptError(f"its process cannot be started: {error.strerror}: {error.filename}") from error
         try:
             self._manifest = _manifest(process)
-            _checked(process, _START)
+            _checked(process, _START, self._settings or b"", self._settings is not None)
             process.hooks.extend(_asked(process, _LOOKUP, name, kind) if name else 0 for name, kind in self._hooks)
             for number, document in list(self._documents.items()):
                 process.definitions[number] = _checked(process, _DEFINE, document)
@@ -208,9 +209,9 @@ def _asked(process: _plugin.Process, kind: int, data: bytes = b"", flags: int = 
     return _answered(process, kind, data, flags)[0]
 
 
-def _checked(process: _plugin.Process, kind: int, data: bytes = b"") -> int:
+def _checked(process: _plugin.Process, kind: int, data: bytes, flags: int = 0) -> int:
     """Ask as `_asked`; negative numbers are errors, too."""
-    number, reply = _answered(process, kind, data)
+    number, reply = _answered(process, kind, data, flags)
     if number < 0:
         raise _plugin.error_of(reply, number)
     return number

@@ -15,10 +15,11 @@
 enum tykb_frame_kind {
   /* Host to process; each is answered by TYKB_FRAME_RESULT. */
   TYKB_FRAME_MANIFEST = 1, /* result: the manifest; TYKB_PLUGIN_E_LOAD and items where the library cannot be used */
-  TYKB_FRAME_START,        /* data: the settings, none where the host has none; more: where there are */
+  TYKB_FRAME_START,        /* flags: whether the host has settings; data: these */
   TYKB_FRAME_LOOKUP,       /* data: the name; flags: the kind */
   TYKB_FRAME_DEFINE,       /* data: JSON */
   TYKB_FRAME_RELEASE,      /* number: the definition */
+  TYKB_FRAME_FORGET,       /* number: of what the plugin keeps of a request */
   TYKB_FRAME_INVOKE, /* number: the hook; other: the definition; time: timeout_ns; flags: the phase; data: items */
 
   TYKB_FRAME_RESULT, /* number: what the function returned; data: the reply */

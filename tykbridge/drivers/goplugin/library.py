@@ -21,7 +21,7 @@ from typing import Any
 from tykbridge import _bridge, locks
 from tykbridge.bundle.alone import remove_own
 from tykbridge.drivers.goplugin import _plugin, elf, isolation
-from tykbridge.drivers.goplugin.host import Host
+from tykbridge.drivers.goplugin.host import Host, known_settings
 from tykbridge.errors import LoadError
 from tykbridge.failures import ScriptError
 
@@ -125,7 +125,7 @@ def obtain_isolated(file: Path) -> Shared:
 
 
 def _begun_apart(data: bytes, file: Path) -> Library:
-    plugin = isolation.Isolated(data, file.name, _host)
+    plugin = isolation.Isolated(data, file.name, _host, known_settings())
     try:
         return _begun(plugin)
     except ScriptError as error:
@@ -141,7 +141,7 @@ def _begun(plugin: _plugin.Plugin) -> Library:
         hooks = tuple({**hook, "name": str(hook["name"]), "kind": str(hook["kind"])} for hook in told)
     except (ValueError, KeyError, TypeError) as error:
         raise ScriptError(f"its manifest is not what csrc/plugin.h says: {error!r}") from error
-    plugin.start()
+    plugin.start(known_settings())
     return Library(plugin, hooks)
 
 

@@ -20,6 +20,7 @@ class Grpc:
     suffix = ""
     deadlines = True
     asks = False
+    crosses = False
 
     def missing(self) -> str:
         """Say how to install the engine, where it is not there."""

@@ -19,6 +19,7 @@ class JavaScript:
     suffix = ".js"
     deadlines = True
     asks = True
+    crosses = False
 
     def missing(self) -> str:
         """Say what to do where tykbridge was built without the engine."""

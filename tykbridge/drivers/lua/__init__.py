@@ -19,6 +19,7 @@ class Lua:
     suffix = ".lua"
     deadlines = True
     asks = False
+    crosses = False
 
     def missing(self) -> str:
         """Say how to install the engine, where it is not there."""

@@ -16,7 +16,7 @@ import (
 )
 
 func init() {
-	tykbridge.Value, tykbridge.Settle = value, settle
+	tykbridge.Value, tykbridge.Settle, tykbridge.Leave = value, settle, leave
 }
 
 // document gives the OpenAPI document of a call's API; set by oas.go, where that is compiled.
@@ -24,32 +24,53 @@ var document = func(*tykbridge.Call) any { return nil }
 
 // value gives what a call has for a key. Of a key that is none of this package's it must not look at the call: who asks may
 // be a goroutine that runs beside the hook.
-func value(call *tykbridge.Call, key any) any {
-	own, is := key.(Key)
+func value(call *tykbridge.Call, key any) (found any, own bool) {
+	named, is := key.(Key)
 	if !is {
-		return nil
+		return nil, false
 	}
-	switch own {
+	if call.Earlier != nil {
+		if put, is := call.Earlier.Values[named]; is {
+			return put, true
+		}
+	}
+	switch named {
 	case SessionData:
 		if session := sessionOf(call); session != nil {
-			return session
+			return session, true
 		}
 	case AuthToken:
 		if call.Token != "" {
-			return call.Token
+			return call.Token, true
 		}
 	case HashedAuthToken:
 		if call.Token != "" {
-			return storage.HashKey(call.Token)
+			return storage.HashKey(call.Token), true
 		}
 	case Definition:
 		if definition := definitionOf(call); definition != nil {
-			return definition
+			return definition, true
 		}
 	case OASDefinition:
-		return document(call)
+		return document(call), true
+	default:
+		return nil, false
 	}
-	return nil
+	return nil, true
+}
+
+// leave passes on what the hook put into the context. What a session, or a token, is to the next hook the host says.
+func leave(call *tykbridge.Call, ctx context.Context) *tykbridge.Left {
+	left := &tykbridge.Left{Context: ctx, Values: map[any]any{}}
+	for _, key := range []Key{Definition, OASDefinition} {
+		known, _ := value(call, key)
+		if now := ctx.Value(key); now != known {
+			left.Values[key] = now
+		} else if call.Earlier != nil && call.Earlier.Values[key] != nil {
+			left.Values[key] = now
+		}
+	}
+	return left
 }
 
 // settle takes over what the hook put into the context by hand, and a session that it changed in place.
@@ -59,7 +80,11 @@ func settle(call *tykbridge.Call, ctx context.Context) {
 		call.SetSession = call.SetSession || session != call.Session || session.IsModified()
 		call.Session = session
 	}
-	switch target := ctx.Value(UrlRewriteTarget).(type) {
+	now := ctx.Value(UrlRewriteTarget)
+	if call.Earlier != nil && now == call.Earlier.Context.Value(UrlRewriteTarget) {
+		return // the hook before wrote it, and it was followed then
+	}
+	switch target := now.(type) {
 	case *url.URL:
 		if target != nil {
 			call.Rewrite = target.String()

@@ -2,6 +2,7 @@
 package tykbridge
 
 import (
+	"context"
 	"encoding/json"
 	"sync"
 )
@@ -18,7 +19,16 @@ type Call struct {
 	SetToken bool   // the host is to get Token back
 
 	Metadata map[string]string // the session's metadata; nil for none
+	Earlier  *Left             // what the request's hook before left; nil for nothing
 	Rewrite  string            // the URL that the request is to go to; "" for the API's own target
+}
+
+// Left is what one hook leaves to the next of the same request. Nobody changes it.
+type Left struct {
+	Context context.Context // the request's, as the hook left it
+	Values  map[any]any     // under keys that the call itself has values for
+	Session any             // that the hook set; nil for none
+	Shown   string          // the session's JSON that the host sent when it did
 }
 
 // Definition is an API, given once and shared by all its calls: nobody changes it.

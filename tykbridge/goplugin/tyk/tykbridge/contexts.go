@@ -4,13 +4,17 @@ import "context"
 
 // Package ctx sets these before main: it knows what the keys of a request's context stand for. Only read afterwards.
 var (
-	// Value gives what the call has for a key of a context, nil for nothing. It is asked from any goroutine that has the
-	// context, an HTTP client's, say: only ctx's own keys may look into the call.
-	Value = func(call *Call, key any) any { return nil }
+	// Value gives what the call has for a key of a context, and whether nobody else has anything to say of that key. It is
+	// asked from any goroutine that has the context, an HTTP client's, say: only ctx's own keys may look into the call.
+	Value = func(call *Call, key any) (value any, own bool) { return nil, false }
 
 	// Settle notes in the call what the hook did to the request's context, and to the session, by hand. Called when the hook
 	// has returned, with the context that the request has then.
 	Settle = func(call *Call, ctx context.Context) {}
+
+	// Leave gives what the next hook of the request is to find of a context that the hook put values into. Called after
+	// Settle.
+	Leave = func(call *Call, ctx context.Context) *Left { return &Left{Context: ctx} }
 )
 
 type callKey struct{}
@@ -25,8 +29,13 @@ func (c callContext) Value(key any) any {
 	if key == (callKey{}) {
 		return c.call
 	}
-	if value := Value(c.call, key); value != nil {
+	if value, own := Value(c.call, key); own {
 		return value
+	}
+	if c.call.Earlier != nil {
+		if value := c.call.Earlier.Context.Value(key); value != nil {
+			return value
+		}
 	}
 	return c.Context.Value(key)
 }

@@ -7,9 +7,11 @@ package shim
 import "C"
 
 import (
+	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -26,12 +28,28 @@ const (
 	memoryLimit    = 1 << 30
 )
 
-// kept holds replies that did not fit into the host's buffer, until they are fetched.
+// kept holds what the host is to ask for, or to forget, by its number: replies that did not fit into its buffer, and what
+// hooks leave to the next of the same request.
 var kept = struct {
 	sync.Mutex
 	last    uint64
 	replies map[uint64][]byte
-}{replies: map[uint64][]byte{}}
+	left    map[uint64]*tykbridge.Left
+}{replies: map[uint64][]byte{}, left: map[uint64]*tykbridge.Left{}}
+
+func keep(one *tykbridge.Left) uint64 {
+	kept.Lock()
+	defer kept.Unlock()
+	kept.last++
+	kept.left[kept.last] = one
+	return kept.last
+}
+
+func left(number uint64) *tykbridge.Left {
+	kept.Lock()
+	defer kept.Unlock()
+	return kept.left[number]
+}
 
 var describeOnce = sync.OnceValue(func() *C.char { return C.CString(describe()) })
 
@@ -54,6 +72,18 @@ func tykbShimStart(settings *C.char) {
 		made.settings = []byte(C.GoString(settings))
 	}
 	tykbridge.Connect(made)
+	if log.Writer() == os.Stderr { // the plugin's init() chose nothing else
+		log.SetOutput(lines{})
+		log.SetFlags(log.Flags() &^ (log.Ldate | log.Ltime | log.Lmicroseconds | log.LUTC)) // the gateway's log has them
+	}
+}
+
+// lines is where Go's own package log writes to: the gateway's log.
+type lines struct{}
+
+func (lines) Write(line []byte) (int, error) {
+	tykbridge.Log("info", strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
 }
 
 //export tykbShimDefine
@@ -76,7 +106,8 @@ func tykbShimLookup(name *C.char, size C.size_t, kind C.uint32_t) C.int64_t {
 //export tykbShimInvoke
 func tykbShimInvoke(call *C.struct_tykb_plugin_call, reply *C.struct_tykb_plugin_reply) C.int {
 	items := string(bytesOf(unsafe.Pointer(call.data), call.data_size)) // the one copy
-	outcome, out := invoke(int64(call.hook), int64(call.definition), time.Duration(call.timeout_ns), items, buffer(reply))
+	outcome, out := invoke(int64(call.hook), int64(call.definition), uint32(call.phase), time.Duration(call.timeout_ns),
+		items, buffer(reply))
 	give(reply, out)
 	return C.int(outcome)
 }
@@ -85,6 +116,10 @@ func tykbShimInvoke(call *C.struct_tykb_plugin_call, reply *C.struct_tykb_plugin
 func tykbShimFetch(number C.uint64_t, reply *C.struct_tykb_plugin_reply) C.int {
 	kept.Lock()
 	defer kept.Unlock()
+	if reply == nil && kept.left[uint64(number)] != nil {
+		delete(kept.left, uint64(number))
+		return 0
+	}
 	found, known := kept.replies[uint64(number)]
 	if !known {
 		return errorNotFound

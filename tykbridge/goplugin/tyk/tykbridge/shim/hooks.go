@@ -28,6 +28,8 @@ const (
 	errorHook      = -8
 	errorTooLarge  = -10
 
+	phaseAuthCheck = 4
+
 	kindRequest   = 1
 	kindResponse  = 2
 	kindAnalytics = 3
@@ -176,12 +178,15 @@ func definition(number int64) (*tykbridge.Definition, bool) {
 type run struct {
 	in   message
 	call tykbridge.Call
-	ctx  context.Context
+	ctx  context.Context // that the hook gets
+	left context.Context // that it left
 	out  reply
 }
 
 // invoke runs a hook. The reply is begun in buffer, and is elsewhere when that is too small.
-func invoke(number, definitionNumber int64, timeout time.Duration, items string, buffer []byte) (outcome int, out []byte) {
+func invoke(
+	number, definitionNumber int64, phase uint32, timeout time.Duration, items string, buffer []byte,
+) (outcome int, out []byte) {
 	r := &run{out: reply{items: buffer[:0]}}
 	if number < 1 || number > int64(len(hooks)) {
 		return errorNotFound, failure(buffer, "the plugin has no such hook", "")
@@ -196,6 +201,15 @@ func invoke(number, definitionNumber int64, timeout time.Duration, items string,
 	r.call = tykbridge.Call{Definition: api, Token: r.in.token, Metadata: r.in.metadata}
 	if r.in.hasSession {
 		r.call.SessionJSON = []byte(r.in.session)
+	}
+	if r.in.kept != 0 {
+		if r.call.Earlier = left(r.in.kept); r.call.Earlier == nil {
+			return errorNotFound, failure(buffer, "the plugin keeps nothing under this number", "")
+		}
+		// Nobody is let in by a session that an earlier hook set: auth_check is asked.
+		if phase != phaseAuthCheck && r.call.Earlier.Session != nil && r.call.Earlier.Shown == r.in.session {
+			r.call.Session = r.call.Earlier.Session
+		}
 	}
 	r.ctx = tykbridge.With(context.Background(), &r.call)
 	if timeout > 0 {
@@ -271,7 +285,8 @@ func (r *run) request(function func(http.ResponseWriter, *http.Request)) (int, e
 	}
 	w := new(writer)
 	function(w, q.Request)
-	tykbridge.Settle(&r.call, q.Request.Context())
+	r.left = q.Request.Context()
+	tykbridge.Settle(&r.call, r.left)
 	w.write(&r.out)
 	if w.status != 0 {
 		return respond, nil
@@ -286,7 +301,8 @@ func (r *run) response(function func(http.ResponseWriter, *http.Response, *http.
 	}
 	w, s := new(writer), r.in.upstream(q)
 	function(w, &s.Response, q.Request)
-	tykbridge.Settle(&r.call, q.Request.Context())
+	r.left = q.Request.Context()
+	tykbridge.Settle(&r.call, r.left)
 	w.write(&r.out)
 	if w.status != 0 {
 		return respond, nil
@@ -309,5 +325,23 @@ func (r *run) changes(outcome int) error {
 	if r.call.Rewrite != "" && outcome == goOn {
 		r.out.text(tagTarget, r.call.Rewrite)
 	}
+	r.leave()
 	return nil
+}
+
+// leave keeps what the request's next hook is to find, where there is something. The last that is done: a hook that fails
+// leaves nothing.
+func (r *run) leave() {
+	if !r.in.keeps || r.left == nil || r.out.tooLarge || (r.left == r.ctx && !r.call.SetSession) {
+		return
+	}
+	left := tykbridge.Leave(&r.call, r.left)
+	switch session, is := r.call.Session.(interface{ Reset() }); {
+	case r.call.SetSession && is:
+		session.Reset() // the host has it; what the next hook does to it is another change
+		left.Session, left.Shown = r.call.Session, r.in.session
+	case r.call.Earlier != nil:
+		left.Session, left.Shown = r.call.Earlier.Session, r.call.Earlier.Shown
+	}
+	r.out.kept(keep(left))
 }

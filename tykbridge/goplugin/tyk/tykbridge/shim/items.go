@@ -23,6 +23,7 @@ const (
 	tagToken                = 33
 	tagMetadata             = 34
 	tagTarget               = 36
+	tagKept                 = 40
 	tagRecord               = 48
 	tagError                = 64
 	tagStack                = 65
@@ -36,6 +37,8 @@ type message struct {
 	body, token, record               string
 	session                           string
 	hasSession                        bool
+	kept                              uint64 // what the hook before left
+	keeps                             bool   // the host passes on what this one leaves
 	headers                           pairs
 	status                            int
 	response                          pairs
@@ -107,6 +110,11 @@ func (m *message) read(items string) error {
 				return errMalformed
 			}
 			m.status = int(number(value))
+		case tagKept:
+			if size != 8 {
+				return errMalformed
+			}
+			m.kept, m.keeps = uint64(number(value))|uint64(number(value[4:]))<<32, true
 		case tagHeader, tagResponseHeader, tagMetadata:
 			if size < 4 || uint64(number(value)) > uint64(size-4) {
 				return errMalformed
@@ -161,4 +169,9 @@ func (r *reply) pair(tag uint32, name, value string) {
 	r.items = binary.LittleEndian.AppendUint32(r.items, uint32(len(name)))
 	r.items = append(r.items, name...)
 	r.items = append(r.items, value...)
+}
+
+func (r *reply) kept(number uint64) {
+	r.head(tagKept, 8)
+	r.items = binary.LittleEndian.AppendUint64(r.items, number)
 }
