@@ -154,6 +154,7 @@ def test_each_setting_has_a_variable():
     variables = dict(names(Settings(), "TYK_GW_"))
     variables["TYK_GW_HASHKEYFUNCTION"] = "sha256"
     variables["TYK_GW_COPROCESSOPTIONS_COPROCESSGRPCSERVER"] = "tcp://127.0.0.1:5555"
+    variables["TYK_GW_TYKBRIDGE_ISOLATION"] = "process"
     settings, notices = read({}, **variables)
     assert notices == ()
     assert settings.tykbridge.allow_native_code
