@@ -51,7 +51,7 @@ static int64_t ask(struct tykb_frame *frame, const void *data, const void *more,
     const struct tykb_frame *answer = tykb_lane_frame(lane);
     result = answer->number;
     if (other) *other = answer->other;
-    if (answer->size && answer->size <= capacity) memcpy(value, tykb_lane_data(lane), answer->size);
+    if (value && answer->size && answer->size <= capacity) memcpy(value, tykb_lane_data(lane), answer->size);
   }
   if (!here) pthread_mutex_unlock(&side_lock);
   return result;
