@@ -181,7 +181,8 @@ class _Build:
     def _compile(self, go: Go, compiler: str, flags: list[str]) -> Path:
         library = self._folder / "plugin.so"
         debug = self._order.debug
-        given = self._env.get("CGO_CFLAGS", "-O2 -g" if debug else "-O2")
+        # The same with and without --debug, so that what is compiled for one does for the other: the linker strips it.
+        given = self._env.get("CGO_CFLAGS", "-O2 -g")
         include = str(installation.include())
         env = self._env | self._target_env
         # Go splits it as a shell does, but for backslashes.
