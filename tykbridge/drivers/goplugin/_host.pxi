@@ -1,11 +1,19 @@
 # What plugins ask of the host, on any thread: Python's lock is taken for as long as it needs.
 
+cdef void offer(tykb_plugin_host *table, Asker asker) noexcept:
+    memset(table, 0, sizeof(tykb_plugin_host))
+    table.abi, table.size, table.context = TYKB_PLUGIN_ABI, sizeof(tykb_plugin_host), <void *>asker
+    table.log, table.trigger_event = on_log, on_event
+    table.store_get, table.store_set, table.store_delete = on_get, on_set, on_delete
+    table.store_increment, table.store_ttl = on_increment, on_ttl
+
+
 cdef void on_log(void *context, const char *level, const char *message, size_t size) noexcept nogil:
     if tykb_enter():
         with gil:
             try:
                 named = (<bytes>level).decode("utf-8", "replace") if level != NULL else "info"
-                (<Plugin>context).host.log(text_of(span_of(message, size)), named)
+                (<Asker>context).host.log(text_of(span_of(message, size)), named)
             except BaseException:  # there is nobody who could be told
                 pass
         tykb_leave()
@@ -16,7 +24,7 @@ cdef int on_event(void *context, const char *name, size_t name_size, const char 
     if tykb_enter():
         with gil:
             try:
-                (<Plugin>context).host.trigger_event(text_of(span_of(name, name_size)), text_of(span_of(payload, size)))
+                (<Asker>context).host.trigger_event(text_of(span_of(name, name_size)), text_of(span_of(payload, size)))
                 status = 0
             except BaseException as error:
                 status = refused(context, "trigger an event", error)
@@ -30,7 +38,7 @@ cdef int64_t on_get(void *context, const char *key, size_t key_size, uint8_t *va
     if tykb_enter():
         with gil:
             try:
-                data = (<Plugin>context).host.get(bytes_of(span_of(key, key_size)))
+                data = (<Asker>context).host.get(bytes_of(span_of(key, key_size)))
                 if data is None:
                     result = TYKB_PLUGIN_E_NOT_FOUND
                 else:
@@ -51,7 +59,7 @@ cdef int on_set(
     if tykb_enter():
         with gil:
             try:
-                result = (<Plugin>context).host.set(
+                result = (<Asker>context).host.set(
                     bytes_of(span_of(key, key_size)), bytes_of(span_of(value, size)), ttl_ms,
                     bool(flags & TYKB_PLUGIN_IF_ABSENT),
                 )
@@ -66,7 +74,7 @@ cdef int on_delete(void *context, const char *key, size_t key_size) noexcept nog
     if tykb_enter():
         with gil:
             try:
-                result = (<Plugin>context).host.delete(bytes_of(span_of(key, key_size)))
+                result = (<Asker>context).host.delete(bytes_of(span_of(key, key_size)))
             except BaseException as error:
                 result = refused(context, "delete from the store", error)
         tykb_leave()
@@ -80,7 +88,7 @@ cdef int on_increment(
     if tykb_enter():
         with gil:
             try:
-                sum[0] = (<Plugin>context).host.increment(bytes_of(span_of(key, key_size)), by, ttl_ms)
+                sum[0] = (<Asker>context).host.increment(bytes_of(span_of(key, key_size)), by, ttl_ms)
                 result = 0
             except BaseException as error:
                 result = refused(context, "count in the store", error)
@@ -93,7 +101,7 @@ cdef int64_t on_ttl(void *context, const char *key, size_t key_size) noexcept no
     if tykb_enter():
         with gil:
             try:
-                left = (<Plugin>context).host.ttl(bytes_of(span_of(key, key_size)))
+                left = (<Asker>context).host.ttl(bytes_of(span_of(key, key_size)))
                 result = TYKB_PLUGIN_E_NOT_FOUND if left is None else <int64_t>left
             except BaseException as error:
                 result = refused(context, "ask the store", error)
@@ -103,7 +111,7 @@ cdef int64_t on_ttl(void *context, const char *key, size_t key_size) noexcept no
 
 cdef int refused(void *context, str what, error) noexcept:
     try:
-        (<Plugin>context).host.log(f"a native plugin could not {what}: {error}", "error")
+        (<Asker>context).host.log(f"a native plugin could not {what}: {error}", "error")
     except BaseException:
         pass
     return TYKB_PLUGIN_E_HOST
