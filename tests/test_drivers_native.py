@@ -198,6 +198,29 @@ def test_several_values_with_a_variable_are_filled_in(place):
     assert found == [("X", "/api/a, b"), ("Y", "c"), ("Y", "d")]
 
 
+MOST = 4096  # items of a reply
+
+
+def test_a_reply_with_as_many_headers_as_there_may_be(place):
+    items = [("header", f"X-{at % (MOST // 2)}", str(at)) for at in range(MOST)]
+    pairs = sorted((name, value) for _, name, value in items)
+    assert sorted(pair for pair in place.run(items).request.headers if pair[0].startswith("X-")) == pairs
+    answer = place.back([("response_header", *pair) for pair in pairs])
+    assert sorted(pair for pair in answer.headers if pair[0].startswith("X-")) == pairs
+
+
+def test_an_answer_with_one_header_in_many_spellings(place):
+    items = [("response_header", "X-Abcdefghijklmnop", str(at)) for at in range(MOST)]
+    headers = [pair for pair in place.run(items, "1").response.headers if pair[0].lower() == "x-abcdefghijklmnop"]
+    assert len({name for name, _ in headers}) == MOST
+    assert {value for _, value in headers} == {str(at) for at in range(MOST)}
+
+
+def test_a_reply_with_more(place):
+    assert f"its reply has more than {MOST} items" in place.fails([("header", "X", "")] * (MOST + 1))
+    assert f"its reply has more than {MOST} items" in place.fails([("kept", 7)] * 300_000)
+
+
 def test_one_of_several_values_that_cannot_be(place):
     assert "set the header X to a value with CR, LF or NUL" in place.fails(
         [("header", "X", "a"), ("header", "X", "b\n")]
