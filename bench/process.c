@@ -59,7 +59,7 @@ static void here(void) {
 static int64_t ask(struct tykb_frame frame, const void *data) {
   int error;
   struct tykb_lane *lane = tykb_process_enter(process, &error);
-  if (!lane || tykb_lane_send(lane, &frame, data, NULL) ||
+  if (!lane || tykb_lane_send(lane, &frame, data, NULL, 0) ||
       tykb_process_receive(process, lane, tykb_lane_now() + INT64_C(30000000000), 0))
     die("the process does not answer");
   int64_t number = tykb_lane_frame(lane)->number;

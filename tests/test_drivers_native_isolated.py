@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def builds(root, tmp_path_factory):
     """The plugin of tests/native/hostile.c, in three versions."""
     folder = tmp_path_factory.mktemp("hostile")
     source = root / "tests/native/hostile.c"
-    return {number: compiled(source, folder / f"{number}.so", f'-DVERSION="{number}"') for number in "123"}
+    lanes = f"-I{root / 'tykbridge/drivers/goplugin'}"
+    return {number: compiled(source, folder / f"{number}.so", f'-DVERSION="{number}"', lanes) for number in "123"}
 
 
 class Place:
@@ -69,8 +71,21 @@ class Place:
             (apis / f"{name}.json").write_text(json.dumps(definition(name, custom_middleware=section)))
         return [item.reason for item in self.bridge.load(apis).not_loaded]
 
-    def run(self, name="Tell"):
-        return self.bridge.request(Request("GET", f"/{name}/", (HOST,)), name)
+    def load_one(self, **phases):
+        """One more API, "Several", with hooks, ("other", NAME): of the second version."""
+        apis = self.folder / "apis"
+        apis.mkdir(exist_ok=True)
+        (self.folder / "other.so").write_bytes(self.builds["2"].read_bytes())
+        named = {
+            phase: [(name, "plugin.so") if isinstance(name, str) else (name[1], "other.so") for name in names]
+            for phase, names in phases.items()
+        }
+        section = {**hooks(self.driver, **named), self.driver: {"isolation": "process"}}
+        (apis / "Several.json").write_text(json.dumps(definition("Several", custom_middleware=section)))
+        assert self.bridge.load(apis).not_loaded == ()
+
+    def run(self, name="Tell", body=b""):
+        return self.bridge.request(Request("POST" if body else "GET", f"/{name}/", (HOST,), body), name)
 
     def told(self, name="Tell"):
         """The process's number, its version, and the calls before."""
@@ -102,7 +117,7 @@ class Place:
         (self.folder / "none").mkdir()
         assert self.bridge.load(self.folder / "none").not_loaded == ()
         gc.collect()
-        assert library._isolated == {}
+        assert [one.plugin.label for one in library._isolated.values() if one.plugin.label.endswith(("plugin.so", "other.so"))] == []
 
     def errors(self):
         return [words for level, words in self.lines if level == "error"]
@@ -276,7 +291,109 @@ def test_nonsense_from_a_process(place):
     assert place.told()[0] != number
 
 
+def test_a_process_that_leaves_a_child_with_its_sockets(place):
+    assert place.load("Tell", "Fork", timeout_ms=NEVER) == []
+    number, _, _ = place.told()
+    assert place.run("Fork").response.status == 500
+    os.kill(int(place.data.get("native-store:child")), signal.SIGKILL)  # it was there until now
+    assert any("its process ended during the call: exit status 5" in words for words in place.errors())
+    assert place.told()[0] != number
+    until(lambda: not is_there(number))
+
+
+def test_a_request_that_is_too_large_for_one_that_does_not_read(place):
+    assert place.load("Tell", "Stop", timeout_ms=SOON) == []
+    number, _, _ = place.told()
+    place.run("Stop")
+    until(lambda: Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    assert place.run("Tell", b"x" * (4 << 20)).response.status == 504
+    until(lambda: not is_there(number))
+    assert place.told()[0] != number
+
+
+def test_a_process_that_closes_its_lanes(place, monkeypatch):
+    monkeypatch.setattr(isolation, "_REPORT", 0.05)
+    assert place.load("Tell", "Close", timeout_ms=NEVER) == []
+    number, _, _ = place.told()
+    assert place.run("Close").response.status == 500
+    assert place.told()[0] != number
+    until(lambda: not is_there(number))
+
+
+def test_part_of_an_answer_holds_no_thread(place):
+    pytest.importorskip("greenlet")
+    assert place.load("Hang", "Drip", timeout_ms=NEVER) == []
+    place.load_one(pre=[("other", "Wait")])
+    count = 3 * waiting.THREADS
+    hang = [waiting.call(lambda: place.run("Hang")) for _ in range(count)]
+    wait = [waiting.call(lambda: place.run("Several")) for _ in range(count)]
+    until(lambda: int(place.data.get("native-store:waiting") or 0) == 2 * count)
+    drip = waiting.call(lambda: place.run("Drip"))
+    until(lambda: place.data.get("native-store:dripped"))
+    place.go()
+    assert {answer.result().response.status for answer in wait} == {200}
+    assert not any(answer.done() for answer in hang)
+    [plugin] = [one.plugin for one in library._isolated.values() if one.plugin.label == "plugin.so"]
+    os.kill(plugin.current.number, signal.SIGKILL)
+    assert {answer.result().response.status for answer in [*hang, drip]} == {500}
+
+
+def test_requests_that_were_started_while_a_process_starts(place, monkeypatch):
+    pytest.importorskip("greenlet")
+    assert place.load() == []
+    number, _, _ = place.told()
+    monkeypatch.setenv("HOSTILE_SLOW", "1")
+    os.kill(number, signal.SIGKILL)
+    begun = [waiting.call(place.told) for _ in range(6 * waiting.THREADS)]
+    assert len({answer.result()[0] for answer in begun}) == 1
+
+
+def test_questions_that_nobody_may_ask(place):
+    assert place.load("Tell", "Lie") == []
+    number, _, _ = place.told()
+    assert int(place.run("Lie").response.body.split()[0]) == number
+    assert place.told()[0] == number
+
+
+def test_what_is_kept_of_a_request(place):
+    place.load_one(pre=["Keep"], post=["Kept"])
+    assert place.run("Several").response.body == str(2**64 - 1).encode()
+    assert place.lines.count(("info", f"forgot {2**64 - 1}")) == 1
+    place.load_one(pre=["Keep", "KeepNone"], post=["Kept"])
+    assert place.run("Several").response.body == b"0"
+    assert [words for _, words in place.lines if "forgot" in words] == [f"forgot {2**64 - 1}"] * 2
+    assert place.errors() == []
+
+
+def test_what_is_kept_of_a_request_ends_with_its_process(place):
+    place.load_one(pre=["Mark", "Keep", ("other", "Keep"), ("other", "Kill")], post=["Kept"])
+    assert place.run("Several").response.body == b"0"
+    place.load_one(pre=["Mark", "Keep", ("other", "Keep"), ("other", "Kill")], post=[("other", "Kept")])
+    assert place.run("Several").response.body == str(2**64 - 1).encode()
+
+
 # ---- Its life with the host's
+
+
+def test_processes_end_with_the_interpreter(tmp_path, builds):
+    (tmp_path / "plugin.so").write_bytes(builds["1"].read_bytes())
+    script = """
+import atexit, os, sys, time
+def look():
+    until = time.monotonic() + 30
+    while os.path.exists(f"/proc/{number}") and time.monotonic() < until:
+        os.sched_yield()
+    print("there" if os.path.exists(f"/proc/{number}") else "gone")
+atexit.register(look)
+from pathlib import Path
+from tykbridge.drivers.goplugin import library
+shared = library.obtain_isolated(Path(sys.argv[1]))
+number = shared.plugin.current.number
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "plugin.so"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "gone\n"
 
 
 def test_versions_end_with_their_last_call(place):

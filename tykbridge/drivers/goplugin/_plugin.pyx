@@ -182,7 +182,7 @@ cdef extern from "lane.h" nogil:
         pass
 
     int64_t tykb_lane_now()
-    int tykb_lane_send(tykb_lane *lane, const tykb_frame *frame, const void *data, const void *more)
+    int tykb_lane_send(tykb_lane *lane, const tykb_frame *frame, const void *data, const void *more, int64_t until)
     const tykb_frame *tykb_lane_frame(const tykb_lane *lane)
     uint8_t *tykb_lane_data(const tykb_lane *lane)
 

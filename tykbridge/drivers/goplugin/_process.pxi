@@ -62,6 +62,10 @@ cdef class Process(Asker):
         """Takes one more call, and ends with it."""
         self.is_for_one = True
 
+    def abandon(self):
+        """Takes no more calls; it ends when the last one is back, or soon."""
+        tykb_process_retire(self.process, 0, GRACE_S * <int64_t>1_000_000_000)
+
     def kill(self):
         """Ends it with all calls in it."""
         tykb_process_retire(self.process, 0, 1)
@@ -89,20 +93,20 @@ cdef class Process(Asker):
         return PyBytes_FromStringAndSize(end.printed, <Py_ssize_t>end.size)
 
     def ask(self, uint32_t kind, bytes data=b"", uint32_t flags=0, int64_t number=0):
-        """Makes a call that is no hook's; gives what it returned, and the reply.
+        """Makes a call that is no hook's; gives what it returned, and the reply. The thread waits for it, who may have locks.
 
         Raises ScriptError; EndedError, GoneError: the process ended; OverdueError: it took too long.
         """
         cdef tykb_frame frame
         cdef tykb_lane *lane = self.enter()
         cdef bint is_done = False
+        cdef int64_t until = tykb_lane_now() + PATIENCE_S * <int64_t>1_000_000_000
         memset(&frame, 0, sizeof(frame))
         frame.kind, frame.flags, frame.number = kind, flags, number
         frame.size = <uint64_t>PyBytes_GET_SIZE(data)
         try:
-            if not self.send(lane, &frame, PyBytes_AS_STRING(data), NULL):
-                raise EndedError()
-            self.receive(lane, tykb_lane_now() + PATIENCE_S * <int64_t>1_000_000_000)
+            self.send(lane, &frame, PyBytes_AS_STRING(data), until)
+            self.receive(lane, until, False)
             is_done = True
             return tykb_lane_frame(lane).number, PyBytes_FromStringAndSize(
                 <const char *>tykb_lane_data(lane), <Py_ssize_t>tykb_lane_frame(lane).size
@@ -114,10 +118,10 @@ cdef class Process(Asker):
             with nogil:
                 tykb_process_leave(self.process, lane, is_done)
 
-    def forget(self, int64_t number):
+    def forget(self, uint64_t number):
         """Lets it forget what it kept under a number. It may have ended, and everything with it."""
         try:
-            self.ask(TYKB_FRAME_FORGET, number=number)
+            self.ask(TYKB_FRAME_FORGET, number=<int64_t>number)
         except (ScriptError, EndedError, GoneError, OverdueError):
             pass
 
@@ -136,19 +140,22 @@ cdef class Process(Asker):
             raise BusyError("its process has as many calls as it takes")
         raise BusyError(f"its process cannot be called: {strerror(error).decode('utf-8', 'replace')}")
 
-    cdef bint send(self, tykb_lane *lane, const tykb_frame *frame, const void *data, const void *more) except -1:
-        """False: the process was gone before it had all of it, and has done nothing."""
+    cdef int send(self, tykb_lane *lane, const tykb_frame *frame, const void *data, int64_t until) except -1:
+        """EndedError: the process was gone before it had all of it, and has done nothing."""
         cdef int status
         with nogil:
-            status = tykb_lane_send(lane, frame, data, more)
+            status = tykb_lane_send(lane, frame, data, NULL, until)
         if status == TYKB_LANE_MEMORY:
             raise MemoryError()
-        return status == TYKB_LANE_OK
+        if status == TYKB_LANE_LATE:
+            raise OverdueError()
+        if status != TYKB_LANE_OK:
+            raise EndedError()
+        return 0
 
-    cdef int receive(self, tykb_lane *lane, int64_t until) except -1:
-        """Waits for the result."""
+    cdef int receive(self, tykb_lane *lane, int64_t until, bint is_brief) except -1:
+        """Waits for the result; `is_brief`: others may have the thread meanwhile."""
         cdef int status
-        cdef bint is_brief = can_suspend()
         while True:
             with nogil:
                 status = tykb_process_receive(
@@ -185,9 +192,8 @@ cdef class Process(Asker):
         cdef tykb_lane *lane = self.enter()
         try:
             until = tykb_lane_now() + call.timeout_ns + SLACK_MS * <int64_t>1_000_000
-            if not self.send(lane, &frame, call.data, NULL):
-                raise EndedError()
-            self.receive(lane, until)
+            self.send(lane, &frame, call.data, until)
+            self.receive(lane, until, can_suspend())
             result = tykb_lane_frame(lane)
             reply.size, reply.kept = result.size, 0
             if result.size > reply.capacity:

@@ -47,7 +47,7 @@ static int64_t ask(struct tykb_frame *frame, const void *data, const void *more,
   int64_t result = TYKB_PLUGIN_E_HOST;
   if (!here) pthread_mutex_lock(&side_lock);
   /* It fails where the host gave the call up, which did not come back in time. */
-  if (tykb_lane_send(lane, frame, data, more) == TYKB_LANE_OK && tykb_lane_receive(lane, 0) == TYKB_LANE_OK) {
+  if (tykb_lane_send(lane, frame, data, more, 0) == TYKB_LANE_OK && tykb_lane_receive(lane, 0) == TYKB_LANE_OK) {
     const struct tykb_frame *answer = tykb_lane_frame(lane);
     result = answer->number;
     if (other) *other = answer->other;
@@ -224,7 +224,7 @@ static void answer(struct server *server) {
     say(server, "its reply is longer than the room for it", &reply);
   }
   result.size = reply.size;
-  if (tykb_lane_send(&server->calls, &result, reply.data, NULL) != TYKB_LANE_OK) {
+  if (tykb_lane_send(&server->calls, &result, reply.data, NULL, 0) != TYKB_LANE_OK) {
     /* The host gave the call up, or is gone: the receive that follows tells. */
   }
   free(fetched);

@@ -144,7 +144,10 @@ class Isolated(_plugin.Isolated):
         """Give the error of a call that did not come back."""
         if isinstance(error, _plugin.OverdueError):
             return LateError(f"it ran longer than {timeout_ms} ms: its process is ended")
-        return ScriptError(f"its process ended during the call: {_how(process.end(_REPORT))}")
+        end = process.end(_REPORT)
+        if end is None:  # it closed the sockets of its calls, and lives on
+            process.abandon()
+        return ScriptError(f"its process ended during the call: {_how(end)}")
 
     def _running(self, over: _plugin.Process | None) -> _plugin.Process:
         """As `running`, under the lock."""
@@ -154,9 +157,13 @@ class Isolated(_plugin.Isolated):
         now = time.monotonic()
         if process is not None:
             self.current = None
-            end = process.end(0 if process.is_over else _REPORT)
+            was_over = process.is_over
+            end = process.end(0 if was_over else _REPORT)
+            is_deaf = end is None and not was_over
+            if is_deaf:  # it closed the sockets of its calls, and lives on
+                process.abandon()
             # One that was late has taken its time: no request finds it ended at once, and again and again.
-            if end is not None and end[0] == "died":
+            if is_deaf or (end is not None and end[0] == "died"):
                 self._how = _how(end)
                 self._account(now)
         if now < self._not_before:

@@ -38,14 +38,33 @@ void tykb_lane_close(struct tykb_lane *lane) {
 
 static int failed(void) { return errno == ENOMEM || errno == ENOBUFS ? TYKB_LANE_MEMORY : TYKB_LANE_GONE; }
 
-int tykb_lane_send(struct tykb_lane *lane, const struct tykb_frame *frame, const void *data, const void *more) {
+/* Waits until it can be read or written. */
+static int wait_for(int fd, short what, int64_t until) {
+  struct pollfd one = {.fd = fd, .events = what};
+  for (;;) {
+    int64_t left = until ? until - tykb_lane_now() : 0;
+    if (left < 0) left = 0;
+    struct timespec time = {left / SECOND, left % SECOND};
+    int ready = ppoll(&one, 1, until ? &time : NULL, NULL);
+    if (ready > 0) return TYKB_LANE_OK;
+    if (ready < 0 && errno != EINTR) return failed();
+    if (ready == 0) return TYKB_LANE_LATE;
+  }
+}
+
+int tykb_lane_send(struct tykb_lane *lane, const struct tykb_frame *frame, const void *data, const void *more,
+                   int64_t until) {
   struct iovec parts[] = {{(void *)frame, sizeof *frame}, {(void *)data, frame->size}, {(void *)more, frame->more}};
   struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
   while (message.msg_iovlen) {
-    ssize_t sent = sendmsg(lane->fd, &message, MSG_NOSIGNAL);
+    ssize_t sent = sendmsg(lane->fd, &message, MSG_NOSIGNAL | (until ? MSG_DONTWAIT : 0));
     if (sent < 0) {
       if (errno == EINTR) continue;
-      return failed();
+      if (errno != EAGAIN) return failed();
+      /* A little room at a time may be made for ever. */
+      int status = until && until <= tykb_lane_now() ? TYKB_LANE_LATE : wait_for(lane->fd, POLLOUT, until);
+      if (status != TYKB_LANE_OK) return status;
+      continue;
     }
     while (message.msg_iovlen && (size_t)sent >= message.msg_iov->iov_len) {
       sent -= (ssize_t)message.msg_iov->iov_len;
@@ -58,18 +77,6 @@ int tykb_lane_send(struct tykb_lane *lane, const struct tykb_frame *frame, const
     }
   }
   return TYKB_LANE_OK;
-}
-
-int tykb_lane_wait(struct tykb_lane *lane, int64_t until) {
-  struct pollfd readable = {.fd = lane->fd, .events = POLLIN};
-  for (;;) {
-    int64_t left = until ? until - tykb_lane_now() : 0;
-    if (until && left <= 0) return TYKB_LANE_LATE;
-    struct timespec time = {left / SECOND, left % SECOND};
-    int ready = ppoll(&readable, 1, until ? &time : NULL, NULL);
-    if (ready > 0) return TYKB_LANE_OK;
-    if (ready < 0 && errno != EINTR) return failed();
-  }
 }
 
 /* Has reads give up before the time is over. A socket keeps what it was told, and most times are much the same. */
@@ -89,32 +96,45 @@ static int grow(struct tykb_lane *lane, size_t room) {
   return TYKB_LANE_OK;
 }
 
-int tykb_lane_receive(struct tykb_lane *lane, int64_t until) {
-  size_t have = 0, want = sizeof(struct tykb_frame);
-  if (lane->room > KEPT) {
+/* Goes on with a frame that an earlier one did not see the end of. */
+static int receive(struct tykb_lane *lane, int64_t until, int polls) {
+  size_t want = sizeof(struct tykb_frame);
+  if (!lane->have && lane->room > KEPT) {
     free(lane->buffer);
     lane->buffer = NULL;
     lane->room = 0;
   }
   if (!lane->room && grow(lane, ROOM) < 0) return TYKB_LANE_MEMORY;
-  while (have < want) {
-    int64_t left = until ? until - tykb_lane_now() : 0;
-    if (until && left <= 0) return TYKB_LANE_LATE;
-    if (limit(lane, left) < 0) return failed();
-    ssize_t got = recv(lane->fd, lane->buffer + have, lane->room - have, 0);
+  for (;;) {
+    if (lane->have >= sizeof(struct tykb_frame)) {
+      const struct tykb_frame *frame = tykb_lane_frame(lane);
+      if (frame->size > TYKB_LANE_LIMIT || frame->more > TYKB_LANE_LIMIT - frame->size) return TYKB_LANE_BROKEN;
+      want = sizeof *frame + frame->size + frame->more;
+      if (lane->have > want) return TYKB_LANE_BROKEN;
+      if (lane->have == want) break;
+      if (want > lane->room && grow(lane, want) < 0) return TYKB_LANE_MEMORY;
+    }
+    if (polls) {
+      int status = wait_for(lane->fd, POLLIN, until);
+      if (status != TYKB_LANE_OK) return status;
+    } else {
+      int64_t left = until ? until - tykb_lane_now() : 0;
+      if (until && left <= 0) return TYKB_LANE_LATE;
+      if (limit(lane, left) < 0) return failed();
+    }
+    ssize_t got = recv(lane->fd, lane->buffer + lane->have, lane->room - lane->have, polls ? MSG_DONTWAIT : 0);
     if (got < 0) {
       if (errno == EINTR || errno == EAGAIN) continue;
       return errno == ECONNRESET ? TYKB_LANE_UNREAD : failed();
     }
     if (got == 0) return TYKB_LANE_GONE;
-    have += (size_t)got;
-    if (have >= sizeof(struct tykb_frame)) {
-      const struct tykb_frame *frame = tykb_lane_frame(lane);
-      if (frame->size > TYKB_LANE_LIMIT || frame->more > TYKB_LANE_LIMIT - frame->size) return TYKB_LANE_BROKEN;
-      want = sizeof *frame + frame->size + frame->more;
-      if (have > want) return TYKB_LANE_BROKEN;
-      if (want > lane->room && grow(lane, want) < 0) return TYKB_LANE_MEMORY;
-    }
+    lane->have += (size_t)got;
+    if (polls && lane->have < want && until && until <= tykb_lane_now()) return TYKB_LANE_LATE; /* it drips */
   }
+  lane->have = 0;
   return TYKB_LANE_OK;
 }
+
+int tykb_lane_receive(struct tykb_lane *lane, int64_t until) { return receive(lane, until, 0); }
+
+int tykb_lane_poll(struct tykb_lane *lane, int64_t until) { return receive(lane, until, 1); }

@@ -51,12 +51,13 @@ struct tykb_lane {
   int64_t slice;   /* nanoseconds after which the socket gives up a read; 0: never */
   uint8_t *buffer; /* the frame received last, and its bytes */
   size_t room;
+  size_t have; /* bytes of a frame that is not there as a whole */
 };
 
 enum tykb_lane_status {
   TYKB_LANE_OK = 0,
   TYKB_LANE_GONE = -1,   /* there is nobody at the other end */
-  TYKB_LANE_LATE = -2,   /* it was not there in time; only after `tykb_lane_wait` can the lane be used on */
+  TYKB_LANE_LATE = -2,   /* it was not there, or read, in time; after a send the lane cannot be used on */
   TYKB_LANE_BROKEN = -3, /* what came is no frame */
   TYKB_LANE_MEMORY = -4,
   TYKB_LANE_UNREAD = -5 /* it is gone, and has not read all of what was sent */
@@ -67,14 +68,16 @@ int64_t tykb_lane_now(void); /* nanoseconds of CLOCK_MONOTONIC */
 void tykb_lane_open(struct tykb_lane *lane, int fd);
 void tykb_lane_close(struct tykb_lane *lane);
 
-/* Sends a frame. `frame->size` bytes of data and `frame->more` of more; enum tykb_lane_status. */
-int tykb_lane_send(struct tykb_lane *lane, const struct tykb_frame *frame, const void *data, const void *more);
+/* Sends a frame, `frame->size` bytes of data and `frame->more` of more, until a time of tykb_lane_now, 0: for ever; enum
+ * tykb_lane_status. */
+int tykb_lane_send(struct tykb_lane *lane, const struct tykb_frame *frame, const void *data, const void *more,
+                   int64_t until);
 
-/* Waits for a frame until a time of tykb_lane_now, 0: for ever. */
+/* Waits for a frame until that time, 0: for ever. It may be some milliseconds late. */
 int tykb_lane_receive(struct tykb_lane *lane, int64_t until);
 
-/* Waits until there is something to receive, exactly to that time: `tykb_lane_receive` may be some milliseconds late. */
-int tykb_lane_wait(struct tykb_lane *lane, int64_t until);
+/* The same, exactly to that time, for who has something else to do: it costs more. */
+int tykb_lane_poll(struct tykb_lane *lane, int64_t until);
 
 static inline const struct tykb_frame *tykb_lane_frame(const struct tykb_lane *lane) {
   return (const struct tykb_frame *)(const void *)lane->buffer;

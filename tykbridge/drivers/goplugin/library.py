@@ -196,8 +196,13 @@ def _forked() -> None:
 
 
 def _end() -> None:
-    """Keep plugins' threads away from an interpreter that ends: waiting for its lock, they would be ended with it."""
+    """Keep plugins' threads away from an interpreter that ends: waiting for its lock, they would be ended with it.
+
+    The host may live on: what runs in processes of its own ends here.
+    """
     _plugin.end()
+    for shared in list(_isolated.values()):
+        shared.plugin.close()
     until = time.monotonic() + _WAIT
     while _plugin.is_asked() and time.monotonic() < until:
         time.sleep(0.001)

@@ -12,7 +12,6 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -118,18 +117,18 @@ static int high(int fd) {
   return moved;
 }
 
-/* Two ends of a socket; writes to the first give up when nobody reads. */
+/* Two ends of a socket. */
 static int pair(int ends[2]) {
-  const struct timeval enough = {ENOUGH / SECOND, 0};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
     ends[0] = ends[1] = -1;
     return -1;
   }
   ends[0] = high(ends[0]);
   ends[1] = high(ends[1]);
-  return ends[0] < 0 || ends[1] < 0 ? -1 : setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &enough, sizeof enough);
+  return ends[0] < 0 || ends[1] < 0 ? -1 : 0;
 }
 
+/* Waits for nobody: the process may read no more. */
 static int hand_over(int control, int fd) {
   char byte = 0;
   union {
@@ -146,7 +145,7 @@ static int hand_over(int control, int fd) {
   head->cmsg_len = CMSG_LEN(sizeof(int));
   memcpy(CMSG_DATA(head), &fd, sizeof fd);
   ssize_t sent;
-  do sent = sendmsg(control, &message, MSG_NOSIGNAL);
+  do sent = sendmsg(control, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   while (sent < 0 && errno == EINTR);
   return sent == 1 ? 0 : -1;
 }
@@ -195,6 +194,23 @@ static struct lane *make_lane(struct tykb_process *process, int *error) {
   return NULL;
 }
 
+/* Under the lock, which is held, too, while its number is given back to the system. */
+static void end_it(struct tykb_process *process) {
+  if (process->has_ended) return;
+#ifdef SYS_pidfd_send_signal
+  if (process->pidfd >= 0) {
+    syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
+    return;
+  }
+#endif
+  kill(process->pid, SIGKILL);
+}
+
+/* Under the lock. */
+static void end_unused(struct tykb_process *process) {
+  if (process->is_retired && !process->calls) end_it(process);
+}
+
 struct tykb_lane *tykb_process_enter(struct tykb_process *process, int *error) {
   struct lane *lane = NULL;
   int makes = 0;
@@ -217,6 +233,7 @@ struct tykb_lane *tykb_process_enter(struct tykb_process *process, int *error) {
     pthread_mutex_lock(&process->lock);
     process->lanes--;
     process->calls--;
+    end_unused(process);
     pthread_mutex_unlock(&process->lock);
   }
   if (!lane) return NULL;
@@ -229,18 +246,6 @@ static void wake(struct tykb_process *process) {
   if (process->wake >= 0 && write(process->wake, &one, sizeof one) < 0) {
     /* It is full, and the keeper awake. */
   }
-}
-
-/* Under the lock, which is held, too, while its number is given back to the system. */
-static void end_it(struct tykb_process *process) {
-  if (process->has_ended) return;
-#ifdef SYS_pidfd_send_signal
-  if (process->pidfd >= 0) {
-    syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
-    return;
-  }
-#endif
-  kill(process->pid, SIGKILL);
 }
 
 static void forget_waiting(struct tykb_process *process, struct lane *lane) {
@@ -262,7 +267,7 @@ void tykb_process_leave(struct tykb_process *process, struct tykb_lane *given, i
     process->lanes--;
   }
   process->calls--;
-  if (process->is_retired && !process->calls) end_it(process);
+  end_unused(process);
   pthread_mutex_unlock(&process->lock);
   if (!stays) drop(process, lane);
 }
@@ -278,7 +283,7 @@ static const char *level_of(const uint8_t *data, size_t size) {
   return "info";
 }
 
-static int answer(struct tykb_process *process, struct tykb_lane *lane) {
+static int answer(struct tykb_process *process, struct tykb_lane *lane, int64_t until) {
   const struct tykb_frame *asked = tykb_lane_frame(lane);
   const struct tykb_plugin_host *host = &process->host;
   const uint8_t *data = tykb_lane_data(lane), *more = data + asked->size;
@@ -318,7 +323,7 @@ static int answer(struct tykb_process *process, struct tykb_lane *lane) {
     default:
       return TYKB_LANE_BROKEN;
   }
-  int status = tykb_lane_send(lane, &said, value, NULL);
+  int status = tykb_lane_send(lane, &said, value, NULL, until);
   if (value != small) free(value);
   return status;
 }
@@ -326,13 +331,13 @@ static int answer(struct tykb_process *process, struct tykb_lane *lane) {
 int tykb_process_receive(struct tykb_process *process, struct tykb_lane *lane, int64_t until, int64_t brief) {
   struct lane *own = (struct lane *)(void *)lane;
   for (;;) {
-    int status = brief ? tykb_lane_wait(lane, until && until < brief ? until : brief) : TYKB_LANE_OK;
-    if (status == TYKB_LANE_OK) status = tykb_lane_receive(lane, until);
+    int status =
+        brief ? tykb_lane_poll(lane, until && until < brief ? until : brief) : tykb_lane_receive(lane, until);
     if (status == TYKB_LANE_UNREAD && own->is_heard) return TYKB_LANE_GONE; /* it was our answer */
     if (status != TYKB_LANE_OK) return status;
     if (tykb_lane_frame(lane)->kind == TYKB_FRAME_RESULT) return TYKB_LANE_OK;
     own->is_heard = 1;
-    if ((status = answer(process, lane)) != TYKB_LANE_OK) return status;
+    if ((status = answer(process, lane, until)) != TYKB_LANE_OK) return status;
   }
 }
 
@@ -354,7 +359,7 @@ void tykb_process_watch(struct tykb_process *process, struct tykb_lane *given, i
 
 /* ---- The keeper */
 
-enum { WAKE, SIDE, PRINTED, CONTROL, FIXED };
+enum { WAKE, SIDE, PRINTED, CONTROL, END, FIXED };
 
 struct polled {
   struct pollfd *items;
@@ -420,7 +425,7 @@ static size_t polled(struct tykb_process *process, struct polled *polled, int64_
       polled->room = 2 * count;
     }
   }
-  int fixed[] = {process->wake, process->side.fd, process->printed, process->control};
+  int fixed[] = {process->wake, process->side.fd, process->printed, process->control, process->pidfd};
   for (size_t i = 0; i < FIXED; i++) polled->items[i] = (struct pollfd){.fd = fixed[i], .events = POLLIN};
   count = FIXED;
   /* Those that find no room because there is no memory are looked at later. */
@@ -460,6 +465,11 @@ static void reap(struct tykb_process *process) {
   int status;
   do status = waitid(P_PID, (id_t)process->pid, &found, WEXITED | WNOWAIT);
   while (status < 0 && errno == EINTR);
+  pthread_mutex_lock(&forking); /* a child of its own may hold the other ends: nobody waits for that */
+  for (struct lane *lane = process->all; lane; lane = lane->after) {
+    if (lane->io.fd >= 0) shutdown(lane->io.fd, SHUT_RDWR);
+  }
+  pthread_mutex_unlock(&forking);
   if (process->printed >= 0) {
     fcntl(process->printed, F_SETFL, O_NONBLOCK); /* programs that it started may hold the other end */
     while (pass_on(process)) {
@@ -526,11 +536,14 @@ static void *keep(void *argument) {
       pthread_mutex_unlock(&forking);
     }
     if (all.items[SIDE].revents) {
-      int status = tykb_lane_receive(&process->side, tykb_lane_now() + ENOUGH);
-      if (status == TYKB_LANE_OK) status = answer(process, &process->side);
+      int64_t now = tykb_lane_now();
+      int status = tykb_lane_poll(&process->side, now);
+      if (status == TYKB_LANE_OK) status = answer(process, &process->side, now + ENOUGH);
+      else if (status == TYKB_LANE_LATE) status = TYKB_LANE_OK; /* the rest of it is to come */
       if (status != TYKB_LANE_OK) is_there = 0;
     }
-    if (all.items[CONTROL].revents) is_there = 0; /* nothing is ever sent here */
+    /* Nothing is ever sent on the one; a child of its own may hold that open, the other tells of its end. */
+    if (all.items[CONTROL].revents || all.items[END].revents) is_there = 0;
     resume(process, &all, count, 0);
     pthread_mutex_lock(&process->lock);
     if (process->limit && process->limit <= tykb_lane_now()) {
@@ -670,7 +683,7 @@ void tykb_process_retire(struct tykb_process *process, int late, int64_t grace) 
     process->is_retired = 1;
     process->is_late |= late;
     if (grace && !process->limit) process->limit = tykb_lane_now() + grace;
-    if (!process->calls) end_it(process);
+    end_unused(process);
     wake(process);
   }
   pthread_mutex_unlock(&process->lock);
