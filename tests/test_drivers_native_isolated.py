@@ -396,6 +396,21 @@ number = shared.plugin.current.number
     assert done.stdout == "gone\n"
 
 
+def test_a_plugins_thread_does_not_wait_for_an_interpreter_that_ends(tmp_path, builds):
+    (tmp_path / "plugin.so").write_bytes(builds["1"].read_bytes())
+    script = """
+import atexit, ctypes, sys
+from pathlib import Path
+atexit.register(lambda: print(ctypes.PYFUNCTYPE(ctypes.c_int64)(address)()))  # has Python's lock
+from tykbridge.drivers.goplugin import library
+address = library.obtain(Path(sys.argv[1])).plugin.define(b"address")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "plugin.so"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "-20\n"
+
+
 def test_versions_end_with_their_last_call(place):
     assert place.load("Tell", "Wait", timeout_ms=NEVER) == []
     number, version, _ = place.told()

@@ -251,27 +251,32 @@ cdef class Waiting:
 
 cdef void on_resume(void *context, void *waiting) noexcept nogil:
     if tykb_enter():
-        with gil:
-            try:
-                (<Waiting>waiting).resume()
-            except BaseException:  # the interpreter ends
-                pass
-            Py_DECREF(<Waiting>waiting)
+        go_on(waiting)
         tykb_leave()
+
+
+cdef void go_on(void *waiting) noexcept with gil:
+    try:
+        (<Waiting>waiting).resume()
+    except BaseException:  # the interpreter ends
+        pass
+    Py_DECREF(<Waiting>waiting)
 
 
 cdef void on_ended(void *context) noexcept nogil:
     if tykb_enter():
-        with gil:
-            process = <Process>context
-            try:
-                process.on_end(process)
-            except BaseException:  # there is nobody who could be told
-                pass
-            process.on_end = None
-            Py_DECREF(process)
-            process = None
+        tell_end(context)
         tykb_leave()
+
+
+cdef void tell_end(void *context) noexcept with gil:
+    process = <Process>context
+    try:
+        process.on_end(process)
+    except BaseException:  # there is nobody who could be told
+        pass
+    process.on_end = None
+    Py_DECREF(process)
 
 
 def error_of(bytes reply, int status):
