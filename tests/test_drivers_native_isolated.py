@@ -117,7 +117,7 @@ class Place:
         (self.folder / "none").mkdir()
         assert self.bridge.load(self.folder / "none").not_loaded == ()
         gc.collect()
-        assert [one.plugin.label for one in library._isolated.values() if one.plugin.label.endswith(("plugin.so", "other.so"))] == []
+        assert {"plugin.so", "other.so"}.isdisjoint(one.plugin.label for one in library._isolated.values())
 
     def errors(self):
         return [words for level, words in self.lines if level == "error"]

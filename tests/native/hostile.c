@@ -238,9 +238,9 @@ enum {
   HOOKS
 };
 
-static const char *const names[HOOKS] = {"",     "Tell", "Wait", "Aside",  "Exit",  "Abort", "Fall", "Loop",
-                                         "List", "Babble", "Print", "Fork", "Stop", "Close", "Hang", "Drip",
-                                         "Lie",  "Keep", "KeepNone", "Kept", "Mark", "Kill"};
+static const char *const names[HOOKS] = {"",     "Tell",   "Wait",     "Aside", "Exit", "Abort", "Fall", "Loop",
+                                         "List", "Babble", "Print",    "Fork",  "Stop", "Close", "Hang", "Drip",
+                                         "Lie",  "Keep",   "KeepNone", "Kept",  "Mark", "Kill"};
 
 static const char *manifest(void) {
   static char text[2048];

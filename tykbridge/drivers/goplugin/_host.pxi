@@ -49,7 +49,9 @@ cdef int64_t on_get(void *context, const char *key, size_t key_size, uint8_t *va
     return result
 
 
-cdef int64_t get_value(void *context, const char *key, size_t key_size, uint8_t *value, size_t capacity) noexcept with gil:
+cdef int64_t get_value(
+    void *context, const char *key, size_t key_size, uint8_t *value, size_t capacity
+) noexcept with gil:
     cdef tykb_span found
     try:
         data = (<Asker>context).host.get(bytes_of(span_of(key, key_size)))

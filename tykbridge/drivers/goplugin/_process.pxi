@@ -93,7 +93,9 @@ cdef class Process(Asker):
         return PyBytes_FromStringAndSize(end.printed, <Py_ssize_t>end.size)
 
     def ask(self, uint32_t kind, bytes data=b"", uint32_t flags=0, int64_t number=0):
-        """Makes a call that is no hook's; gives what it returned, and the reply. The thread waits for it, who may have locks.
+        """Makes a call that is no hook's; gives what it returned, and the reply.
+
+        Whoever asks may have locks: nobody else gets the thread meanwhile.
 
         Raises ScriptError; EndedError, GoneError: the process ended; OverdueError: it took too long.
         """

@@ -331,8 +331,7 @@ static int answer(struct tykb_process *process, struct tykb_lane *lane, int64_t 
 int tykb_process_receive(struct tykb_process *process, struct tykb_lane *lane, int64_t until, int64_t brief) {
   struct lane *own = (struct lane *)(void *)lane;
   for (;;) {
-    int status =
-        brief ? tykb_lane_poll(lane, until && until < brief ? until : brief) : tykb_lane_receive(lane, until);
+    int status = brief ? tykb_lane_poll(lane, until && until < brief ? until : brief) : tykb_lane_receive(lane, until);
     if (status == TYKB_LANE_UNREAD && own->is_heard) return TYKB_LANE_GONE; /* it was our answer */
     if (status != TYKB_LANE_OK) return status;
     if (tykb_lane_frame(lane)->kind == TYKB_FRAME_RESULT) return TYKB_LANE_OK;
@@ -538,8 +537,10 @@ static void *keep(void *argument) {
     if (all.items[SIDE].revents) {
       int64_t now = tykb_lane_now();
       int status = tykb_lane_poll(&process->side, now);
-      if (status == TYKB_LANE_OK) status = answer(process, &process->side, now + ENOUGH);
-      else if (status == TYKB_LANE_LATE) status = TYKB_LANE_OK; /* the rest of it is to come */
+      if (status == TYKB_LANE_OK)
+        status = answer(process, &process->side, now + ENOUGH);
+      else if (status == TYKB_LANE_LATE)
+        status = TYKB_LANE_OK; /* the rest of it is to come */
       if (status != TYKB_LANE_OK) is_there = 0;
     }
     /* Nothing is ever sent on the one; a child of its own may hold that open, the other tells of its end. */
