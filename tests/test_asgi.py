@@ -339,6 +339,15 @@ def test_what_no_hook_changes_is_as_it_came(apis):
     assert app.scope["headers"] == [*headers, (b"x-user", b"pre")]
 
 
+def test_a_raw_path_that_is_not_the_paths_reaches_nobody(apis):
+    """An application that routes on one of them must not get where the API of the other one leads."""
+    app = Echo()
+    middleware = TykMiddleware(app, apis())
+    for raw, given in ((b"/private/x", b"/open/a%20b"), (b"", b""), (b"/open/a%20b?q", b"/open/a%20b?q")):
+        drive(middleware, scope_of(path="/open/a b", raw_path=raw))
+        assert (app.scope["path"], app.scope["raw_path"]) == ("/open/a b", given)
+
+
 # ---- Headers
 
 

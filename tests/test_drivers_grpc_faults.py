@@ -324,7 +324,7 @@ def test_a_thousand_hooks_wait_on_a_few_threads(root):
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
     kind, threads, left = done.stdout.split()
     assert (kind, left) == ("Continue", "0"), done.stderr
-    assert int(threads) <= 16
+    assert int(threads) <= 8 + waiting.MOST  # so many where the machine is busy; mostly eight
 
 
 def test_what_waits_beside_its_thread_fails_in_the_same_ways(plugins, logs):  # noqa: F811

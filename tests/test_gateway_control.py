@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tests.gatewayed import SECRET, Served, ask, definition, operated, write
+from tests.rawhttp import exchange, request
 from tests.webserver import serving
 from tykbridge.errors import LoadError
 
@@ -92,6 +93,15 @@ def test_neither_secrets_nor_keys_are_in_the_log(gateway):
     assert f"****{key[-4:]}" in log
     for hidden in (key, SECRET, "the-wrong-secret", "in-the-query"):
         assert hidden not in log
+
+
+def test_what_is_no_http_is_told_without_the_secret(gateway):
+    port = int(gateway.control_url.rpartition(":")[2])
+    before = len(gateway.lines)
+    data = request(b"GET /metrics", b"X-Tyk-Authorization: %b\x01" % SECRET.encode())
+    assert exchange(port, data).status == 400
+    assert len(gateway.lines) == before + 1
+    assert "control API: a request from 127.0.0.1 is no HTTP: Invalid header value char" in gateway.lines[-1]
 
 
 def test_answers_are_not_kept_and_other_origins_are_not_let_in(gateway):

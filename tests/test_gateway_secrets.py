@@ -49,6 +49,22 @@ def test_headers_are_masked_by_their_names(name, value, shown):
     assert Secrets(made).request(made.request).headers == ((name, shown),)
 
 
+def test_a_flood_of_cookies_hides_no_token_and_is_not_looked_for_everywhere():
+    cookies = "; ".join(f"c={number:06d}" for number in range(7000))
+    made = record(
+        "/?" + "&".join(f"a{number:06d}" for number in range(7000)),
+        [("Cookie", cookies), ("Authorization", "Bearer abcdefgh"), ("X-Other", "abcdefgh")],
+        body=b"abcdefgh " * 7000,
+    )
+    secrets = Secrets(made)
+    assert len(secrets._words) <= 200
+    shown = secrets.request(made.request)
+    assert dict(shown.headers) == {
+        "Cookie": "; ".join(["c=" + MASK] * 7000), "Authorization": f"Bearer {MASK}", "X-Other": MASK
+    }  # fmt: skip
+    assert b"abcdefgh" not in shown.body
+
+
 def test_where_the_definition_expects_its_token_there_is_a_secret():
     definition = read_text(DEFINITION, "api.json").require()
     made = record(

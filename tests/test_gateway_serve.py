@@ -113,6 +113,7 @@ def test_what_cannot_be_served(folder):
         ([], 2, "nothing says which APIs: name a folder of definitions, or a --conf with an app_path"),
         (["apis", "--conf", "nowhere.conf"], 1, "nowhere.conf"),
         (["apis", "--host", "192.0.2.1", "--port", "0"], 1, "cannot listen on 192.0.2.1:0: "),
+        (["apis", "--host", "192.0.2.1"], 1, "cannot listen on 192.0.2.1: "),
     ):
         done = tykbridge("serve", *arguments, cwd=folder)
         assert (done.status, words in done.words) == (status, True), done.words
@@ -209,6 +210,20 @@ def test_reload(folder, upstream, option):
             serve.process.send_signal(signal.SIGHUP)
         serve.wait_for("hooks.py", before)
         assert mark() == b"other"
+
+
+@pytest.mark.parametrize("option", ["--watch", None])
+def test_a_plugin_whose_loading_never_ends_keeps_nobody(folder, upstream, option):
+    write(folder, "marked", upstream.url, ["Mark"])
+    os.mkfifo(folder / "fifo")
+    forever = f"open({str(folder / 'begun')!r}, 'w').close()\nopen({str(folder / 'fifo')!r})\n"
+    with serving("apis", "--port", 0, *([option] if option else []), cwd=folder) as serve:
+        (folder / "apis" / "hooks.py").write_text(forever + HOOKS)
+        if option is None:
+            serve.process.send_signal(signal.SIGHUP)
+        until((folder / "begun").exists, TIMEOUT)
+        assert exchange(serve.port, request(b"GET /marked/")).status == 200
+        assert serve.end(signal.SIGTERM) == 0
 
 
 def test_tls_to_the_upstream(folder, tmp_path_factory):

@@ -1,7 +1,9 @@
 """The gateway on the wire: what arrives on either side, byte by byte."""
 
+import gc
 import json
 import threading
+import weakref
 
 import pytest
 
@@ -9,6 +11,7 @@ from tests import rawhttp
 from tests.rawhttp import OK, TIMEOUT, Client, exchange, request
 from tests.servers import free_port, until
 from tykbridge import Bridge
+from tykbridge.gateway import server
 from tykbridge.gateway.proxy import Limits
 from tykbridge.gateway.server import Gateway, running
 
@@ -26,6 +29,21 @@ def Pass(request, session, spec):
 def Rewrite(request, session, spec):
     request.object.url = "/elsewhere?x=1"
     return request, session
+
+@Hook
+def Answer(request, session, spec):
+    request.object.return_overrides.response_code = int(request.get_header("Code"))
+    return request, session
+
+@Hook
+def AsHead(request, session, spec):
+    request.object.method = "HEAD"
+    return request, session
+
+@Hook
+def SetStatus(request, response, session, metadata, spec):
+    response.status_code = int(request.object.headers["Code"])
+    return response
 
 @Hook
 def Mark(request, response, session, metadata, spec):
@@ -75,6 +93,10 @@ def gateway(tmp_path_factory, upstream):
         api("pre", url, {"pre": ["Pass"]}),
         api("both", url, {"pre": ["Pass"], "response": ["Mark"]}),
         api("rewritten", f"{url}/base/?t=1", {"post": ["Rewrite"]}),
+        api("answering", url, {"pre": ["Answer"]}),
+        api("asking", url, {"pre": ["AsHead"]}),
+        api("named", url.replace("//", "//me:secret@")),
+        api("status", url, {"response": ["SetStatus"]}),
         api("kept", f"{url}/base", strip_listen_path=False, preserve_host_header=True),
         api("balanced", url, enable_load_balancing=True, target_list=[f"{url}/one", f"{url}/two"]),
         api("down", nowhere),
@@ -159,7 +181,7 @@ def test_bytes_that_are_not_utf8(gateway, upstream, api_id, body):
         (b"/plain/a%2Fb/../c//d;e?q=%7e+%20&q=&&=", b"/a%2Fb/../c//d;e?q=%7e+%20&q=&&="),
         (b"/plain", b"/"),
         (b"/plain?x", b"/?x"),
-        (b"http://other.test/plain/x?y", b"/x?y"),
+        (b"http://h/plain/x?y", b"/x?y"),
         (b"/kept/x?y", b"/base/kept/x?y"),
         (b"/rewritten/anything?y", b"/base/elsewhere?x=1&t=1"),
     ],
@@ -168,6 +190,26 @@ def test_targets(gateway, upstream, sent, expected):
     assert exchange(gateway.port, request(b"GET " + sent)).status == 200
     [asked] = upstream.asked
     assert asked.target == expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/plain/../kept/x",
+        b"/plain/%2e%2e/kept/x",
+        b"/plain/..%2fkept",
+        b"/plain/..;/kept/x",
+        b"/plain/..\\kept",
+        b"/plain/%252e%252e/kept",
+        b"/plain/../nobody/x",
+        b"/plain/../../x",
+        b"/../plain/x",
+    ],
+)
+def test_a_path_that_may_be_anothers_reaches_nobody(gateway, upstream, path):
+    """An upstream may read it as what another API protects, or as what no API is for."""
+    assert exchange(gateway.port, request(b"GET " + path + b"?x=/../")).status == 404
+    assert upstream.asked == []
 
 
 def test_targets_take_turns(gateway, upstream):
@@ -210,6 +252,36 @@ def test_what_is_between_neighbours_stays_there(gateway, upstream, api_id):
     assert asked.get("x-kept") == b"1"
     for name in ("x-mine", "keep-alive", "proxy-authenticate"):
         assert not answer.all(name)
+
+
+def test_a_client_cannot_have_what_a_hook_writes_left_out(gateway, upstream):
+    exchange(gateway.port, request(b"GET /pre/", b"Connection: close, X-Pre", b"X-Pre: mine"))
+    assert upstream.asked[-1].all("x-pre") == [b"1"]
+    exchange(gateway.port, request(b"GET /kept/", b"Host: me.test", b"Connection: host"))
+    assert (upstream.asked[-1].all("host"), upstream.asked[-1].all("x-forwarded-host")) == ([b"me.test"], [b"me.test"])
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"http://me.test/plain/x?q=1", 200),
+        (b"HTTP://me.test/plain/x?q=1", 200),
+        (b"http://user@me.test/plain/x?q=1", 200),
+        (b"http://other.test/plain/x?q=1", 400),
+        (b"http://me.test:81/plain/x?q=1", 400),
+        (b"http://me.test?q=1", 404),
+    ],
+)
+def test_the_absolute_form(gateway, upstream, target, status):
+    answer = exchange(gateway.port, request(b"GET " + target, b"Host: me.test"))
+    assert answer.status == status
+    assert [asked.target for asked in upstream.asked] == ([b"/x?q=1"] if status == 200 else [])
+
+
+def test_a_name_that_applications_take_for_a_hooks_does_not_go_on(gateway, upstream):
+    exchange(gateway.port, request(b"GET /pre/", b"X_Pre: mine", b"X_Other: 1"))
+    assert (upstream.asked[-1].all("x_pre"), upstream.asked[-1].all("x-pre")) == ([], [b"1"])
+    assert upstream.asked[-1].all("x_other") == [b"1"]
 
 
 @HOOKED
@@ -335,6 +407,53 @@ def test_answers_without_a_body(gateway, upstream, api_id, status):
         for _ in range(2):
             answer = client.send(request(f"GET /{api_id}/".encode())).receive()
             assert (answer.status, answer.get("etag"), answer.get("transfer-encoding")) == (status, b"x", None)
+
+
+def test_a_hook_that_asks_for_the_head_leaves_no_client_waiting_for_a_body(gateway, upstream):
+    upstream.answers = lambda message: b"HTTP/1.1 200 Fine\r\nX-Mine: 1\r\nContent-Length: 5\r\n\r\n"
+    answer = exchange(gateway.port, request(b"GET /asking/"))
+    assert (answer.status, answer.get("x-mine"), answer.get("content-length"), answer.body) == (200, b"1", b"0", b"")
+
+
+def test_a_targets_login_is_for_requests_without_one(gateway, upstream):
+    exchange(gateway.port, request(b"GET /named/"))
+    exchange(gateway.port, request(b"GET /named/", b"Authorization: Bearer own"))
+    assert [asked.all("authorization") for asked in upstream.asked] == [[b"Basic bWU6c2VjcmV0"], [b"Bearer own"]]
+
+
+def test_an_answer_without_a_body_has_no_length(gateway, upstream):
+    upstream.answers = lambda message: b"HTTP/1.1 204 Fine\r\nContent-Length: 0\r\n\r\n"
+    assert exchange(gateway.port, request(b"GET /plain/")).all("content-length") == []
+
+
+@pytest.mark.parametrize("api_id", ["answering", "status"])
+@pytest.mark.parametrize("status", [100, 101, 103])
+def test_a_hook_cannot_leave_a_client_waiting_for_an_answer(gateway, upstream, api_id, status):
+    answer = exchange(gateway.port, request(f"GET /{api_id}/".encode(), b"Code: %d" % status))
+    assert (answer.status, answer.body) == (500, b'{"error": "Middleware error"}')
+    assert any(f"a hook set the status {status}" in line for line in gateway.log)
+
+
+@HOOKED
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 101 Fine\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok",
+    ],
+)
+def test_an_answer_in_a_way_that_nobody_asked_for(gateway, upstream, api_id, data):
+    upstream.answers = lambda message: [data, b""]
+    assert exchange(gateway.port, request(f"GET /{api_id}/".encode())).status == 502
+    upstream.answers = lambda message: OK
+    assert exchange(gateway.port, request(f"GET /{api_id}/".encode())).status == 200
+
+
+@HOOKED
+def test_a_client_of_http_1_0_is_not_told_to_continue(gateway, upstream, api_id):
+    data = f"POST /{api_id}/ HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi".encode()
+    assert exchange(gateway.port, data).status == 200
 
 
 @pytest.mark.parametrize("api_id", [b"plain", b"pre"])
@@ -506,6 +625,40 @@ def error(answer):
 PROBLEM = "There was a problem proxying the request"
 
 
+def test_a_connection_without_a_request_is_closed(monkeypatch, upstream):
+    monkeypatch.setattr(server, "_IDLE", 0.2)
+    bridge = Bridge()
+    bridge.load(json.dumps(api("plain", upstream.url)))
+    release = threading.Event()
+    upstream.answers = lambda message: iter([OK] if release.wait(TIMEOUT) else [])
+    with running(Gateway(bridge, port=0)) as gateway, Client(gateway.port) as busy:
+        busy.send(request(b"GET /plain/"))
+        upstream.wait_for(1)
+        for begun in (b"", b"GET /plain/ HTTP/1.1\r\nHost: h\r\nX-Slow: "):
+            with Client(gateway.port) as silent:
+                assert silent.send(begun).is_over()
+        release.set()
+        assert busy.receive().status == 200
+
+
+def test_an_api_that_is_gone_keeps_nothing(tmp_path, upstream):
+    bridge = Bridge()
+    for api_id in ("gone", "stays"):
+        (tmp_path / f"{api_id}.json").write_text(json.dumps(api(api_id, upstream.url)))
+    bridge.load(tmp_path)
+    with running(Gateway(bridge, port=0)) as gateway:
+        for api_id in ("gone", "stays"):
+            assert exchange(gateway.port, request(f"GET /{api_id}/".encode())).status == 200
+        chain = weakref.ref(bridge.chains["gone"])
+        (tmp_path / "gone.json").unlink()
+        (tmp_path / "stays.json").write_text(json.dumps(api("stays", upstream.url, version="2")))
+        assert bridge.load(tmp_path).not_loaded == ()
+        assert exchange(gateway.port, request(b"GET /gone/")).status == 404
+        assert exchange(gateway.port, request(b"GET /stays/")).status == 200
+        gc.collect()
+        assert chain() is None
+
+
 def test_health(gateway):
     answer = exchange(gateway.port, request(b"GET /hello"))
     assert (answer.status, json.loads(answer.body)["status"]) == (200, "pass")
@@ -588,6 +741,25 @@ def test_requests_that_are_not_for_this_gateway(gateway, upstream):
     assert upstream.asked == []
 
 
+def test_what_is_no_http_is_told_without_what_may_be_secret(gateway, upstream):
+    long = b"s3cret-" + b"x" * 70_000
+    for data in (
+        request(b"GET /plain/", b"Authorization: " + long),
+        request(b"GET /plain/", b"Authorization: s3cret-\x01"),
+        request(b"GET http://[/plain/?token=s3cret-"),
+        request(b"GET /" + b"x" * 5000 + b"?token=s3cret-"),
+    ):
+        assert 400 <= exchange(gateway.port, data).status < 500
+    for head in (b"HTTP/1.1 200 OK\r\nSet-Cookie: " + long, b"HTTP/1.1 200 OK\r\nSet-Cookie: s3cret-\0", b"s3cret-"):
+        upstream.answers = lambda message, head=head: head + b"\r\nContent-Length: 0\r\n\r\n"
+        assert exchange(gateway.port, request(b"GET /plain/?token=s3cret-")).status == 502
+    assert len(gateway.log) == 6
+    for line in gateway.log:
+        assert "s3cret-" not in line
+        assert len(line) < 200
+    assert any("Got more than 65536 bytes" in line for line in gateway.log)
+
+
 @HOOKED
 def test_huge_headers(gateway, upstream, api_id):
     first = f"GET /{api_id}/".encode()
@@ -598,6 +770,7 @@ def test_huge_headers(gateway, upstream, api_id):
     assert exchange(gateway.port, request(first + large)).status == 200
     del upstream.asked[:]
     for data in (
+        request(first, *[b"X-%d: " % n + large[:40_000] for n in range(7)]),
         request(first, b"X-Large: " + b"x" * 70_000),
         request(first, *[b"X-%d: 1" % n for n in range(300)]),
         request(first + b"x" * 70_000),
@@ -625,6 +798,7 @@ FRAMED = b"0\r\n\r\nGET /plain/smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
         pytest.param(b"Content-Length: 0x5\r\n\r\n" + FRAMED, id="a length in hex"),
         pytest.param(b"Content-Length: " + b"9" * 30 + b"\r\n\r\n" + FRAMED, id="a length beyond 64 bits"),
         pytest.param(b"Transfer-Encoding: xchunked\r\n\r\n" + FRAMED, id="another coding"),
+        pytest.param(b"Transfer-Encoding: gzip, chunked\r\n\r\n" + FRAMED, id="a coding before chunked"),
         pytest.param(b"Transfer-Encoding: chunked, identity\r\n\r\n" + FRAMED, id="chunked is not last"),
         pytest.param(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + FRAMED, id="chunked twice"),
         pytest.param(b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n" + FRAMED, id="two codings"),
@@ -661,7 +835,7 @@ def test_what_servers_read_in_different_ways_is_refused(gateway, upstream, api_i
     with Client(gateway.port) as client:
         client.send(b"POST /%b/ HTTP/1.1\r\nHost: h\r\n" % api_id.encode() + data)
         answer = client.receive()
-        assert answer is None or 400 <= answer.status < 500, answer
+        assert answer is None or 400 <= answer.status < 500 or answer.status == 501, answer
         assert client.is_over()
     # A body that is read as it comes may have begun; then the upstream knows that it did not get all of it.
     assert all(not asked.is_whole and asked.target == b"/" for asked in upstream.asked), upstream.asked

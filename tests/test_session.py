@@ -1,6 +1,7 @@
 """Sessions: Tyk's JSON, SessionState, and what a session may do."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -329,3 +330,26 @@ def test_a_stored_session_may_stand_for_the_plugin(session, stands):
 def test_regression_null_within_an_object_of_a_session_is_its_default():
     session = decode('{"monitor": {"trigger_limits": null}, "jwt_data": {"secret": null}, "rate": 5}')
     assert (session.monitor.trigger_limits, session.jwt_data.secret, session.rate) == ([], "", 5)
+
+
+FIRST = """
+import sys, threading
+sys.setswitchinterval(1e-5)
+from tykbridge import session
+barrier = threading.Barrier(8)
+def first():
+    barrier.wait()
+    session.decode(b'{"access_rights": {"a": {}}}')
+threads = [threading.Thread(target=first) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.once
+def test_threads_that_read_a_session_first_at_the_same_time():
+    """Msgspec's knowledge of a type is not made safely by several threads; three of eight processes crashed."""
+    running = [subprocess.Popen([sys.executable, "-c", FIRST]) for _ in range(6)]
+    assert [process.wait(60) for process in running] == [0] * 6

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from tykbridge import _bridge, runtime
+from tykbridge import _bridge, runtime, waiting
 from tykbridge.bridge import Bridge
 from tykbridge.chain import Chain
 from tykbridge.definition import Definition, Phase
@@ -205,13 +205,15 @@ class TykMiddleware:
         chain = bridge.chain_at(path, hosts[0].decode("latin-1") if hosts else "")
         if chain is None:
             return _NOT_FOUND
-        return self._route(chain), _url(scope, path, chain.definition)
+        return self._route(bridge, chain), _url(scope, path, chain.definition)
 
-    def _route(self, chain: Chain) -> _Route:
+    def _route(self, bridge: Bridge, chain: Chain) -> _Route:
         api_id = chain.definition.api_id
         route = self._routes.get(api_id)
         if route is None or route.chain is not chain:
-            route = self._routes[api_id] = _Route(chain)
+            route, chains = _Route(chain), bridge.chains  # no other is kept: it would keep its plugins
+            kept = {name: known for name, known in self._routes.items() if chains.get(name) is known.chain}
+            self._routes = {**kept, api_id: route}
         return route
 
 
@@ -254,7 +256,7 @@ class _Source:
     async def bridge(self) -> Bridge:
         """Give the bridge, loaded. Raises BridgeError: it cannot be used, now and later."""
         bridge = self._bridge
-        return bridge if bridge is not None else await asyncio.to_thread(self._load)
+        return bridge if bridge is not None else await asyncio.wrap_future(waiting.apart(self._load))
 
     def _load(self) -> Bridge:
         with self._lock:
@@ -346,14 +348,18 @@ def _onward(scope: Scope, came: Request, chain: Chain, outcome: Continue, sent: 
     inner = dict(scope)
     inner[KEY] = Admitted(definition.api_id, outcome.session)
     inner["headers"] = [
-        (name.lower().encode("latin-1"), _bytes(value)) for name, value in _unmistaken(came.headers, request.headers)
+        (name.lower().encode("latin-1"), _bytes(value))
+        for name, value in wire.unmistaken(came.headers, request.headers)
     ]
     if request.body and not any(name == b"content-length" for name, _ in inner["headers"]):  # it came in chunks
         inner["headers"].append((b"content-length", str(len(request.body)).encode()))
     inner["root_path"] = root = _root(scope)
-    if sent == came.url:
-        return inner
     path, _, query = sent.partition("?")
+    if sent == came.url:
+        raw = (scope.get("raw_path") or b"").partition(b"?")[0]
+        if raw and unquote(raw.decode("latin-1")) != scope["path"]:  # nobody has looked at that one
+            inner["raw_path"] = (quote(root, safe=_PATH) + path).encode("ascii")
+        return inner
     listen_path = definition.listen_path.rstrip("/")
     if definition.strip_listen_path and request.url.partition("?")[0] in (listen_path, listen_path + path):
         root += listen_path  # as a mount does it: urls that the application makes lead back here
@@ -484,14 +490,6 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 def _spelled(name: bytes) -> str:
     """Spell a header's name as Tyk's gateway does: ASGI has it in lower case, and hooks ask for it by its case."""
     return "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
-
-
-def _unmistaken(came: Headers, headers: Headers) -> Headers:
-    """Leave out headers that WSGI applications take for others, which hooks may have set or deleted: X_User, X-User."""
-    if not any("_" in name for name, _ in headers):
-        return headers
-    dashed = {name.lower() for name, _ in (*came, *headers) if "_" not in name}
-    return tuple(pair for pair in headers if "_" not in pair[0] or pair[0].lower().replace("_", "-") not in dashed)
 
 
 def _bytes(value: str) -> bytes:

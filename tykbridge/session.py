@@ -441,3 +441,7 @@ def is_extracted(session: Session, key: str, api_id: str, org_id: str) -> bool:
     """Tell whether a stored session may stand for the auth plugin: the API's own extractor stored it for this id."""
     stored = session.origin, session.origin_id, session.origin_api, session.org_id
     return stored == (Origin.EXTRACTOR, key, api_id, org_id)
+
+
+# What msgspec knows of a type it works out at the type's first use, and crashes where two threads come first.
+msgspec.convert({}, Session)

@@ -441,6 +441,16 @@ def call(function: Callable[[], Result], lane: str = "") -> Future[Result]:
     return task.future
 
 
+def apart(function: Callable[[], Result]) -> Future[Result]:
+    """Call a function on a thread of its own, which keeps no process alive: loading runs code that may never return.
+
+    An executor's threads would: the interpreter waits for them when it ends. One that is given up runs on.
+    """
+    task = _Call(function)
+    threading.Thread(target=task.run, name="tykbridge-apart", daemon=True).start()
+    return task.future
+
+
 def _begin_again() -> None:
     global _pool
     _pool = _Pool()

@@ -116,6 +116,7 @@ class Watcher:
         self._places, self._reload, self._log, self._managed = places, reload, log, managed
         self._trouble = ""  # why the system could not watch, told once
         self._stop = locks.event()
+        self._inside = locks.lock()  # held by the thread while it is inside of watchfiles
         self._ready = locks.event()  # set once the first watch is in place, or cannot be
         self._thread = threading.Thread(target=self._run, name="tykbridge-watch", daemon=True)
 
@@ -127,17 +128,25 @@ class Watcher:
         """
         self._notify = require()
         self._seen = self._look()
-        # A thread inside of watchfiles must not be there when the interpreter ends: it would be unwound through Rust.
-        atexit.register(self.stop)
+        atexit.register(self._leave)
         self._thread.start()
         self._ready.wait()
 
     def stop(self, wait: bool = True) -> None:
         """End; `wait` for a reload that is at work, unless it is that which calls this."""
-        atexit.unregister(self.stop)
+        atexit.unregister(self._leave)
         self._stop.set()
         if wait and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def _leave(self) -> None:
+        """Hear that the interpreter ends. A thread inside of watchfiles would be unwound through Rust then.
+
+        A reload is not waited for: it runs plugins' modules, which may never come to their end.
+        """
+        self._stop.set()
+        with self._inside:
+            pass
 
     def _run(self) -> None:
         while self._changed():
@@ -150,14 +159,9 @@ class Watcher:
         """Wait until something may have changed; False when it is time to stop."""
         seen = self._seen
         try:
-            with self._notify(seen.watched, False, _polls(), _POLL, False, True) as watch:
-                self._ready.set()
-                # What happened before this watch was in place; and what the last reload has brought in, it may have
-                # read before that was watched.
-                happened = self._look().marks != seen.marks
-                while not happened and not self._stop.is_set():
-                    found = watch.watch(_LONGEST, _QUIET, 0, self._stop)
-                    happened = isinstance(found, set) and any(seen.concerns(path) for _, path in found)
+            with self._inside:
+                if not self._stop.is_set():
+                    self._wait_inside(seen)
         except Exception as error:  # too many folders for the system, one that has just gone, a name that is no UTF-8
             if str(error) != self._trouble:
                 self._trouble = str(error)
@@ -165,6 +169,16 @@ class Watcher:
             self._ready.set()
             self._stop.wait(_PAUSE)
         return not self._stop.is_set()
+
+    def _wait_inside(self, seen: _Look) -> None:
+        with self._notify(seen.watched, False, _polls(), _POLL, False, True) as watch:
+            self._ready.set()
+            # What happened before this watch was in place; and what the last reload has brought in, it may have read
+            # before that was watched.
+            happened = self._look().marks != seen.marks
+            while not happened and not self._stop.is_set():
+                found = watch.watch(_LONGEST, _QUIET, 0, self._stop)
+                happened = isinstance(found, set) and any(seen.concerns(path) for _, path in found)
 
     def _look(self) -> _Look:
         return _look(self._places(), self._managed())

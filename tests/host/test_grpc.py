@@ -9,7 +9,7 @@ from tests import grpcserver
 from tests.host.calls import OK
 from tests.host.test_settings import configured  # noqa: F401
 from tests.oracle import PB
-from tykbridge import hosted
+from tykbridge import hosted, waiting
 
 
 def request_of(api_id="a"):
@@ -56,9 +56,9 @@ def test_requests_that_are_started_wait_for_it_beside_the_threads(api, host):
             done.release()
 
         before = threading.active_count()
-        for _ in range(50):
+        for _ in range(200):
             assert host.start_request(request_of(), ended).status == OK
-        for _ in range(50):
+        for _ in range(200):
             assert done.acquire(timeout=60)
-        assert over == [OK] * 50
-        assert threading.active_count() - before <= 10
+        assert over == [OK] * 200
+        assert threading.active_count() - before <= waiting.MOST + 2  # so many where the machine is busy, mostly eight

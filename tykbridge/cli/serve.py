@@ -18,7 +18,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from tykbridge import __version__, hosted
+from tykbridge import __version__, hosted, waiting
 from tykbridge.cli.screen import clean, color_option, console
 from tykbridge.definition import Definition, Phase
 from tykbridge.errors import BridgeError
@@ -135,7 +135,8 @@ def command(
     except BridgeError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{wanted_port}: {_advice(error)}") from None
+        where = host if wanted_port is None else f"{host}:{wanted_port}"
+        raise click.ClickException(f"cannot listen on {where}: {_advice(error)}") from None
 
 
 def _tracer(strict: bool, log: Log, screen: Console | None) -> Tracer:
@@ -181,7 +182,7 @@ async def _serve(gateway: Gateway, screen: Console, watched: bool, missing: int,
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.put_nowait, number)
-    loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, _reload))
+    loop.add_signal_handler(signal.SIGHUP, waiting.apart, _reload)
     await gateway.start()
     _tell(screen, gateway, watched, missing)
     if inspector is not None:

@@ -336,7 +336,7 @@ class _Tour:
         self._screen.summary(counts, time.perf_counter() - began, self._failures)
 
     async def _call(self, client: Any, url: str, call: Call, stop: Stop) -> None:
-        asked = len(self._echo.got)
+        asked = self._echo.count
         async with client.get(url, headers=call.headers) as response:
             body = await response.read()
             status, headers = response.status, tuple(response.headers.items())
@@ -349,7 +349,7 @@ class _Tour:
                 self._hooks += 1
             if not isinstance(step, NoteStep) or step.seen:
                 self._screen.step(_whole(step, body))
-        upstream = self._echo.got[-1] if len(self._echo.got) > asked else None
+        upstream = self._echo.got if self._echo.count > asked else None
         answer = Answer(status, headers, body, upstream)
         verdicts = [(words, _is_so(holds, answer)) for words, holds in call.expected]
         self._screen.verdicts(verdicts)

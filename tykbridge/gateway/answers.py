@@ -43,7 +43,7 @@ async def whole(
     Its own Content-Length counts where there is no body by definition (HEAD, 304).
     """
     keeps = incoming.keep_alive and not closes
-    is_bodiless = incoming.method == "HEAD" or response.status in _BODILESS or response.status < 200
+    is_bodiless = incoming.method == "HEAD" or response.status in _BODILESS
     headers = [pair for pair in response.headers if pair[0].lower() not in FRAMING]
     if not is_bodiless:
         headers.append(("Content-Length", str(len(response.body))))
@@ -69,6 +69,8 @@ async def streamed(
     Raises whatever reading raises. The connection is cut then: the client must not take a part for the whole.
     """
     is_bodiless = incoming.method == "HEAD" or status in _BODILESS
+    if status == 204:  # a length of nothing makes some clients wait
+        headers = tuple(pair for pair in headers if pair[0].lower() != "content-length")
     has_length = bool(wire.value(headers, "content-length"))
     is_chunked = not is_bodiless and not has_length and incoming.version >= HttpVersion11
     keeps = incoming.keep_alive and (is_bodiless or has_length or is_chunked)

@@ -19,9 +19,11 @@ from typing import Any
 
 from aiohttp import web
 
+from tykbridge import waiting
 from tykbridge.bridge import Bridge
 from tykbridge.errors import BridgeError, LoadError
 from tykbridge.gateway.keyring import Keyring, Refusal
+from tykbridge.gateway.logs import server_logger
 from tykbridge.gateway.metrics import Metrics
 from tykbridge.gateway.server import Gateway
 from tykbridge.settings import Settings
@@ -34,7 +36,7 @@ HEADER = "X-Tyk-Authorization"
 
 _FREE_AFTER = 20  # ports that are tried after one that is taken
 _BODY = 1 << 20  # bytes of a session
-_LEAVE = 5.0  # seconds that calls on their way have when it ends
+_LEAVE = 5.0  # seconds that calls on their way have when it ends; aiohttp waits twice for half of them
 _WEAK = 16  # characters of a secret below which it can be guessed
 _SAMPLE = "352d20ee67be67f6340b4c0605b044b7"  # of the tyk.conf that Tyk's installation brings
 _FORBIDDEN = "Attempted administrative access with invalid or missing key!"
@@ -88,7 +90,10 @@ class Control:
         sock = self._listening(settings)
         app = web.Application(client_max_size=_BODY, middlewares=[self._guard])
         app.add_routes(self._routes())
-        self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=_LEAVE)
+        logger = server_logger(self._log, "control API: ")
+        self._runner = web.AppRunner(
+            app, handle_signals=False, access_log=None, logger=logger, shutdown_timeout=_LEAVE / 2
+        )
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()
         alone = "" if settings.secret else ", metrics alone: there is no secret"
@@ -233,7 +238,7 @@ class Control:
 
     async def _get_reload(self, request: web.Request) -> web.Response:
         try:
-            _, words = await asyncio.to_thread(self._reload)
+            _, words = await asyncio.wrap_future(waiting.apart(self._reload))
         except BridgeError as error:
             return _error(500, f"Nothing changed: {error}")
         if any(not line.endswith(_INACTIVE) for line in words.splitlines()):

@@ -21,14 +21,16 @@ class Echo:
 
     Attributes:
         url: where it listens.
-        got: what it answered, the oldest first.
+        got: what it answered last, None before that.
+        count: how many requests it answered.
     """
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._runner: web.ServerRunner | None = None
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        self.got: list[dict[str, Any]] = []
+        self.got: dict[str, Any] | None = None
+        self.count = 0
 
     async def start(self, gateway: Gateway) -> None:
         """Begin to answer."""
@@ -56,7 +58,7 @@ class Echo:
         }
         if request.method not in ("GET", "HEAD"):
             answer |= {"data": body.decode("utf-8", "replace"), "json": _parsed(body), "method": request.method}
-        self.got.append(answer)
+        self.got, self.count = answer, self.count + 1
         text = json.dumps(answer, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         return web.Response(text=text, content_type="application/json", headers={"Server": "echo"})
 

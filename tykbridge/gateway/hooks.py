@@ -37,12 +37,13 @@ class Lane:
     async def run(self, function: Callable[[], _Result]) -> _Result:
         """Call a function on one of the threads of `tykbridge.waiting`; `visit.current` there is what it is here.
 
-        Given up, it runs to its end all the same, and nobody hears of it.
+        Given up before it began, it does not run; later, it runs to its end all the same, and nobody hears of it.
 
         Raises:
             GoneError: the interpreter is ending.
         """
         call = _Call(function, visit.current.get())
+        del function  # the call's alone, which gives it up in time
         if self._skip:
             self._skip -= 1
             waiting.start(call, self._name)
@@ -52,7 +53,11 @@ class Lane:
         else:
             self._skip = self._skips
             self._skips = min(_MOST, 2 * self._skips)
-        await call.wait()
+        try:
+            await call.wait()
+        except asyncio.CancelledError:
+            call.give_up()
+            raise
         return call.result()
 
 
@@ -62,7 +67,9 @@ class _Call(Generic[_Result]):
     __slots__ = ("_failed", "_function", "_is_over", "_loop", "_result", "_visit", "_waiter", "over")
 
     def __init__(self, function: Callable[[], _Result], of: visit.Visit | None) -> None:
-        self._function, self._visit = function, of
+        # None once it began or was given up: what a request holds does not wait for its turn with it.
+        self._function: Callable[[], _Result] | None = function
+        self._visit = of
         self._result: _Result | None = None
         self._failed: BaseException | None = None
         self._is_over = False
@@ -73,12 +80,16 @@ class _Call(Generic[_Result]):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self) -> None:
+        function, self._function = self._function, None
+        if function is None:
+            return
         before = visit.current.set(self._visit)
         try:
-            self._result = self._function()
+            self._result = function()
         except BaseException as error:
             self._failed = error
         finally:
+            del function  # with what the request holds
             visit.current.reset(before)  # without greenlets, others run in the same context after this
         self._tell()
 
@@ -101,6 +112,10 @@ class _Call(Generic[_Result]):
         self._waiter = self._loop.create_future()
         if not self._is_over:
             await self._waiter
+
+    def give_up(self) -> None:
+        """Let it not begin any more."""
+        self._function = None
 
     def result(self) -> _Result:
         """Give what it returned, or raise what it raised."""

@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import logging
+import re
 import time
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 
 from tykbridge import locks
 from tykbridge.events.handlers import masked
@@ -28,6 +30,7 @@ LEVELS = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40}
 """The levels, with the names of a tyk.conf and those of plugins."""
 
 _STYLES = {"debug": "dim", "info": "green", "warning": "yellow", "error": "bold red"}
+_QUOTED = re.compile(r""":? *\bb['"]""")  # where bytes begin, as Python shows them
 _TOLD = ("method", "path", "status", "prefix")  # what a line for people has said already, or need not say
 # What makes a terminal do something, or shows text in another order than it is in.
 _ACTING = [*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
@@ -156,6 +159,32 @@ class _Handler(logging.Handler):
             traceback.print_exception(*record.exc_info, file=out)
             words += "\n" + out.getvalue().rstrip("\n")
         self._log.write(words, level, prefix=record.name)
+
+
+def unquoted(message: str) -> str:
+    """Give of what aiohttp says of bytes that are no HTTP the words alone: what it quotes may hold a token."""
+    first = (message.splitlines() or [""])[0]
+    return "it is no URL" if "://" in first else _QUOTED.split(first, maxsplit=1)[0]
+
+
+def server_logger(log: Callable[[str, str], None], prefix: str = "") -> logging.Logger:
+    """Make what aiohttp's server tells its troubles: it has a traceback for each client that speaks no HTTP.
+
+    `log` writes a line: words, and a level. `prefix` says whose client it is.
+    """
+
+    def emit(record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError) and isinstance(record.args, tuple) and record.args:
+            log(f"{prefix}a request from {record.args[0]} is no HTTP: {unquoted(error.message)}", "info")
+        else:
+            log(f"{prefix}internal error: {record.getMessage()}: {error!r}", "error")
+
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = emit  # type: ignore[method-assign]
+    logger = logging.Logger("tykbridge.gateway", logging.WARNING)
+    logger.addHandler(handler)
+    return logger
 
 
 def _value(name: str, value: Any) -> str:

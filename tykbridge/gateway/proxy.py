@@ -19,12 +19,13 @@ from yarl import URL
 from tykbridge.bridge import Bridge
 from tykbridge.chain import Chain
 from tykbridge.definition import Phase
-from tykbridge.gateway import answers, hooks, wire
+from tykbridge.gateway import answers, hooks, logs, wire
 from tykbridge.gateway.upstreams import Upstream
 from tykbridge.gateway.visit import Observer, Visit, current
-from tykbridge.outcome import FRAMING, Continue, Headers, Request, Respond, Response, refused
+from tykbridge.outcome import FRAMING, MIDDLEWARE_ERROR, Continue, Headers, Request, Respond, Response, refused
 
 _CHUNK = 64 << 10
+_HEADERS = 256 << 10  # bytes of all headers of a request: hooks and records get copies
 _FIELD = 64 << 10  # bytes of one header of an upstream's answer
 _REQUEST_PHASES = (Phase.PRE, Phase.AUTH_CHECK, Phase.POST_KEY_AUTH, Phase.POST)
 _PROBLEM = "There was a problem proxying the request"  # as upstream says it, and the next
@@ -117,9 +118,7 @@ class Proxy:
 
     async def answer(self, incoming: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
-        target = incoming.raw_path
-        if target.startswith(("http://", "https://")):  # the absolute form, which a client of a proxy sends
-            target = URL(target, encoded=True).raw_path_qs
+        target = wire.origin_form(incoming.raw_path)[1]
         visit = Visit(incoming.method, target, incoming.remote or "", incoming.headers.get(wire.REQUEST_ID, ""))
         current.set(visit)  # aiohttp has a task for each request, which has a context of its own
         route = self._route(target, incoming.headers.get("Host", ""))
@@ -154,6 +153,8 @@ class Proxy:
         api_id = chain.definition.api_id
         route = self._routes.get(api_id)
         if route is None or route.chain is not chain:
+            chains = self._bridge.chains  # no other is kept: it would keep its plugins
+            self._routes = {name: known for name, known in self._routes.items() if chains.get(name) is known.chain}
             route = self._routes[api_id] = _Route(chain)
             for notice in route.upstream.notices:
                 self._log(f"{chain.definition.file}: {notice}: it has no effect in this gateway", "warning")
@@ -167,14 +168,15 @@ class Proxy:
             response = Response(404, (("Content-Type", "text/plain; charset=utf-8"),), b"Not Found")
         else:
             response = refused(error.status, error.words).response
-        closes = error.status in (400, 408, 413, 505)  # what is left of the request is not read
+        closes = error.status in (400, 408, 413, 431, 501, 505)  # what is left of the request is not read
         return await answers.whole(incoming, visit, response, closes=closes)
 
     async def _answer(self, incoming: web.BaseRequest, visit: Visit, route: _Route | None) -> web.StreamResponse:
         if route is None:
             raise _RefusedError(404, "Not Found", f"no API listens on {visit.target.partition('?')[0]}")
-        headers = wire.with_id(wire.text(incoming.raw_headers), visit.request_id)
-        _check(incoming, headers)
+        came = wire.text(incoming.raw_headers)
+        _check(incoming, came)
+        headers = wire.with_id(wire.forwardable(came), visit.request_id)
         upload = _Upload(incoming, self._limits) if incoming.can_read_body else None
         body = await upload.whole() if upload is not None and route.reads else b""
         if visit.notes is not None and (route.reads or upload is None):
@@ -187,18 +189,25 @@ class Proxy:
             if visit.notes is not None:
                 visit.notes.decided(outcome)
         if isinstance(outcome, Respond):
-            return await answers.whole(incoming, visit, outcome.response)
-        return await self._forward(incoming, visit, route, outcome, None if route.reads else upload)
+            return await answers.whole(incoming, visit, self._final(visit, outcome.response))
+        return await self._forward(incoming, visit, route, headers, outcome, None if route.reads else upload)
 
     async def _forward(
-        self, incoming: web.BaseRequest, visit: Visit, route: _Route, outcome: Continue, upload: _Upload | None
+        self,
+        incoming: web.BaseRequest,
+        visit: Visit,
+        route: _Route,
+        came: Headers,
+        outcome: Continue,
+        upload: _Upload | None,
     ) -> web.StreamResponse:
         assert self._session is not None
         request = outcome.request
         visit.upstream = url = route.upstream.url(request.url)
         if not url:
             raise _RefusedError(502, _PROBLEM, "the definition names no upstream (target_url)")
-        headers = wire.forwarded(wire.forwardable(request.headers), visit.client, incoming.scheme)
+        headers = wire.forwardable(wire.unmistaken(came, request.headers))
+        headers = wire.forwarded(headers, visit.client, incoming.scheme)
         if visit.notes is not None:
             visit.notes.asked(Request(request.method, url, headers, request.body), route.upstream.keeps_host)
         try:
@@ -228,7 +237,17 @@ class Proxy:
         outcome: Continue,
         answer: aiohttp.ClientResponse,
     ) -> web.StreamResponse:
-        headers = wire.forwardable(wire.text(answer.raw_headers))
+        headers = wire.text(answer.raw_headers)
+        if answer.status < 200 or _is_coded(headers):
+            answer.close()
+            words = "another protocol" if answer.status < 200 else "a transfer coding that nobody asked for"
+            raise _RefusedError(502, _PROBLEM, f"{wire.shown(visit.upstream)}: the upstream takes {words}")
+        headers = wire.forwardable(headers)
+        if not route.answers and outcome.request.method == "HEAD" != incoming.method:  # a hook's; there is no body
+            response = Response(answer.status, headers)
+            if visit.notes is not None:
+                visit.notes.answered(response, streamed=False)
+            return await answers.whole(incoming, visit, response, answer.reason)
         if not route.answers:
             if visit.notes is not None:
                 visit.notes.answered(Response(answer.status, headers), streamed=True)
@@ -244,7 +263,15 @@ class Proxy:
         if visit.notes is not None:
             visit.notes.decided(respond)
         reason = answer.reason if respond.response.status == answer.status else None
-        return await answers.whole(incoming, visit, respond.response, reason)
+        return await answers.whole(incoming, visit, self._final(visit, respond.response), reason)
+
+    def _final(self, visit: Visit, response: Response) -> Response:
+        """Give what ends a request: after an interim status, which a hook may have set, a client waits for more."""
+        if response.status >= 200:
+            return response
+        visit.failure = f"a hook set the status {response.status}, after which a client waits for another one"
+        self._log(f'api "{visit.api_id}": {visit.failure}', "error")
+        return refused(500, MIDDLEWARE_ERROR).response
 
 
 def _check(incoming: web.BaseRequest, headers: Headers) -> None:
@@ -255,10 +282,22 @@ def _check(incoming: web.BaseRequest, headers: Headers) -> None:
         raise _RefusedError(505, "HTTP/1.1 is spoken here")
     if incoming.version == aiohttp.HttpVersion11 and sum(name.lower() == "host" for name, _ in headers) != 1:
         raise _RefusedError(400, "a request needs one Host header")
+    authority = wire.origin_form(incoming.raw_path)[0]
+    if authority and authority.rpartition("@")[2].lower() != wire.value(headers, "host").lower():
+        raise _RefusedError(400, "the target and Host name different hosts")
+    if sum(len(name) + len(value) for name, value in incoming.raw_headers) > _HEADERS:
+        raise _RefusedError(431, "Request header fields too large")
     if "#" in incoming.raw_path:
         raise _RefusedError(400, "a request's target has no fragment")
+    if _is_coded(headers):
+        raise _RefusedError(501, "no transfer coding but chunked is supported")
     if wire.value(headers, "upgrade").lower() == "websocket":
         raise _RefusedError(501, "websockets are not supported by this gateway")
+
+
+def _is_coded(headers: Headers) -> bool:
+    """Whether a body is coded for one hop in another way than in chunks, which alone are taken off here."""
+    return any(name.lower() == "transfer-encoding" and value.lower() != "chunked" for name, value in headers)
 
 
 class _Upload:
@@ -295,7 +334,8 @@ class _Upload:
     async def pieces(self) -> AsyncIterator[bytes]:
         """Give it piece by piece. Raises _RefusedError: it is broken, or does not come."""
         incoming, content = self._incoming, self._incoming.content
-        if incoming.headers.get("Expect", "").lower() == "100-continue":
+        is_new = incoming.version >= aiohttp.HttpVersion11  # others know nothing of it
+        if is_new and incoming.headers.get("Expect", "").lower() == "100-continue":
             await incoming.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             while not content.at_eof():
@@ -342,6 +382,8 @@ def _headed(headers: Headers, keeps_host: bool, upload: _Upload | None) -> aioht
         request.waits = upload is not None and not upload.has_begun
         if keeps_host and (host := wire.value(headers, "host")):
             request.headers["Host"] = host
+        if wire.value(sent, "authorization"):  # in place of that of the target's URL
+            request.headers.pop("Authorization", None)
         request.headers.extend(sent if all(wire.is_text(item) for _, item in sent) else await request.hide(sent))
         return await handler(request)
 
@@ -358,6 +400,11 @@ def _failure(url: str, error: Exception) -> _RefusedError:
 
 
 def _said(error: Exception) -> str:
+    """Say what is wrong, without what aiohttp shows of it: the URL with its query, and headers, in which tokens are."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return logs.unquoted(error.message)
+    if isinstance(error, aiohttp.InvalidURL):
+        return error.description or "this is no URL of an upstream"
     return str(error) or type(error).__name__
 
 

@@ -49,7 +49,7 @@ class Recorder:
                 seconds=round(seconds, 6),
                 hooks_seconds=round(visit.hooks, 6),
                 client=visit.client,
-                why=visit.failure if status < 500 else "",  # the proxy has written a line of its own
+                why=one_line(visit.failure, _PATH) if status < 500 else "",  # the proxy has written a line of its own
             )
 
     def hook(self, step: flow.Step, seconds: float, failed: bool) -> None:

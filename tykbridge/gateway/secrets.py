@@ -37,6 +37,7 @@ _NAME = re.compile(r'\["((?:[^"\\]|\\.)*)"\]')  # of a header, in a change's pat
 _SCHEME = re.compile(r"(?i)(Basic|Bearer|Digest|Token|Hmac|Negotiate|Signature)\s+(?=\S)")
 _LOGIN = re.compile(r"(?<=^http://)[^/@]+(?=@)|(?<=^https://)[^/@]+(?=@)")  # of an upstream
 _LONG = 6  # characters: what is shorter is hidden in its place only
+_MOST = 200  # are looked for elsewhere: a client may send thousands of cookies, and the event loop waits
 
 
 class Secrets:
@@ -50,18 +51,22 @@ class Secrets:
         token = record.definition.auth.token if record.definition is not None else None
         self._headers = _HEADERS | ({token.header.lower()} if token is not None and token.header else set())
         self._parameters = _PARAMETERS | ({token.param.lower()} if token is not None and token.param else set())
-        found: set[str] = set()
-        for message in _messages(record):
-            found.update(self._of_headers(message.headers))
-            if isinstance(message, Request):
-                found.update(value for name, value in _query(message.url) if name in self._parameters)
-        for step in record.steps:
+        found: dict[str, None] = {}  # in the order of what must not be missed
+        for step in list(record.steps):
             if isinstance(step, HookStep):
-                found.add(step.token)
+                found[step.token] = None
                 for change in step.changes or ():
-                    found.update(self._of_change(change))
+                    found.update(dict.fromkeys(self._of_change(change)))
+        messages = list(_messages(record))
+        for message in messages:
+            found.update(dict.fromkeys(self._of_headers(message.headers)))
+            if isinstance(message, Request):
+                found.update((value, None) for name, value in _query(message.url) if name in self._parameters)
+        for message in messages:
+            found.update(dict.fromkeys(_of_cookies(message.headers)))
+        words = [word for word in found if len(word) >= _LONG][:_MOST]
         # The longest first: a secret may be a part of another.
-        self._words = sorted((word for word in found if len(word) >= _LONG), key=lambda word: (-len(word), word))
+        self._words = sorted(words, key=lambda word: (-len(word), word))
 
     def text(self, text: str) -> str:
         """Hide what is secret in a text."""
@@ -87,10 +92,10 @@ class Secrets:
         items = [
             f"{item.partition('=')[0]}={MASK}"
             if "=" in item and unquote_plus(item.partition("=")[0]).lower() in self._parameters
-            else self.text(item)
+            else item
             for item in query.split("&")
         ]
-        return _LOGIN.sub(MASK, self.text(path), count=1) + mark + "&".join(items)
+        return _LOGIN.sub(MASK, self.text(path), count=1) + mark + self.text("&".join(items))
 
     def headers(self, headers: Headers) -> Headers:
         """Hide what is secret in headers."""
@@ -140,13 +145,8 @@ class Secrets:
 
     def _of_headers(self, headers: Headers) -> Iterator[str]:
         for name, value in headers:
-            lower = name.lower()
-            if lower in self._headers:
+            if name.lower() in self._headers:
                 yield from _parts(value)
-            elif lower == "cookie":
-                yield from (item.partition("=")[2].strip() for item in value.split(";"))
-            elif lower == "set-cookie":
-                yield value.partition(";")[0].partition("=")[2].strip()
 
     def _of_change(self, change: Change) -> Iterator[str]:
         name = _name(change.path)
@@ -159,6 +159,7 @@ class Secrets:
                     yield each
                 elif name and "header" in change.path:
                     yield from self._of_headers(((name, each),))
+                    yield from _of_cookies(((name, each),))
 
     def _change(self, change: Change) -> Change:
         return replace(change, old=self._value(change.path, change.old), new=self._value(change.path, change.new))
@@ -198,6 +199,15 @@ def _messages(record: Record) -> Iterator[Request | Response]:
     for step in record.steps:
         if isinstance(step, UpstreamStep | ClientStep):
             yield from (message for message in (getattr(step, "request", None), step.response) if message is not None)
+
+
+def _of_cookies(headers: Headers) -> Iterator[str]:
+    for name, value in headers:
+        lower = name.lower()
+        if lower == "cookie":
+            yield from (item.partition("=")[2].strip() for item in value.split(";"))
+        elif lower == "set-cookie":
+            yield value.partition(";")[0].partition("=")[2].strip()
 
 
 def _parts(value: str) -> Iterator[str]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from tykbridge import locks
 from tykbridge._version import __version__
 from tykbridge.bridge import Bridge
+from tykbridge.gateway import logs
 from tykbridge.gateway.proxy import Limits, Proxy
 from tykbridge.gateway.visit import Observer
 
@@ -26,8 +25,8 @@ PORT = 8181
 _FREE_AFTER = 20  # ports that are tried after one that is taken
 _HEADERS = 64 << 10  # bytes of one header, and of the request line
 _FIELDS = 256  # headers of one request
-_IDLE = 75.0  # seconds that a connection may be without a request
-_LEAVE = 10.0  # seconds that requests on their way have when it ends
+_IDLE = 75.0  # seconds that a connection may be without a request; up to twice as many before its first one
+_LEAVE = 10.0  # seconds that requests on their way have when it ends; aiohttp waits twice for half of them
 
 
 class Part(Protocol):
@@ -76,6 +75,7 @@ class Gateway:
         self._log = log or bridge.services.log
         self._proxy = Proxy(bridge, self._log, limits, observers)
         self._closing = contextlib.AsyncExitStack()
+        self._asked: set[asyncio.Protocol] = set()  # connections on which a request came
         self.url, self.port, self.is_elsewhere = "", 0, False
 
     async def start(self) -> None:
@@ -92,16 +92,18 @@ class Gateway:
                 self._answer,
                 handler_cancellation=True,
                 access_log=None,
-                logger=_logger(self._log),
+                logger=logs.server_logger(self._log),
                 auto_decompress=False,
                 keepalive_timeout=_IDLE,
                 max_line_size=_HEADERS,
                 max_field_size=_HEADERS,
                 max_headers=_FIELDS,
             )
-            runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_LEAVE)
+            runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_LEAVE / 2)
             await runner.setup()
             closing.push_async_callback(runner.cleanup)
+            watching = asyncio.ensure_future(self._close_silent(server))
+            closing.callback(watching.cancel)
             await web.SockSite(runner, sock, backlog=1024).start()
             self.port = sock.getsockname()[1]
             self.is_elsewhere = self._wanted is None and self.port != PORT
@@ -113,7 +115,20 @@ class Gateway:
         """Take no more requests, let those on their way come to their end, and close. Cancelled, it cuts them off."""
         await self._closing.aclose()
 
+    async def _close_silent(self, server: web.Server[web.BaseRequest]) -> None:
+        """Close connections on which no request has come: aiohttp looks at those alone that had one."""
+        silent: set[asyncio.Protocol] = set()
+        while True:
+            await asyncio.sleep(_IDLE)
+            connections = set(server.connections)
+            self._asked &= connections
+            for connection in server.connections:
+                if connection in silent and connection not in self._asked:
+                    connection.force_close()
+            silent = connections - self._asked
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._asked.add(request.protocol)
         if request.raw_path == "/hello":
             return web.json_response({"status": "pass", "version": __version__, "description": "tykbridge"})
         return await self._proxy.answer(request)
@@ -156,23 +171,6 @@ def running(gateway: Gateway) -> Iterator[Gateway]:
         if not failed:
             loop.call_soon_threadsafe(over.set)
         thread.join()
-
-
-def _logger(log: Callable[[str, str], None]) -> logging.Logger:
-    """Make what aiohttp's server tells its troubles: it has a traceback for each client that speaks no HTTP."""
-
-    def emit(record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError) and isinstance(record.args, tuple) and record.args:
-            log(f"a request from {record.args[0]} is no HTTP: {str(error.message).splitlines()[0]}", "info")
-        else:
-            log(f"internal error: {record.getMessage()}: {error!r}", "error")
-
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = emit  # type: ignore[method-assign]
-    logger = logging.Logger("tykbridge.gateway", logging.WARNING)
-    logger.addHandler(handler)
-    return logger
 
 
 def _listening(host: str, port: int | None) -> socket.socket:

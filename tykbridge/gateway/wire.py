@@ -24,6 +24,7 @@ _HOP_BY_HOP = frozenset(
     }
 )  # RFC 9110, section 7.6.1, and what browsers once sent
 _OURS = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
+_AUTHORITY_END = re.compile("[/?#]")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ESCAPED = re.compile(r"[\ud800-\udfff]")
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -43,6 +44,16 @@ def shown(url: str) -> str:
     """Give of an upstream's URL what may be told: neither user information nor a query, which may hold a token."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def origin_form(target: str) -> tuple[str, str]:
+    """Part a request's target in the absolute form, which a client of a proxy sends; "" and another one as it is."""
+    scheme, mark, rest = target.partition("://")
+    if not mark or scheme.lower() not in ("http", "https"):
+        return "", target
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    path = rest[len(authority) :]
+    return authority, path if path.startswith("/") else "/" + path
 
 
 def text(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -66,12 +77,26 @@ def value(headers: Headers, name: str) -> str:
 
 
 def forwardable(headers: Headers) -> Headers:
-    """Leave out what is between two neighbours only: the known names, and those that Connection lists."""
+    """Leave out what is between two neighbours only: the known names, and those that Connection lists.
+
+    To be done before hooks run: what they write is no neighbour's to take away. Host stays, whatever is listed.
+    """
     dropped: Iterable[str] = _HOP_BY_HOP
     for key, listed in headers:
         if key.lower() == "connection" and listed.lower() not in ("close", "keep-alive"):
-            dropped = {*dropped, *(name.strip().lower() for name in listed.split(","))}
+            dropped = {*dropped, *(name.strip().lower() for name in listed.split(","))} - {"host"}
     return tuple([pair for pair in headers if pair[0].lower() not in dropped])
+
+
+def unmistaken(came: Headers, headers: Headers) -> Headers:
+    """Leave out headers that WSGI applications take for others, which hooks may have set or deleted: X_User, X-User.
+
+    `came` is what the client sent, of which hooks made `headers`.
+    """
+    if not any("_" in name for name, _ in headers):
+        return headers
+    dashed = {name.lower() for name, _ in (*came, *headers) if "_" not in name}
+    return tuple(pair for pair in headers if "_" not in pair[0] or pair[0].lower().replace("_", "-") not in dashed)
 
 
 def forwarded(headers: Headers, client: str, scheme: str) -> Headers:

@@ -292,3 +292,7 @@ def _shown(place: Url | str) -> str:
     if isinstance(place, Url):
         return place._replace(auth=None, query=None, fragment=None).url
     return json.dumps(place.partition("?")[0].rpartition("@")[2][:80])
+
+
+for _kind in (_Request, _Batch):  # two threads that use a type of msgspec's first would crash
+    _read("{}", _kind)

@@ -28,8 +28,10 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from tykbridge import waiting
 from tykbridge.gateway.inspector import documents
 from tykbridge.gateway.inspector.documents import text_of
+from tykbridge.gateway.logs import server_logger
 from tykbridge.gateway.secrets import MASK, Secrets
 from tykbridge.gateway.server import Gateway
 from tykbridge.gateway.trace import Record, Tracer
@@ -93,7 +95,8 @@ class Inspector:
     async def start(self, gateway: Gateway) -> None:
         """Listen on a free port. Raises OSError."""
         self._gateway = gateway
-        server = web.Server(self._answer, access_log=None)
+        logger = server_logger(gateway.bridge.services.log, "inspector: ")
+        server = web.Server(self._answer, access_log=None, logger=logger)
         self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=1)
         await self._runner.setup()
         sock = socket.socket()
@@ -119,6 +122,8 @@ class Inspector:
         return self.url.replace(self._token, self._once)
 
     def _heard(self, what: str, record: Record | None) -> None:
+        if not self._pages:
+            return
         event = ("cleared", None) if record is None else ("request", documents.summary(record))
         for page in self._pages:
             page.put(event)
@@ -203,7 +208,7 @@ class Inspector:
     async def _load_again(self) -> web.Response:
         async with self._reloading:
             try:
-                count, words = await asyncio.get_running_loop().run_in_executor(None, self._reload)
+                count, words = await asyncio.wrap_future(waiting.apart(self._reload))
             except Exception as error:
                 raise _Refused(str(error) or repr(error)) from error
         if count:
