@@ -291,6 +291,17 @@ def test_nonsense_from_a_process(place):
     assert place.told()[0] != number
 
 
+def test_nonsense_again_and_again_is_put_off(place):
+    assert place.load("Tell", "Babble") == []
+    for _ in range(2):
+        number, _, _ = place.told()
+        assert place.run("Babble").response.status == 500
+        until(lambda number=number: not is_there(number))
+    assert place.run().response.status == 503
+    assert "ended 2 times in a row, at last: signal 9 (SIGKILL)" in place.errors()[-1]
+    until(lambda: place.run().response.status == 200)
+
+
 def test_a_process_that_leaves_a_child_with_its_sockets(place):
     assert place.load("Tell", "Fork", timeout_ms=NEVER) == []
     number, _, _ = place.told()
