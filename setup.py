@@ -15,6 +15,7 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 ROOT = Path(__file__).resolve().parent
 VERSION: str = runpy.run_path(str(ROOT / "tykbridge" / "_version.py"))["__version__"]
@@ -32,6 +33,7 @@ SHARED = [f"csrc/{noun}.c" for noun in ("mem", "wire", "context", "object", "con
 JAVASCRIPT = "tykbridge/drivers/javascript"
 ENGINE = f"{JAVASCRIPT}/_quickjs".replace("/", ".")
 GOPLUGIN = "tykbridge/drivers/goplugin"
+CHILD = f"{GOPLUGIN}/child".replace("/", ".")
 QUICKJS_SOURCES = ("quickjs.c", "libregexp.c", "libunicode.c", "dtoa.c")
 
 # Python modules that every request comes through: compiled where a .pxd beside them gives their classes C members.
@@ -131,6 +133,8 @@ class BuildExtensions(build_ext):
         """The library is loaded by hosts, so its file has the name that linkers look for."""
         if fullname.rpartition(".")[2] == LIBRARY.rpartition(".")[2]:
             return str(Path(*fullname.split(".")[:-1], SONAME))
+        if fullname.rpartition(".")[2] == CHILD.rpartition(".")[2]:
+            return str(Path(*fullname.split(".")[:-1], "tykbridge-plugin"))
         return str(super().get_ext_filename(fullname))
 
     def build_extensions(self) -> None:
@@ -143,7 +147,7 @@ class BuildExtensions(build_ext):
             raise SystemExit(f"setup.py: these sources are missing: {', '.join(sorted(set(missing)))}")
         for program in ("compiler_so", "linker_so"):
             self.compiler.set_executable(program, without_symbolic(getattr(self.compiler, program)))
-        library, module, *compiled = self.extensions
+        library, program, module, *compiled = self.extensions
         # Into the build folder, so that no generated C stands in the tree or ships.
         generated = cythonize(
             [Extension(e.name, [e.sources[0]], include_dirs=e.include_dirs) for e in (module, *compiled)],
@@ -159,7 +163,7 @@ class BuildExtensions(build_ext):
         self.parallel = None  # the module is linked to the library: one after the other
         self.check_extensions_list(self.extensions)
         temp = self.build_temp
-        for extension in self.extensions:
+        for extension in (library, module, *compiled, program):
             # Objects of both, compiled with different flags, have the same names.
             self.build_temp = os.path.join(temp, extension.name)
             self.build_extension(extension)
@@ -167,6 +171,29 @@ class BuildExtensions(build_ext):
         for path, text in self._texts(Path(self.build_lib)).items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+
+    def build_extension(self, ext: Extension) -> None:
+        """Builds one; the program is linked as one."""
+        if ext.name != CHILD:
+            super().build_extension(ext)
+            return
+        target = Path(self.get_ext_fullpath(ext.name))
+        if not (self.force or newer_group([*ext.sources, *ext.depends], str(target), "newer")):
+            return
+        made = self.compiler.compile(
+            ext.sources,
+            output_dir=self.build_temp,
+            include_dirs=ext.include_dirs,
+            extra_postargs=ext.extra_compile_args,
+            depends=ext.depends,
+        )
+        self.compiler.link_executable(
+            made,
+            target.name,
+            output_dir=str(target.parent),
+            libraries=ext.libraries,
+            extra_postargs=ext.extra_link_args,
+        )
 
     def _add_quickjs(self) -> None:
         """Gives the JavaScript driver its engine, or leaves the driver's module out."""
@@ -259,6 +286,15 @@ setup(
             + ([] if SANITIZERS else ["-Wl,-z,defs"]),
         ),
         Extension(
+            CHILD,
+            [f"{GOPLUGIN}/child.c", f"{GOPLUGIN}/lane.c"],
+            include_dirs=["csrc", GOPLUGIN],
+            depends=[*headers, *sorted(str(p.relative_to(ROOT)) for p in (ROOT / GOPLUGIN).glob("*.h"))],
+            extra_compile_args=compile_flags(),
+            extra_link_args=link_flags(),
+            libraries=["dl", "pthread"],
+        ),
+        Extension(
             "tykbridge._bridge",
             ["tykbridge/_bridge.pyx", *SHARED],
             include_dirs=["csrc"],
@@ -305,12 +341,12 @@ setup(
         ),
         Extension(
             f"{GOPLUGIN}/_plugin".replace("/", "."),
-            [f"{GOPLUGIN}/_plugin.pyx", *SHARED],
-            include_dirs=["csrc"],
+            [f"{GOPLUGIN}/_plugin.pyx", f"{GOPLUGIN}/process.c", f"{GOPLUGIN}/lane.c", *SHARED],
+            include_dirs=["csrc", GOPLUGIN],
             depends=[
                 *headers,
                 "tykbridge/_bridge.pxd",
-                *sorted(str(p.relative_to(ROOT)) for p in (ROOT / GOPLUGIN).glob("*.pxi")),
+                *(str(p.relative_to(ROOT)) for end in ("h", "pxi") for p in sorted((ROOT / GOPLUGIN).glob(f"*.{end}"))),
             ],
             extra_compile_args=[*compile_flags(), *module_flags()],
             extra_link_args=[*link_flags(), *module_flags()],

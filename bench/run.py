@@ -14,6 +14,7 @@ and the other in .venv-3.x, which is built if need be. Writes bench/results.svg,
     dispatch.unread_body.delta.vs_small    a delta beside a 100 KB body nobody reads over the same delta without one
     chain.<scenario>.vs_floor              how many floors a request through a whole API takes (tykb_run_request)
     plugin.go.vs_floor                     how many floors a call of a hook in Go takes through csrc/plugin.h alone
+    isolation.process.vs_plugin            a call of a Go hook in a process of its own over one in this process
     driver.grpc.vs_bare                    CPU of a hook on a gRPC server over that of a bare grpcio call with its bytes
     chain.four.vs_one                      a request through four hooks that each add a header over one through one hook
     py311.dispatch.<scenario>....          the same for one Python; there also .full_ns, .delta_ns, .floor_ns ...
@@ -30,7 +31,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import HERE, ROOT, Bench, BenchError, generate_pb2, need, output
+from harness import HERE, ROOT, Bench, BenchError, compile_native, generate_pb2, need, output
 
 VERSIONS = ("3.11", "3.13")
 Times = dict[str, dict[str, float]]
@@ -56,6 +57,7 @@ CHAINS = {
 }
 PLUGINS = {"plugin_go": "a hook in Go that adds a header"}
 REMOTE = "grpc"
+ISOLATION = "isolation"
 
 
 def measure(bench: Bench, scenarios: list[str], rounds: int) -> Times:
@@ -81,6 +83,17 @@ def measure_remote(bench: Bench, rounds: int) -> dict[str, float]:
     return {contender: float(nanoseconds) for _, contender, nanoseconds in map(str.split, lines)}
 
 
+def measure_isolation(bench: Bench, rounds: int) -> dict[str, float]:
+    """Contender: nanoseconds per call of the hook of bench/go (bench/process.c)."""
+    print(f"bench: {bench.version}: {ISOLATION}", file=sys.stderr)
+    source, program = ROOT / "tykbridge/drivers/goplugin", bench.folder / "process"
+    more = [str(source / "process.c"), str(source / "lane.c"), f"-I{source}", f"-I{ROOT / 'csrc'}", "-ldl"]
+    compile_native(bench.python, HERE / "process.c", program, *more)
+    [library] = (HERE / "go").glob("plugin_*.so")
+    lines = output(program, library, "AddHeader", source / "tykbridge-plugin", str(rounds)).splitlines()
+    return {contender: float(nanoseconds) for _, contender, nanoseconds in map(str.split, lines)}
+
+
 def ratios(times: Times) -> dict[str, float]:
     """The flat keys of one Python, without its prefix."""
     flat = {}
@@ -91,6 +104,9 @@ def ratios(times: Times) -> dict[str, float]:
         key = key_of(scenario)
         if scenario in PLUGINS:
             flat[f"{key}.vs_floor"] = each["plugin"] / each["floor"]
+            continue
+        if scenario == ISOLATION:
+            flat["isolation.process.vs_plugin"] = each["process"] / each["plugin"]
             continue
         if scenario == REMOTE:
             flat[f"{key}.vs_bare"] = each["driver"] / each["bare"]
@@ -113,6 +129,8 @@ def key_of(scenario: str) -> str:
         return f"driver.{scenario}"
     if scenario in PLUGINS:
         return f"plugin.{scenario.removeprefix('plugin_')}"
+    if scenario == ISOLATION:
+        return scenario
     return f"chain.{scenario.removeprefix('chain_')}" if scenario in CHAINS else f"dispatch.{scenario}"
 
 
@@ -140,7 +158,7 @@ def table(version: str, times: Times) -> str:
         head + f"   {'delta: classic/':>15}{'/floor':>7}{'full/copy':>11}",
     ]
     for scenario, each in times.items():
-        if scenario in (*CHAINS, *PLUGINS, REMOTE):
+        if scenario in (*CHAINS, *PLUGINS, ISOLATION, REMOTE):
             continue
         flat = ratios({scenario: each})
         key = f"dispatch.{scenario}"
@@ -163,6 +181,10 @@ def table(version: str, times: Times) -> str:
     for scenario in (name for name in PLUGINS if name in times):
         each, key = times[scenario], key_of(scenario)
         lines.append(f"{PLUGINS[scenario]:36}{each['floor']:8,.0f}{each['plugin']:9,.0f}{flat[f'{key}.vs_floor']:9.1f}")
+    if ISOLATION in times:
+        each, ratio = times[ISOLATION], flat["isolation.process.vs_plugin"]
+        lines += ["", f"{'a hook in Go, called through plugin.h':36}{'here':>8}{'process':>9}{'/here':>9}"]
+        lines.append(f"{'':36}{each['plugin']:8,.0f}{each['process']:9,.0f}{ratio:9.2f}")
     if REMOTE in times:
         each, ratio = times[REMOTE], flat["driver.grpc.vs_bare"]
         lines += ["", f"{'a hook on a gRPC server, CPU':36}{'bare':>8}{'driver':>9}{'/bare':>9}"]
@@ -232,7 +254,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=[*TITLES, *CHAINS, *PLUGINS, REMOTE],
+        choices=[*TITLES, *CHAINS, *PLUGINS, ISOLATION, REMOTE],
         metavar="SCENARIO",
         help="these scenarios, no files written",
     )
@@ -244,9 +266,11 @@ def main() -> int:
         if bench.version in results:
             continue
         bench.check()
-        wanted = options.only or [*bench.scenarios, REMOTE]
-        native = [scenario for scenario in wanted if scenario != REMOTE]
+        wanted = options.only or [*bench.scenarios, ISOLATION, REMOTE]
+        native = [scenario for scenario in wanted if scenario not in (ISOLATION, REMOTE)]
         results[bench.version] = measure(bench, native, options.rounds) if native else {}
+        if ISOLATION in wanted:
+            results[bench.version][ISOLATION] = measure_isolation(bench, options.rounds)
         if REMOTE in wanted:
             results[bench.version][REMOTE] = measure_remote(bench, max(1, options.rounds // 4))
         print(table(bench.release, results[bench.version]), end="\n\n", flush=True)

@@ -67,7 +67,7 @@ enum tykb_plugin_status {
  *
  * Items come in any order; that of the headers among each other is the message's. Of an item that is no pair, the last one
  * counts. A plugin passes over tags that it does not know. A host does not: an item of a reply that it does not know
- * is a change that it cannot make, and the request fails. */
+ * is a change that it cannot make, and the request fails. So it does with a reply of more than 4096 items. */
 enum tykb_plugin_tag {
   /* The request: in, and of CONTINUE the changes to make to it. */
   TYKB_PLUGIN_METHOD = 1,

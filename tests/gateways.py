@@ -132,6 +132,11 @@ class Gateway:
         text = Path("/proc/self/maps").read_text()
         return sorted(set(re.findall(r"/tykbridge-[^/]*/(\S+\.so)", text)))
 
+    def children(self):
+        """The processes that plugins run in."""
+        listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        return [number for number in listed if b"tykbridge-plugin" in Path(f"/proc/{number}/cmdline").read_bytes()]
+
     def temporary(self):
         return [name for name in os.listdir(os.environ["TMPDIR"]) if name.startswith("tykbridge-")]
 

@@ -68,6 +68,15 @@ def test_a_hook_on_a_server_is_compared_with_a_bare_call(run):
 
 
 @pytest.mark.once
+def test_a_call_of_a_process_is_told_in_calls_of_the_plugin(run):
+    times = {"3.11": {"isolation": {"plugin": 100.0, "process": 700.0}}}
+    flat = run.flatten(times)
+    assert flat["isolation.process.vs_plugin"] == 7
+    assert flat["py311.isolation.process_ns"] == 700
+    assert "7.00" in run.table("3.11.7", times["3.11"])
+
+
+@pytest.mark.once
 def test_a_plugin_alone_is_compared_with_the_floor(run):
     times = {"3.11": {"plugin_go": {"floor": 100.0, "plugin": 3000.0}}}
     flat = run.flatten(times)

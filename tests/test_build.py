@@ -155,6 +155,7 @@ def test_a_wheel_from_a_source_archive_is_complete_and_works(root, tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "tykbridge/libtykbridge.so.1",
+        "tykbridge/drivers/goplugin/tykbridge-plugin",
         "tykbridge/include/tykbridge/api.h",
         "tykbridge/include/tykbridge/plugin.h",
         "tykbridge/pkgconfig/tykbridge.pc",
@@ -163,6 +164,8 @@ def test_a_wheel_from_a_source_archive_is_complete_and_works(root, tmp_path):
         "tyk-stubs/__init__.pyi",
         "gateway-stubs/__init__.pyi",
     } <= names
+    program = zipfile.ZipFile(wheel).getinfo("tykbridge/drivers/goplugin/tykbridge-plugin")
+    assert program.external_attr >> 16 & 0o111 == 0o111  # pip keeps that
     # Plugins in Go are compiled with these.
     modules = {file for file in map(str, Path("tykbridge/goplugin").glob("tyk*/**/*.*")) if (root / file).is_file()}
     assert {name for name in names if name.startswith("tykbridge/goplugin/tyk")} == modules

@@ -42,8 +42,8 @@ def builds(root, tmp_path_factory):
 class Place:
     """A bridge with the mirror, and what the log heard."""
 
-    def __init__(self, folder, builds, monkeypatch):
-        self.folder, self.builds, self.lines = folder, builds, []
+    def __init__(self, folder, builds, monkeypatch, mode="none"):
+        self.folder, self.builds, self.lines, self.mode = folder, builds, [], mode
         monkeypatch.setattr(_bridge, "log", self._log)
         self.put("1")
         self.bridge = Bridge(Services(log=self._log), folder)
@@ -57,7 +57,8 @@ class Place:
     def load(self, path="mirror.so", driver="native", **phases):
         phases = phases or {"pre": ["Mirror"], "response": ["MirrorBack"]}
         named = {phase: [(name, path) for name in names] for phase, names in phases.items()}
-        loaded = self.bridge.load(json.dumps(definition(custom_middleware=hooks(driver, **named))))
+        section = {**hooks(driver, **named), driver: {"isolation": self.mode}}
+        loaded = self.bridge.load(json.dumps(definition(custom_middleware=section)))
         return [item.reason for item in loaded.not_loaded]
 
     def run(self, items, outcome="0", headers=(HOST,), url="/api/a?b=c"):
@@ -81,9 +82,10 @@ class Place:
         return words
 
 
-@pytest.fixture
-def place(tmp_path, builds, monkeypatch):
-    made = Place(tmp_path, builds, monkeypatch)
+@pytest.fixture(params=["none", "process"])
+def place(request, tmp_path, builds, monkeypatch):
+    """A loaded one: what plugins can do does not depend on where they run."""
+    made = Place(tmp_path, builds, monkeypatch, request.param)
     assert made.load() == []
     return made
 
@@ -194,6 +196,29 @@ def test_several_values_with_a_variable_are_filled_in(place):
     )
     found = [pair for pair in end.request.headers if pair[0] in "XY"]
     assert found == [("X", "/api/a, b"), ("Y", "c"), ("Y", "d")]
+
+
+MOST = 4096  # items of a reply
+
+
+def test_a_reply_with_as_many_headers_as_there_may_be(place):
+    items = [("header", f"X-{at % (MOST // 2)}", str(at)) for at in range(MOST)]
+    pairs = sorted((name, value) for _, name, value in items)
+    assert sorted(pair for pair in place.run(items).request.headers if pair[0].startswith("X-")) == pairs
+    answer = place.back([("response_header", *pair) for pair in pairs])
+    assert sorted(pair for pair in answer.headers if pair[0].startswith("X-")) == pairs
+
+
+def test_an_answer_with_one_header_in_many_spellings(place):
+    items = [("response_header", "X-Abcdefghijklmnop", str(at)) for at in range(MOST)]
+    headers = [pair for pair in place.run(items, "1").response.headers if pair[0].lower() == "x-abcdefghijklmnop"]
+    assert len({name for name, _ in headers}) == MOST
+    assert {value for _, value in headers} == {str(at) for at in range(MOST)}
+
+
+def test_a_reply_with_more(place):
+    assert f"its reply has more than {MOST} items" in place.fails([("header", "X", "")] * (MOST + 1))
+    assert f"its reply has more than {MOST} items" in place.fails([("kept", 7)] * 300_000)
 
 
 def test_one_of_several_values_that_cannot_be(place):
@@ -499,13 +524,6 @@ def test_a_hook_of_another_kind_is_refused_at_load(place):
     assert 'the pre hook "MirrorBack" is for responses, and is needed for requests: in Go, func MirrorBack(rw' in reason
     [reason] = place.load(response=["Mirror"])
     assert "is for requests, and is needed for responses" in reason
-
-
-def test_a_time_limit_cannot_be_kept(place):
-    section = hooks("native", pre=[("Mirror", "mirror.so")])
-    section["pre"][0]["timeout_ms"] = 5
-    [item] = place.bridge.load(json.dumps(definition(custom_middleware=section))).not_loaded
-    assert "the native driver cannot keep one" in item.reason
 
 
 def test_files_that_are_no_plugins(place, tmp_path, builds):

@@ -155,6 +155,7 @@ def test_each_setting_has_a_variable():
     variables["TYK_GW_HASHKEYFUNCTION"] = "sha256"
     variables["TYK_GW_LOGLEVEL"], variables["TYK_GW_LOGFORMAT"] = "warn", "json"
     variables["TYK_GW_COPROCESSOPTIONS_COPROCESSGRPCSERVER"] = "tcp://127.0.0.1:5555"
+    variables["TYK_GW_TYKBRIDGE_ISOLATION"] = "process"
     settings, notices = read({}, **variables)
     assert notices == ()
     assert settings.tykbridge.allow_native_code

@@ -88,8 +88,6 @@ class Code:
         if hook.endpoint is not None:
             place = Endpoint(hook.endpoint.method, hook.endpoint.path, definition.listen_path)
             return registry.answering(self.bundle, hook.name, place)
-        if hook.timeout_ms is not None:
-            return registry.limited(self.bundle, hook.name, hook.timeout_ms)
         return registry.fitted(self.bundle, hook, definition)
 
 

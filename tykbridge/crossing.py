@@ -35,9 +35,13 @@ class Crossing:
         return 0 if known is None else known[0]
 
     def keep(self, by: object, number: int, forget: Callable[[int], None]) -> None:
-        """Keep a number until the request is over, or another is kept in its place: then `forget` is called with it."""
-        before = self._kept.get(by)
-        self._kept[by] = number, forget
+        """Keep a number until the request is over, or another is kept in its place: then `forget` is called with it.
+
+        0: nothing is kept in its place.
+        """
+        before = self._kept.pop(by, None)
+        if number:
+            self._kept[by] = number, forget
         if before is not None and before[0] != number:
             before[1](before[0])
 

@@ -83,4 +83,6 @@ def _capabilities(settings: Settings) -> Capabilities:
     if not settings.enable_jsvm:
         off = {Driver.JAVASCRIPT: "the settings turn it off: enable_jsvm"}
         there = msgspec.structs.replace(there, drivers=there.drivers - off.keys(), missing={**there.missing, **off})
-    return msgspec.structs.replace(there, endpoint_code=not settings.disable_virtual_path_blobs)
+    return msgspec.structs.replace(
+        there, endpoint_code=not settings.disable_virtual_path_blobs, isolation=settings.tykbridge.isolation
+    )

@@ -232,16 +232,16 @@ class Registry:
         return self._further(bundle, f"{timeout_ms}", marker, lambda: _limited(marker, timeout_ms))
 
     def fitted(self, bundle: str, hook: Hook, definition: Definition) -> str:
-        """Returns the name by which a hook of a bundle in use is called for one API, where its driver tells them apart.
+        """Returns the name by which a hook of a bundle in use is called: with its time limit, and for one API.
 
         Raises:
-            LoadError: its code does not take the definition.
+            LoadError: its code does not take the definition, or its driver keeps no limits.
         """
         marker = self.hooks_of(bundle)[hook.name]
         fitted = marker.fitted
         if fitted is None:
-            return bundle
-        asked = [definition.document, hook.phase, hook.bundle, hook.path]
+            return bundle if hook.timeout_ms is None else self.limited(bundle, hook.name, hook.timeout_ms)
+        asked = [definition.document, hook.phase, hook.bundle, hook.path, hook.timeout_ms]
         known = hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
         return self._further(bundle, known, marker, lambda: fitted(hook, definition))
 

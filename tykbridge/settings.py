@@ -10,6 +10,7 @@ import msgspec
 
 from tykbridge.definition import Calling, Notice, Problem, Target, targets, tree
 from tykbridge.definition.fields import fill
+from tykbridge.definition.model import NONE, PROCESS
 from tykbridge.definition.problems import Report
 from tykbridge.errors import LoadError
 from tykbridge.keys import FUNCTIONS
@@ -62,6 +63,8 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
     """Compiled code in a bundle is taken that no signature covers."""
     control: Control = Control()
     """The gateway's control API."""
+    isolation: str = ""
+    """Where Go plugins and native ones run: "none" is this process, "process" one of their own; "": see the drivers."""
     grpc: Calling = Calling()
     """How coprocess_grpc_server is called."""
 
@@ -258,6 +261,8 @@ def _check(report: Report, settings: Settings) -> None:
         report.problem("$.bundle_base_url", "a URL, because enable_bundle_downloader is set", "none")
     if settings.hash_key_function:
         report.choice("$.hash_key_function", settings.hash_key_function, FUNCTIONS)
+    if settings.tykbridge.isolation:
+        report.choice("$.tykbridge.isolation", settings.tykbridge.isolation, (NONE, PROCESS))
     if settings.target is not None:
         where = {name: f"$.tykbridge.grpc.{name}" for name in Target.__struct_fields__}
         where |= _UPSTREAMS

@@ -372,6 +372,12 @@ def give_later(baton: _bridge.Baton) -> None:
         worker.owed = baton
 
 
+def can_suspend() -> bool:
+    """Tell whether `suspend` would put aside what runs here, for who would do something else first."""
+    worker = _here.worker
+    return worker is not None and greenlet is not None and getcurrent() is not worker.hub
+
+
 def suspend(begin: Callable[[Callable[[], None]], None]) -> bool:
     """Put the request that runs here aside until something outside has happened.
 

@@ -286,8 +286,6 @@ def _called(plugin: Plugin, hook: Hook, definition: Definition) -> str:
         registry.check_endpoint(plugin.loaded_as, hook.name)
         place = Endpoint(hook.endpoint.method, hook.endpoint.path, "/")
         return registry.answering(plugin.loaded_as, hook.name, place)
-    if hook.timeout_ms is not None:
-        return registry.limited(plugin.loaded_as, hook.name, hook.timeout_ms)
     registry.check_hook(plugin.loaded_as, hook.name)
     return registry.fitted(plugin.loaded_as, hook, definition)
 

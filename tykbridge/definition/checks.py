@@ -13,6 +13,8 @@ import msgspec
 from tykbridge import endpoints, idextractor
 from tykbridge.bundle import names as names_of_bundles
 from tykbridge.definition.model import (
+    NONE,
+    PROCESS,
     Auth,
     Bundle,
     Capabilities,
@@ -21,6 +23,7 @@ from tykbridge.definition.model import (
     Extractor,
     Hook,
     Method,
+    NativeChoices,
     OnFailure,
     Phase,
     Section,
@@ -150,6 +153,22 @@ def _deadline(
             f"no deadline: the {language} driver cannot keep one (drivers that can: {able})",
             describe(timeout_ms),
         )
+
+
+def isolation(report: Report, where: str, given: NativeChoices) -> NativeChoices:
+    """Check what is said of native code."""
+    if given.isolation:
+        report.choice(key(where, "isolation"), given.isolation, (NONE, PROCESS))
+    return given
+
+
+def isolated(section: Section, capabilities: Capabilities) -> Section:
+    """Give an API's section with the settings' word, where it has none of its own."""
+    default, choices = NativeChoices(capabilities.isolation), section.choices
+    changed = {
+        name: default for name in ("goplugin", "native") if not getattr(choices, name).isolation and default.isolation
+    }
+    return msgspec.structs.replace(section, choices=msgspec.structs.replace(choices, **changed))
 
 
 def decode(report: Report, where: str, text: str) -> bytes:

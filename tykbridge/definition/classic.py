@@ -21,6 +21,7 @@ from tykbridge.definition.model import (
     Hook,
     JavaScriptChoices,
     LuaChoices,
+    NativeChoices,
     Phase,
     Section,
     TokenSource,
@@ -46,6 +47,8 @@ class _Section(msgspec.Struct, frozen=True):
     driver: str = ""
     lua: LuaChoices = LuaChoices()
     javascript: JavaScriptChoices = JavaScriptChoices()
+    goplugin: NativeChoices = NativeChoices()
+    native: NativeChoices = NativeChoices()
     grpc: targets.Grpc = targets.Grpc()
     id_extractor: _Extractor = _Extractor()
 
@@ -199,6 +202,7 @@ def read(report: Report, document: dict[str, Any], capabilities: Capabilities) -
     targets.check_hooks(report, section.hooks, section.targets)
     if bundles and section.hooks:
         report.notice(where, "the hooks of the bundle's manifest replace these")
+    section = checks.isolated(section, capabilities)
     section = folders.with_hooks(report, section, raw.api_id, capabilities, bundled=bool(bundles))
     auth = _auth(report, raw, section, bool(bundles))
     events = checks.event_handlers(report, list(_events(report, raw.event_handlers)))
@@ -267,7 +271,12 @@ def read_section(
     servers, server = targets.read(report, key(where, "grpc"), raw.grpc)
     return Section(
         driver=default,
-        choices=Choices(lua=raw.lua, javascript=raw.javascript),
+        choices=Choices(
+            lua=raw.lua,
+            javascript=raw.javascript,
+            goplugin=checks.isolation(report, key(where, "goplugin"), raw.goplugin),
+            native=checks.isolation(report, key(where, "native"), raw.native),
+        ),
         targets=servers,
         target=server,
         hooks=tuple(hooks),

@@ -173,11 +173,24 @@ class JavaScriptChoices(msgspec.Struct, frozen=True):
     """Each call starts with the globals that the code made when it was loaded."""
 
 
+NONE, PROCESS = "none", "process"
+"""Where native code runs: in the host's process, or in one of its own."""
+
+
+class NativeChoices(msgspec.Struct, frozen=True):
+    """What a definition says of hooks in Go, or of those in other libraries."""
+
+    isolation: str = ""
+    """NONE or PROCESS; "": as the settings say, else as the host needs it."""
+
+
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
     """What a definition says of the languages' engines, for everything that it loads."""
 
     lua: LuaChoices = LuaChoices()
     javascript: JavaScriptChoices = JavaScriptChoices()
+    goplugin: NativeChoices = NativeChoices()
+    native: NativeChoices = NativeChoices()
 
 
 NO_CHOICES = Choices()
@@ -352,6 +365,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Drivers that keep a hook's timeout_ms."""
     bundles: bool = False
     """Bundles can be fetched."""
+    isolation: str = ""
+    """That of native hooks whose definition names none: see `NativeChoices`."""
     endpoint_code: bool = True
     """Virtual endpoints may have their code in the definition."""
     middleware_path: str = ""

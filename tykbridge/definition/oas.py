@@ -25,6 +25,7 @@ from tykbridge.definition.model import (
     Extractor,
     JavaScriptChoices,
     LuaChoices,
+    NativeChoices,
     Phase,
     Section,
     TokenSource,
@@ -151,6 +152,8 @@ class _JavaScript(msgspec.Struct, frozen=True, rename="camel"):
 class _PluginConfig(msgspec.Struct, frozen=True):
     driver: str = ""
     lua: LuaChoices = LuaChoices()
+    goplugin: NativeChoices = NativeChoices()
+    native: NativeChoices = NativeChoices()
     javascript: _JavaScript = _JavaScript()
     grpc: targets.OasGrpc = targets.OasGrpc()
     bundle: _Bundle = _Bundle()
@@ -243,6 +246,7 @@ def read(report: Report, document: dict[str, Any], capabilities: Capabilities) -
     section = _section(report, raw, capabilities, bool(bundles))
     if bundles and section.hooks:
         report.notice(_GLOBAL, "the hooks of the bundle's manifest replace these")
+    section = checks.isolated(section, capabilities)
     section = folders.with_hooks(report, section, raw.info.id, capabilities, bundled=bool(bundles))
     auth = _auth(report, raw, section, bool(bundles), document)
     events = checks.event_handlers(report, list(_events(report, raw.server.event_handlers, section.driver)))
@@ -315,7 +319,12 @@ def _section(report: Report, raw: _Extension, capabilities: Capabilities, bundle
     )
     config = given.plugin_config
     javascript = JavaScriptChoices(fresh_context=config.javascript.fresh_context)
-    choices = Choices(lua=config.lua, javascript=javascript)
+    choices = Choices(
+        lua=config.lua,
+        javascript=javascript,
+        goplugin=checks.isolation(report, f"{_GLOBAL}.pluginConfig.goplugin", config.goplugin),
+        native=checks.isolation(report, f"{_GLOBAL}.pluginConfig.native", config.native),
+    )
     extractor = _extractor(report, custom.config.id_extractor)
     servers, server = targets.read(report, f"{_GLOBAL}.pluginConfig.grpc", given.plugin_config.grpc)
     targets.check_hooks(report, hooks, servers)

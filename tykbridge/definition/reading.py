@@ -10,7 +10,7 @@ import msgspec
 
 from tykbridge.definition import checks, classic, oas, targets, tree
 from tykbridge.definition.model import Bundle, Capabilities, Choices, Definition, Driver, Extractor, Hook, Phase
-from tykbridge.definition.problems import Need, Notice, Problem, Report
+from tykbridge.definition.problems import Need, Notice, Problem, Report, describe
 from tykbridge.errors import LoadError
 
 TEXT = "<text>"
@@ -157,7 +157,7 @@ def with_manifests(
             for choice, value in msgspec.structs.asdict(getattr(section.choices, driver.name)).items():
                 if value:
                     where = f"$.custom_middleware.{driver.name}.{choice}"
-                    report.problem(where, f"it in {definition.file} alone", "true")
+                    report.problem(where, f"it in {definition.file} alone", describe(value))
         if section.targets or section.target:  # where sessions go to
             report.problem("$.custom_middleware.grpc", f"it in {definition.file} alone", "an object")
         if definition.document:  # a bundle by itself has none

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -139,7 +140,9 @@ class _Build:
         module = next(folder for folder in STAND_INS if folder.name == "tyk")
         # For this machine, whatever the plugin is for; the author's flags are for the plugin.
         env = {**self._env, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -trimpath"}
-        done = self._call([go.program, "build", "-o", str(program), "./tykbridge/scan"], module, env)
+        # A plugin's library and such a program have the same standard library: it is compiled once.
+        mode = ["-buildmode=pie"] if sys.platform == "linux" and Target.here() in ("amd64", "arm64") else []
+        done = self._call([go.program, "build", *mode, "-o", str(program), "./tykbridge/scan"], module, env)
         if done.returncode:
             raise BuildError(f"tykbridge's own part does not compile:\n{done.stderr}")
         names = [Path(order.root).name, order.build_id, __version__, str(self._folder / _GENERATED)]

@@ -1,4 +1,4 @@
-"""Runs hooks in Go: libraries that `tykbridge plugin build` makes, in this process, behind the ABI of csrc/plugin.h."""
+"""Runs hooks in Go: libraries that `tykbridge plugin build` makes, behind the ABI of csrc/plugin.h."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Native:
     """The driver of Go plugins, and that of libraries in other languages, which are loaded in the same way."""
 
     suffix = ".so"
-    deadlines = False  # a hook in this process cannot be stopped
+    deadlines = True  # in a process of its own; in this one a hook cannot be stopped, and a deadline is refused
     asks = False
     crosses = True
 

@@ -1,9 +1,14 @@
 # What comes back of a plugin: items of csrc/plugin.h, and the writes to a message that they stand for.
 
+cdef enum:
+    MOST_ITEMS = 4096  # of a reply; no server takes as many headers
+
+
 cdef struct Item:
     uint32_t tag
     tykb_span name  # of a pair
     tykb_span value
+    size_t next  # while headers are changed: the next item about the same one; `count`: there is none
 
 
 cdef struct Items:
@@ -22,6 +27,8 @@ cdef int read(Items *items, const uint8_t *data, size_t size) except -1:
     while at < end:
         if end - at < 8 or number_at(at + 4) > <size_t>(end - at - 8):
             raise ScriptError("its reply is not made of items, as csrc/plugin.h has them")
+        if items.count == MOST_ITEMS:
+            raise ScriptError(f"its reply has more than {MOST_ITEMS} items")
         if items.count == room:
             room *= 2
             more = <Item *>malloc(room * sizeof(Item))
@@ -55,64 +62,74 @@ cdef int failed(Items *items, int status) except -1:
     raise ScriptError(words, trace=f"{words}\n{stack.rstrip()}" if stack else words)
 
 
-cdef bint is_first(Items *items, size_t at, uint32_t add, uint32_t delete) noexcept:
-    """Whether no item before is about the same header."""
-    cdef tykb_span name = name_of(&items.items[at], add)
-    for i in range(at):
-        if items.items[i].tag in (add, delete) and same_name(name_of(&items.items[i], add), name):
-            return False
-    return True
+cdef list linked(Items *items, uint32_t add, uint32_t delete):
+    """Links the items about each header, and gives where the first ones are."""
+    cdef dict last = {}
+    cdef list firsts = []
+    cdef bytes name
+    cdef size_t at
+    for at in range(items.count):
+        if items.items[at].tag in (add, delete):
+            items.items[at].next = items.count
+            name = bytes_of(name_of(&items.items[at], add)).lower()
+            before = last.get(name)
+            if before is None:
+                firsts.append(at)
+            else:
+                items.items[<size_t>before].next = at
+            last[name] = at
+    return firsts
 
 
 cdef inline tykb_span name_of(Item *item, uint32_t add) noexcept:
     return item.name if item.tag == add else item.value
 
 
-cdef int change_request_header(tykb_node *request, Items *items, size_t first, crossing) except -1:
-    """Does what all items about one header say.
+cdef int change_request_header(tykb_node *request, Items *items, size_t first, crossing, dict known) except -1:
+    """Does what all items about one header say. `known`: the request's headers, where a message has not all of them.
 
     A request's message has one value for each: several are joined there, and go beside it as they are.
     """
     cdef tykb_span name = name_of(&items.items[first], TYKB_PLUGIN_HEADER)
     cdef tykb_span value = span_of(NULL, 0)
+    cdef tykb_span before
     cdef tykb_value gone
     cdef tykb_map *map
     cdef tykb_list *names
     cdef bint deleted = False
     cdef int status
-    cdef size_t count = 0
+    cdef size_t count = 0, at = first
     cdef list values
-    for at in range(first, items.count):
-        if items.items[at].tag == TYKB_PLUGIN_HEADER and same_name(items.items[at].name, name):
-            if count == 0:
-                name, value = items.items[at].name, items.items[at].value
-            count += 1
-        elif items.items[at].tag == TYKB_PLUGIN_DELETE_HEADER and same_name(items.items[at].value, name):
+    while at < items.count:
+        if items.items[at].tag == TYKB_PLUGIN_DELETE_HEADER:
             deleted = True
+        else:
+            if count == 0:
+                name = items.items[at].name
+            value = items.items[at].value
+            count += 1
+        at = items.items[at].next
     if count == 0:
         check(tykb_node_list(request, DELETE_HEADERS, &names))
         gone.text = name
         return check(tykb_list_append(names, gone))
     check(tykb_node_map(request, SET_HEADERS, &map))
     values = []
-    all_headers = None if crossing is None or deleted else crossing.headers()
-    if all_headers is not None:
-        wanted = text_of(name).lower()
-        values += [text_to_bytes(one) for other, one in all_headers if other.lower() == wanted]
+    if not deleted and known is not None:
+        values += known.get(text_of(name).lower(), ())
     elif not deleted:
-        status = tykb_headers_find(request, name, &value)
+        status = tykb_headers_find(request, name, &before)
         if status == TYKB_OK:
-            values.append(bytes_of(value))
+            values.append(bytes_of(before))
         elif status != TYKB_E_NOT_FOUND:
             check(status)
     if count + <size_t>len(values) == 1:
-        for at in range(first, items.count):
-            if items.items[at].tag == TYKB_PLUGIN_HEADER and same_name(items.items[at].name, name):
-                value = items.items[at].value
         return check(tykb_map_put(map, name, value))
-    for at in range(first, items.count):
-        if items.items[at].tag == TYKB_PLUGIN_HEADER and same_name(items.items[at].name, name):
+    at = first
+    while at < items.count:
+        if items.items[at].tag == TYKB_PLUGIN_HEADER:
             values.append(bytes_of(items.items[at].value))
+        at = items.items[at].next
     # RFC 9110, section 5.3, and RFC 6265, section 5.4.
     if crossing is not None:
         spelled = text_of(name)
@@ -184,13 +201,15 @@ cdef int change_response_header(tykb_node *response, Items *items, size_t first,
     cdef tykb_list *texts
     cdef tykb_node *node
     cdef tykb_value text
+    cdef size_t at = first
     added = []
-    for at in range(first, items.count):
-        if items.items[at].tag == TYKB_PLUGIN_RESPONSE_HEADER and same_name(items.items[at].name, name):
+    while at < items.count:
+        if items.items[at].tag == TYKB_PLUGIN_RESPONSE_HEADER:
             name = items.items[at].name
             added.append(bytes_of(items.items[at].value))
-        elif items.items[at].tag == TYKB_PLUGIN_RESPONSE_DELETE_HEADER and same_name(items.items[at].value, name):
+        else:
             deleted = True
+        at = items.items[at].next
     check(tykb_node_list(response, SEVERAL, &several))
     values = added if deleted else values_of(response, several, name) + added
     drop_values(several, name)
@@ -208,12 +227,17 @@ cdef int change_response_header(tykb_node *response, Items *items, size_t first,
 
 cdef int change_headers(tykb_node *node, Items *items, uint32_t add, uint32_t delete, bint is_answer,
                         crossing) except -1:
-    for at in range(items.count):
-        if items.items[at].tag in (add, delete) and is_first(items, at, add, delete):
-            if add == TYKB_PLUGIN_HEADER:
-                change_request_header(node, items, at, crossing)
-            else:
-                change_response_header(node, items, at, is_answer)
+    cdef dict known = None
+    headers = None if crossing is None else crossing.headers()
+    if headers is not None:
+        known = {}
+        for name, value in headers:
+            known.setdefault(name.lower(), []).append(text_to_bytes(value))
+    for first in linked(items, add, delete):
+        if add == TYKB_PLUGIN_HEADER:
+            change_request_header(node, items, first, crossing, known)
+        else:
+            change_response_header(node, items, first, is_answer)
     return 0
 
 
@@ -249,7 +273,8 @@ cdef int answer(tykb_node *request, Items *items) except -1:
     cdef int64_t code = 200
     check(tykb_node_child(request, OVERRIDES, &overrides))
     check(tykb_node_map(overrides, ANSWER_HEADERS, &map))
-    spelled = set()
+    cdef set spelled = set()
+    cdef dict tried = {}
     for at in range(items.count):
         item = &items.items[at]
         if item.tag == TYKB_PLUGIN_RESPONSE_STATUS:
@@ -259,7 +284,7 @@ cdef int answer(tykb_node *request, Items *items) except -1:
                 raise ScriptError("it answers with a body that is not UTF-8, which that of a hook on requests must be")
             set_text(overrides, ANSWER, item.value)
         elif item.tag == TYKB_PLUGIN_RESPONSE_HEADER:
-            name = other_spelling(bytes_of(item.name), spelled)
+            name = other_spelling(bytes_of(item.name), spelled, tried)
             spelled.add(name)
             check(tykb_map_put(map, span_of_bytes(name), item.value))
     set_number(overrides, CODE, code)
@@ -267,13 +292,18 @@ cdef int answer(tykb_node *request, Items *items) except -1:
     return set_number(overrides, AS_IT_IS, True)  # its words are the body, and not a text for the error's template
 
 
-cdef bytes other_spelling(bytes name, set taken):
-    """A header's name, in other letters where it is taken: a map has one value for each, and HTTP does not mind."""
+cdef bytes other_spelling(bytes name, set taken, dict tried):
+    """A header's name, in other letters where it is taken: a map has one value for each, and HTTP does not mind.
+
+    `tried`: by lower-case name, the number of the last spelling that was tried.
+    """
     if name not in taken:
         return name
-    letters = [at for at in range(len(name)) if name[at:at + 1].isalpha()]
-    for number in range(1, 1 << min(len(letters), 16)):
-        other = bytearray(name.lower())
+    cdef bytes lower = name.lower()
+    letters = [at for at in range(min(len(name), 64)) if name[at:at + 1].isalpha()][:16]
+    for number in range(tried.get(lower, 0) + 1, 1 << len(letters)):
+        tried[lower] = number
+        other = bytearray(lower)
         for i, at in enumerate(letters):
             if number >> i & 1:
                 other[at] -= 32

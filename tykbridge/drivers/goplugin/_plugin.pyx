@@ -5,11 +5,15 @@ Python's lock is released while a plugin runs. What it asks of the host comes ba
 long as it needs, and is refused once the interpreter ends: a thread of Go's must not end where it waits for the lock.
 """
 
+import os
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport EBUSY
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memset, strcmp
+from libc.string cimport memcpy, memset, strcmp, strerror
 
 from tykbridge._bridge cimport (
     TYKB_E_NO_MEMORY,
@@ -48,8 +52,10 @@ from tykbridge._bridge cimport (
     tykb_wire_is_utf8,
 )
 
+from tykbridge.errors import UnavailableError
 from tykbridge.crossing import current as current_crossing
 from tykbridge.failures import ScriptError
+from tykbridge.waiting import can_suspend, suspend
 
 from tykbridge._bridge import message as new_message
 
@@ -153,6 +159,62 @@ cdef extern from "plugin.h" nogil:
         int (*invoke)(const tykb_plugin_call *, tykb_plugin_reply *) noexcept nogil
         int (*fetch)(uint64_t, tykb_plugin_reply *) noexcept nogil
 
+cdef extern from "lane.h" nogil:
+    enum:
+        TYKB_FRAME_INVOKE
+        TYKB_FRAME_FORGET
+        TYKB_LANE_OK
+        TYKB_LANE_LATE
+        TYKB_LANE_BROKEN
+        TYKB_LANE_MEMORY
+        TYKB_LANE_UNREAD
+
+    struct tykb_frame:
+        uint32_t kind
+        uint32_t flags
+        int64_t number
+        int64_t other
+        int64_t time
+        uint64_t size
+        uint64_t more
+
+    struct tykb_lane:
+        pass
+
+    int64_t tykb_lane_now()
+    int tykb_lane_send(tykb_lane *lane, const tykb_frame *frame, const void *data, const void *more, int64_t until)
+    const tykb_frame *tykb_lane_frame(const tykb_lane *lane)
+    uint8_t *tykb_lane_data(const tykb_lane *lane)
+
+cdef extern from "process.h" nogil:
+    struct tykb_process
+
+    struct tykb_process_owner:
+        void *context
+        void (*resume)(void *, void *) noexcept nogil
+        void (*ended)(void *) noexcept nogil
+
+    struct tykb_process_end:
+        int is_known
+        int status
+        int is_wanted
+        int is_late
+        int is_forked
+        const char *printed
+        size_t size
+
+    int tykb_process_start(const char *program, const char *label, int library, const tykb_plugin_host *host,
+                           const tykb_process_owner *owner, tykb_process **process)
+    void tykb_process_free(tykb_process *process)
+    int tykb_process_number(const tykb_process *process)
+    int tykb_process_is_over(tykb_process *process)
+    tykb_lane *tykb_process_enter(tykb_process *process, int *error)
+    void tykb_process_leave(tykb_process *process, tykb_lane *lane, int is_done)
+    int tykb_process_receive(tykb_process *process, tykb_lane *lane, int64_t until, int64_t brief)
+    void tykb_process_watch(tykb_process *process, tykb_lane *lane, int64_t until, void *waiting)
+    void tykb_process_retire(tykb_process *process, int late, int64_t grace)
+    int tykb_process_ended(tykb_process *process, int64_t until, tykb_process_end *end)
+
 
 cdef enum:
     ROOM = 4096  # bytes of a call, or of a reply, that lie on the stack
@@ -209,26 +271,40 @@ cdef int check(int status) except -1:
 
 include "_items.pxi"
 include "_changes.pxi"
-include "_host.pxi"
-
-
-cdef class Plugin:
-    """An open library. It is never closed, and this lives as long: threads of its own may call the host at any time.
+cdef class Asker:
+    """Whom a plugin's questions are asked in the name of.
 
     Attributes:
         host: what the plugin may ask for: see `host.Host`.
     """
-    cdef const tykb_plugin *table
-    cdef tykb_plugin_host offered
     cdef readonly object host
 
-    def __cinit__(self, bytes path not None, host):
-        """Opens a file, and lets it say what is in it. Its code runs. ScriptError: that cannot be done."""
+
+include "_host.pxi"
+
+
+cdef class Plugin(Asker):
+    """A plugin, wherever it runs: an open library where no subclass says otherwise.
+
+    A library is never closed, and this lives as long: threads of its own may call the host at any time.
+    """
+    cdef const tykb_plugin *table
+    cdef tykb_plugin_host offered
+
+    def __cinit__(self, bytes path, host):
+        """Opens a file, and lets it say what is in it. Its code runs. ScriptError: that cannot be done.
+
+        None: it is a subclass's business where it runs.
+        """
+        self.host = host
+        if path is not None:
+            self.open(path)
+
+    cdef int open(self, bytes path) except -1:
         cdef const char *name = path
         cdef void *library
         cdef void *found = NULL
         cdef const char *error = NULL
-        self.host = host
         with nogil:  # what starts with the library runs here, and may call anything
             library = dlopen(name, RTLD_NOW | RTLD_LOCAL)
             if library == NULL:
@@ -259,18 +335,9 @@ cdef class Plugin:
         """Lets it begin, once. `settings`: the gateway's, as JSON; None: there are none."""
         cdef Reply reply = Reply.__new__(Reply)
         cdef int status
-        memset(&self.offered, 0, sizeof(self.offered))
-        self.offered.abi, self.offered.size = TYKB_PLUGIN_ABI, sizeof(tykb_plugin_host)
-        self.offered.context = <void *>self
+        offer(&self.offered, self)
         if settings is not None:
             self.offered.settings = PyBytes_AS_STRING(settings)
-        self.offered.log = on_log
-        self.offered.trigger_event = on_event
-        self.offered.store_get = on_get
-        self.offered.store_set = on_set
-        self.offered.store_delete = on_delete
-        self.offered.store_increment = on_increment
-        self.offered.store_ttl = on_ttl
         with nogil:
             status = self.table.start(&self.offered, &reply.reply)
         self.offered.settings = NULL
@@ -305,6 +372,38 @@ cdef class Plugin:
         """Forgets an API."""
         with nogil:
             self.table.release(number)
+
+    cdef Asker owner(self):
+        """Whose what is kept of a request is."""
+        return self
+
+    cdef Asker invoke(
+        self, tykb_plugin_call *call, tykb_plugin_reply *reply, Asker owner, uint8_t *kept, int *outcome
+    ):
+        """Runs a hook, and gives the owner who did. A longer reply than fits is in memory that the caller frees.
+
+        `kept`: the number of `owner`'s in the call, NULL where there is none.
+        """
+        cdef int status
+        cdef uint8_t *fetched
+        with nogil:
+            outcome[0] = self.table.invoke(call, reply)
+        if reply.kept:
+            fetched = <uint8_t *>malloc(reply.size)
+            if fetched == NULL:
+                self.table.fetch(reply.kept, NULL)
+                raise MemoryError()
+            reply.data, reply.capacity = fetched, reply.size
+            with nogil:
+                status = self.table.fetch(reply.kept, reply)
+            if status < 0:
+                raise ScriptError(f"its reply cannot be had: status {status} of csrc/plugin.h")
+        if reply.size > reply.capacity:
+            raise ScriptError("its reply is longer than the room for it")
+        return owner
+
+
+include "_process.pxi"
 
 
 read_crossing = current_crossing.get
@@ -348,20 +447,23 @@ cdef class Hook:
     cdef object defined  # keeps the API known to the plugin
     cdef int64_t definition
     cdef uint32_t phase
+    cdef int64_t timeout_ns
     cdef bint is_response
     cdef object read_session
     cdef object write_session
 
     def __cinit__(self, Plugin plugin not None, int64_t number, defined, uint32_t phase, bint is_response,
-                  read_session, write_session):
+                  read_session, write_session, int64_t timeout_ms=0):
         """`number` is of `lookup`, `defined.number` of `define` (None: no API), `phase` a coprocess.HookType or 0.
 
+        `timeout_ms`: the time that it has; 0: as long as it likes, which no plugin has that runs elsewhere.
         read_session(serialised SessionState) gives its JSON and its token; write_session(message, phase, JSON or None,
         token or None, metadata) writes what the hook left.
         """
         self.plugin, self.number, self.defined, self.phase = plugin, number, defined, phase
         self.definition = 0 if defined is None else defined.number
         self.is_response, self.read_session, self.write_session = is_response, read_session, write_session
+        self.timeout_ns = timeout_ms * 1_000_000
 
     def __call__(self, Message message not None):
         cdef tykb_node *root = message.get_node()
@@ -371,14 +473,14 @@ cdef class Hook:
         cdef tykb_plugin_call call
         cdef tykb_plugin_reply reply
         cdef uint8_t room[ROOM]
-        cdef uint8_t *fetched = NULL
         cdef Items items
-        cdef int outcome, status
-        cdef const tykb_plugin *table = self.plugin.table
+        cdef int outcome
         cdef bytes session
         cdef object crossing = read_crossing()
+        cdef Asker owner
         out.data, out.size, out.room = out.own, 0, ROOM
         items.items, items.count = items.own, 0
+        reply.data, reply.capacity, reply.size, reply.kept = room, ROOM, 0, 0
         try:
             check(tykb_node_child(root, OBJECT_REQUEST, &request))
             put_request(&out, request, None if crossing is None else crossing.headers())
@@ -392,30 +494,19 @@ cdef class Hook:
                 if token:
                     put(&out, TYKB_PLUGIN_TOKEN, span_of_bytes(token))
             put_metadata(&out, root)
+            owner = self.plugin.owner()
             if crossing is not None:
-                put_kept(&out, crossing.kept(self.plugin))
+                put_kept(&out, crossing.kept(owner))
             call.size, call.phase, call.hook = sizeof(tykb_plugin_call), self.phase, self.number
-            call.definition, call.timeout_ns = self.definition, 0
+            call.definition, call.timeout_ns = self.definition, self.timeout_ns
             call.data, call.data_size = out.data, out.size
-            reply.data, reply.capacity, reply.size, reply.kept = room, ROOM, 0, 0
-            with nogil:
-                outcome = table.invoke(&call, &reply)
-            if reply.kept:
-                fetched = <uint8_t *>malloc(reply.size)
-                if fetched == NULL:
-                    table.fetch(reply.kept, NULL)
-                    raise MemoryError()
-                reply.data, reply.capacity = fetched, reply.size
-                with nogil:
-                    status = table.fetch(reply.kept, &reply)
-                if status < 0:
-                    raise ScriptError(f"its reply cannot be had: status {status} of csrc/plugin.h")
-            if reply.size > reply.capacity:
-                raise ScriptError("its reply is longer than the room for it")
+            owner = self.plugin.invoke(
+                &call, &reply, owner, NULL if crossing is None else out.data + out.size - 8, &outcome
+            )
             if reply.size == 0 and outcome == TYKB_PLUGIN_CONTINUE:
                 return
             read(&items, reply.data, reply.size)
-            self.keep(crossing, &items)
+            self.keep(crossing, owner, &items)
             if outcome < 0:
                 failed(&items, outcome)
             if outcome > TYKB_PLUGIN_RESPOND:
@@ -426,7 +517,8 @@ cdef class Hook:
                 free(out.data)
             if items.items != items.own:
                 free(items.items)
-            free(fetched)
+            if reply.data != room:
+                free(reply.data)
 
     cdef int apply(
         self, Message message, tykb_node *request, tykb_node *response, Items *items, bint is_answer, object crossing
@@ -475,14 +567,14 @@ cdef class Hook:
             )
         return 0
 
-    cdef int keep(self, object crossing, Items *items) except -1:
+    cdef int keep(self, object crossing, Asker owner, Items *items) except -1:
         """Keeps the numbers of a reply, also of one that is refused: each is to be forgotten."""
         for at in range(items.count):
             if items.items[at].tag == TYKB_PLUGIN_KEPT:
                 number = kept_in(&items.items[at])
                 if crossing is None:
                     raise ScriptError("its reply keeps something of a request, and was not asked whether it does")
-                crossing.keep(self.plugin, number, self.plugin.forget)
+                crossing.keep(owner, number, owner.forget)
         return 0
 
     cdef int known(self, Item *item, bint is_answer) except -1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import platform
 import struct
 import sys
@@ -32,6 +33,9 @@ _OTHERS = {
 }
 _HASHES = (b"go:link.pkghash", b"go.link.pkghash")
 """What Go's package plugin compares when it opens one; before Go 1.20 the name had a dot."""
+
+_GO = (b".go.buildinfo", b".note.go.buildid")
+"""Sections of programs and libraries that Go's linker made."""
 
 _BUILD = "tykbridge plugin build"
 
@@ -77,6 +81,28 @@ def check(data: bytes, name: str) -> None:
             f'{name} is a shared library, but no plugin: it does not export "tykb_plugin" (csrc/plugin.h). '
             f"Build one in Go with {_BUILD}"
         )
+
+
+def is_go(program: bytes | mmap.mmap) -> bool:
+    """Whether a program for this machine has what Go's linker leaves, also where it was stripped."""
+    if program[:4] != b"\x7fELF":
+        return False
+    wide = struct.calcsize("P") == 8
+    at, entry, count, names = (
+        (*struct.unpack_from("Q", program, 40), *struct.unpack_from("HHH", program, 58))
+        if wide
+        else (*struct.unpack_from("I", program, 32), *struct.unpack_from("HHH", program, 46))
+    )
+    form, field = ("Q", 24) if wide else ("I", 16)  # the address in the file, of a section's header
+    try:
+        start = struct.unpack_from(form, program, at + names * entry + field)[0]
+        for number in range(count):
+            place = start + struct.unpack_from("I", program, at + number * entry)[0]
+            if program[place : program.find(b"\0", place)] in _GO:
+                return True
+    except (struct.error, IndexError):
+        pass
+    return False
 
 
 def _symbols(data: bytes) -> Iterator[bytes]:

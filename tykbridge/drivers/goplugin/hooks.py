@@ -15,9 +15,9 @@ from tykbridge import _bridge, locks, session
 from tykbridge.definition import model
 from tykbridge.definition.model import Bundle, Definition, Phase
 from tykbridge.drivers import Source
-from tykbridge.drivers.goplugin import files
+from tykbridge.drivers.goplugin import files, isolation
 from tykbridge.drivers.goplugin._plugin import Hook, Plugin
-from tykbridge.drivers.goplugin.library import Library, obtain
+from tykbridge.drivers.goplugin.library import Library, Shared, obtain, obtain_isolated
 from tykbridge.errors import LoadError
 from tykbridge.failures import ScriptError
 from tykbridge.handlers import Marker, is_text
@@ -43,11 +43,18 @@ class Hooks:
         # The APIs that libraries know, each for as long as a hook is called for it.
         self._defined: weakref.WeakValueDictionary[tuple[int, bytes], _Defined] = weakref.WeakValueDictionary()
         self._is_closed = False
+        choice: model.NativeChoices = getattr(source.choices, driver)
+        self._is_isolated = (choice.isolation or isolation.default()) == model.PROCESS
+        self._shared: list[Shared] = []
         self.others: dict[str, str] = {}
         found: dict[str, list[_Found]] = {}
-        for file in source.files:
-            for one in self._find(obtain(file), file):
-                found.setdefault(one.name, []).append(one)
+        try:
+            for file in source.files:
+                for one in self._find(self._library(file), file):
+                    found.setdefault(one.name, []).append(one)
+        except BaseException:
+            self.close()
+            raise
         self.markers = [self._marker(name, several) for name, several in found.items()]
 
     def close(self) -> None:
@@ -56,6 +63,14 @@ class Hooks:
             self._is_closed, defined = True, list(self._defined.values())
         for one in defined:
             one.release()
+        while self._shared:
+            self._shared.pop().close()
+
+    def _library(self, file: Path) -> Library:
+        if not self._is_isolated:
+            return obtain(file)
+        self._shared.append(obtain_isolated(file))
+        return self._shared[-1].library
 
     def _find(self, library: Library, file: Path) -> Iterator[_Found]:
         for told in library.hooks:
@@ -77,7 +92,7 @@ class Hooks:
         if len(found) > 1:
             function: Callable[..., Any] = functools.partial(_ambiguous, name, found)
         else:
-            function = _hook(first, None, 0)
+            function = _hook(first, None, 0, self._limit(None))
         return Marker(
             name,
             function,
@@ -97,6 +112,9 @@ class Hooks:
             words = f'the {hook.phase} hook "{hook.name}" is for {one.kind}s, and is needed for {other}s'
             words = f"{one.place}: {words}: in Go, {_FORMS[other].format(hook.name)}"
             raise LoadError(words, place=one.place)
+        if hook.timeout_ms and not self._is_isolated:
+            words = f'the hook "{hook.name}" has a timeout_ms, and nothing can stop one that runs in this process'
+            raise LoadError(f'{one.place}: {words}: take it away, or set "isolation": "process"', place=one.place)
         form = {"classic": "definition", "oas": "oas"}[definition.form]
         spec = definition.spec(Bundle(name=hook.bundle) if hook.bundle else None)
         document = msgspec.json.encode({form: definition.document, "spec": spec})
@@ -109,7 +127,10 @@ class Hooks:
                 known = self._defined.setdefault(key, made)  # another thread may have been faster
                 if self._is_closed:
                     made.release()
-        return _hook(one, known, _PHASES[hook.phase])
+        return _hook(one, known, _PHASES[hook.phase], self._limit(hook.timeout_ms))
+
+    def _limit(self, timeout_ms: int | None) -> int:
+        return (timeout_ms or isolation.TIMEOUT_MS) if self._is_isolated else 0
 
     def _chosen(self, found: list[_Found], hook: model.Hook) -> _Found:
         """Give the function of this name in the library that a hook names."""
@@ -141,9 +162,10 @@ class _Defined:
         self.release.atexit = False  # everything ends then
 
 
-def _hook(found: _Found, defined: _Defined | None, phase: int) -> Hook:
+def _hook(found: _Found, defined: _Defined | None, phase: int, timeout_ms: int) -> Hook:
     is_response = found.kind == "response"
-    return Hook(found.library.plugin, found.number, defined, phase, is_response, read_session, write_session)
+    plugin, number = found.library.plugin, found.number
+    return Hook(plugin, number, defined, phase, is_response, read_session, write_session, timeout_ms)
 
 
 def _in_several(name: str, found: list[_Found]) -> str:

@@ -11,6 +11,7 @@ import atexit
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 
 from tykbridge import _bridge, locks
 from tykbridge.bundle.alone import remove_own
-from tykbridge.drivers.goplugin import _plugin, elf
+from tykbridge.drivers.goplugin import _plugin, elf, isolation
 from tykbridge.drivers.goplugin.host import Host, known_settings
 from tykbridge.errors import LoadError
 from tykbridge.failures import ScriptError
@@ -43,9 +44,41 @@ class Library:
     hooks: tuple[dict[str, Any], ...]
 
 
+class Shared:
+    """A plugin in a process of its own, and how many use it. The process ends with the last."""
+
+    def __init__(self, digest: str, library: Library) -> None:
+        self.library = library
+        self._digest, self._users = digest, 0
+
+    def open(self) -> None:
+        """Count a user. Under the lock."""
+        self._users += 1
+        self.plugin.open()
+
+    def close(self) -> None:
+        """Let a user go."""
+        with _sharing:
+            self._users -= 1
+            if self._users == 0:
+                if _isolated.get(self._digest) is self:
+                    del _isolated[self._digest]
+                self.plugin.close()
+
+    @property
+    def plugin(self) -> isolation.Isolated:
+        """The plugin, as what it is."""
+        assert isinstance(self.library.plugin, isolation.Isolated)
+        return self.library.plugin
+
+
 _lock = locks.lock()  # of what follows; held while a library is opened, so that each is opened once
 _open: dict[str, Library | LoadError] = {}  # by the sum of its content
 _host = Host()
+
+# Of the next, and of their numbers of users. A collection may let go of one in the middle of another's turn.
+_sharing = locks.reentrant()
+_isolated: dict[str, Shared] = {}  # by the sum of its content
 
 
 def obtain(file: Path) -> Library:
@@ -54,11 +87,7 @@ def obtain(file: Path) -> Library:
     Raises:
         LoadError: it cannot be read or used; the words name the file.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise LoadError(f"{file} cannot be read: {error.strerror}") from error
-    digest = hashlib.sha256(data).hexdigest()
+    data, digest = _read(file)
     with _lock:
         known = _open.get(digest)
         if known is None:
@@ -76,6 +105,35 @@ def obtain(file: Path) -> Library:
     return known
 
 
+def obtain_isolated(file: Path) -> Shared:
+    """Give the plugin in a file, in a process of its own: the running one, where the content is the same.
+
+    Whoever gets it calls `Shared.close` once.
+
+    Raises:
+        LoadError: it cannot be read or used; the words name the file.
+    """
+    data, digest = _read(file)
+    with _sharing:
+        known = _isolated.get(digest)
+        if known is None:
+            elf.check(data, str(file))
+            known = Shared(digest, _begun_apart(data, file))
+            _isolated[digest] = known
+        known.open()
+    return known
+
+
+def _begun_apart(data: bytes, file: Path) -> Library:
+    plugin = isolation.Isolated(data, file.name, _host, known_settings())
+    try:
+        return _begun(plugin)
+    except ScriptError as error:
+        plugin.close()
+        words = re.sub(r"/proc/self/fd/\d+", file.name, str(error))
+        raise LoadError(f"{file} cannot be used: {words}{_hint(words)}") from None
+
+
 def _begun(plugin: _plugin.Plugin) -> Library:
     manifest = plugin.manifest()
     try:
@@ -85,6 +143,22 @@ def _begun(plugin: _plugin.Plugin) -> Library:
         raise ScriptError(f"its manifest is not what csrc/plugin.h says: {error!r}") from error
     plugin.start(known_settings())
     return Library(plugin, hooks)
+
+
+def _read(file: Path) -> tuple[bytes, str]:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise LoadError(f"{file} cannot be read: {error.strerror}") from error
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def _hint(words: str) -> str:
+    if "failed to map segment" in words or "Operation not permitted" in words:
+        return f"; {tempfile.gettempdir()} may be mounted with noexec: name another folder with TMPDIR"
+    if "GLIBC_" in words:
+        return "; it was built on a newer Linux: build it with --glibc, such as --glibc 2.17"
+    return ""
 
 
 def _mapped(data: bytes, digest: str, file: Path) -> _plugin.Plugin:
@@ -101,12 +175,7 @@ def _mapped(data: bytes, digest: str, file: Path) -> _plugin.Plugin:
             return _plugin.Plugin(os.fsencode(copy), _host)
         except ScriptError as error:
             words = str(error).replace(str(copy), file.name)
-            hint = ""
-            if "failed to map segment" in words or "Operation not permitted" in words:
-                hint = f"; {tempfile.gettempdir()} may be mounted with noexec: name another folder with TMPDIR"
-            elif "GLIBC_" in words:
-                hint = "; it was built on a newer Linux: build it with --glibc, such as --glibc 2.17"
-            raise LoadError(f"{file} cannot be opened: {words}{hint}") from None
+            raise LoadError(f"{file} cannot be opened: {words}{_hint(words)}") from None
     finally:
         if folder:
             remove_own(folder, os.getpid())
@@ -127,8 +196,13 @@ def _forked() -> None:
 
 
 def _end() -> None:
-    """Keep plugins' threads away from an interpreter that ends: waiting for its lock, they would be ended with it."""
+    """Keep plugins' threads away from an interpreter that ends: waiting for its lock, they would be ended with it.
+
+    The host may live on: what runs in processes of its own ends here.
+    """
     _plugin.end()
+    for shared in list(_isolated.values()):
+        shared.plugin.close()
     until = time.monotonic() + _WAIT
     while _plugin.is_asked() and time.monotonic() < until:
         time.sleep(0.001)
