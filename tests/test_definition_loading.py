@@ -153,7 +153,7 @@ NOT_LOADED = {
     ),
     "go-bundle": 'not loaded: needs a download of the bundle "FooBarBundle.zip" ($.custom_middleware_bundle)',
     "goplugin": 'refused: {file}: $.custom_middleware.post[0]: the file of the hook "AddFooBarHeader" is not there: '
-    "{looked}",
+    "{looked}; `tykbridge plugin build` makes it",
 }
 
 
