@@ -435,6 +435,15 @@ def test_api_of_a_folder_by_id_or_url(run, run_json, apis):
         assert words in result.errors
 
 
+@pytest.mark.parametrize(
+    ("url", "note"),
+    [("/open/a?b=/c", ""), ("/other", "note: open listens on /open/: a gateway would not send it /other\n")],
+)
+def test_a_path_on_which_the_api_does_not_listen_is_told(run, apis, url, note):
+    result = run("apis/open.json", url)
+    assert (result.status, result.errors) == (0, note)
+
+
 def test_custom_authentication_in_a_chain(run_json, apis):
     only, _ = run_json("apis/custom.json", "-H", "Authorization: let me in")
     assert [hook["name"] for hook in only["hooks"]] == ["check", "greet"]
