@@ -344,9 +344,10 @@ def _no_api(place: Path, words: str, bridge: Bridge, loaded: Loaded, gateway: Ga
         if item is not None and item.problems:
             return _not_loaded(str(place), item.problems, gateway.names)
         return Refusal(words if item is None else f"{place}: {item.reason}")
-    wrong = [problem for item in loaded.not_loaded for problem in item.problems]
-    if wrong and not loaded.apis:
-        return _not_loaded(str(place), wrong, gateway.names)
+    if loaded.not_loaded and not loaded.apis:
+        wrong = [problem for item in loaded.not_loaded for problem in item.problems]
+        lacking = [str(item) for item in loaded.not_loaded if not item.problems]
+        return _not_loaded(str(place), wrong, gateway.names) if wrong else Refusal("\n".join(lacking))
     there = [bridge.chain(Request("GET", "/"), name).definition for name in loaded.apis]
     lines = [f"{place}: {words}", *(f"{api.api_id} listens on {api.listen_path}" for api in there)]
     if len(loaded.apis) > 1:
