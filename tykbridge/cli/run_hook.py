@@ -166,7 +166,8 @@ def _tell_other_path(definition: Definition, url: str) -> None:
     anywhere = msgspec.structs.replace(definition, domain="")
     if Routes([(anywhere, anywhere)]).find(unquote(url.partition("?")[0])) is None:
         click.echo(
-            f"note: {definition.api_id} listens on {definition.listen_path}: a gateway would not send it {url}", err=True
+            f"note: {definition.api_id} listens on {definition.listen_path}: a gateway would not send it {url}",
+            err=True,
         )
 
 

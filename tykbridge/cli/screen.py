@@ -171,7 +171,7 @@ class Screen:
     def _hook(self, step: HookStep) -> Iterable[Text]:
         # The log begins with the failure, and goes on with its traceback: what is told here is not repeated there.
         own = [line for line in step.seen.logged if step.failure and line[1].startswith(step.failure)]
-        yield from self._seen(replace(step.seen, logged=tuple(line for line in step.seen.logged if line not in own)))
+        yield from self._seen(replace(step.seen, logged=[line for line in step.seen.logged if line not in own]))
         if step.failure:
             yield Text(f"failed  {clean(step.failure)}", "red")
             for _, message in own:
