@@ -53,7 +53,7 @@ $(VENV)/.python:
 
 # The editable installation is made once; later builds only compile, into the tree.
 $(VENV)/.installed: $(VENV)/.python pyproject.toml setup.py tykbridge/_version.py
-	@echo "tykbridge: building"
+	@echo "tykbridge: building; the first time it takes two or three minutes"
 	@$(BIN)/python -m pip install --quiet --group build
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[all]'
 	@# An editable installation leaves the stubs out, and editors look for them here.

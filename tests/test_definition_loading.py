@@ -105,7 +105,8 @@ def test_fifty_broken_definitions_through_the_c_library(host, mixed):
     lines = reply.words.splitlines()
     assert reply.status == len(lines) == len(broken)
     for line, file, (path, expected, found) in zip(lines, broken, broken.values(), strict=True):
-        assert line.startswith(f"{file}: refused: {file}: {path}: expected {expected}, found ")
+        assert line.startswith(f"{file}: refused: {path}: expected {expected}, found ")
+        assert line.count(file) == 1
         assert found in line
     for name in names:
         sent = _bridge.message("Object")
@@ -152,7 +153,7 @@ NOT_LOADED = {
     ),
     "go-bundle": 'not loaded: needs a download of the bundle "FooBarBundle.zip" ($.custom_middleware_bundle)',
     "goplugin": 'refused: {file}: $.custom_middleware.post[0]: the file of the hook "AddFooBarHeader" is not there: '
-    "{looked}",
+    "{looked}; `tykbridge plugin build` makes it",
 }
 
 
@@ -184,7 +185,8 @@ def test_the_seeds_definitions_through_the_c_library(host, seeds):
     reply = host.load_configuration(str(apis), middleware_path=str(middleware))
     assert reply.status == len(NOT_LOADED)
     assert reply.words.splitlines() == [
-        f"{apis / name}.json: {reason}" for name, reason in reasons(apis, middleware).items()
+        f"{apis / name}.json: {reason.replace(f'{apis / name}.json: ', '')}"
+        for name, reason in reasons(apis, middleware).items()
     ]
     sent = _bridge.message("Object")
     sent.request.method, sent.request.url = "GET", "/response/"

@@ -106,11 +106,17 @@ def test_a_port_that_is_taken(folder):
 def test_what_cannot_be_served(folder):
     (folder / "empty").mkdir()
     (folder / "broken.json").write_text("{")
+    (folder / "plugin").mkdir()
+    for name in ("manifest.json", "x.py"):
+        (folder / "plugin" / name).touch()
     for arguments, status, words in (
         (["nowhere"], 1, "there is no definition"),
         (["empty"], 1, "there is no API in empty"),
-        (["broken.json"], 1, "no API can be served:"),
-        ([], 2, "nothing says which APIs: name a folder of definitions, or a --conf with an app_path"),
+        (["broken.json"], 1, "no API can be served, for the reasons above"),
+        (["plugin"], 1, "plugin is a plugin: name the definition of its API"),
+        (["plugin/manifest.json"], 1, "plugin/manifest.json is a plugin: name the definition of its API"),
+        (["plugin/x.py"], 1, "plugin/x.py is a plugin: name the definition of its API"),
+        ([], 2, "nothing says which APIs: name a folder of definitions (. is this one), or a --conf with an app_path"),
         (["apis", "--conf", "nowhere.conf"], 1, "nowhere.conf"),
         (["apis", "--host", "192.0.2.1", "--port", "0"], 1, "cannot listen on 192.0.2.1:0: "),
         (["apis", "--host", "192.0.2.1"], 1, "cannot listen on 192.0.2.1: "),
@@ -118,6 +124,7 @@ def test_what_cannot_be_served(folder):
         done = tykbridge("serve", *arguments, cwd=folder)
         assert (done.status, words in done.words) == (status, True), done.words
         assert "Traceback" not in done.errors
+        assert done.errors.count("broken.json") == 2 * (arguments == ["broken.json"])  # told once: file and place
 
 
 def test_the_missing_extra_is_named(folder):

@@ -364,7 +364,7 @@ def test_a_hook_that_never_returns_does_not_keep_it(tmp_path: Path) -> None:
 
 
 def test_two_do_not_share_a_port(tmp_path: Path, server: Server) -> None:
-    with pytest.raises(AssertionError, match="cannot be listened on; is it in use"):
+    with pytest.raises(AssertionError, match=f"{server.address}: it cannot be listened on; is it in use"):
         start(tmp_path, f'address="{server.address}"')
 
 

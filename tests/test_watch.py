@@ -138,8 +138,9 @@ def test_a_link_that_is_turned(tmp_path):
 def test_what_does_not_count_loads_nothing(place):
     (place.middleware / ".git").mkdir()
     with watch.watching(place.bridge):
-        for name in (".plugin.py.swp", "plugin.py~", "4913", "#plugin.py#", "x.tmp", ".git/index", "__pycache__/a.pyc"):
+        for name in (".plugin.py.swp", "plugin.py~", "4913", "#plugin.py#", "x.tmp", "x.log", ".git/index"):
             put(place.middleware / name, "")
+        put(place.middleware / "__pycache__" / "a.pyc", "")
         put(place.middleware / "bundles" / ".versions" / "x" / "middleware.py", "")
         os.utime(place.apis)
         until(lambda: place.told())  # the folder "bundles" is new, and counts
@@ -149,6 +150,38 @@ def test_what_does_not_count_loads_nothing(place):
         until(lambda: len(place.told()) == 2)
         assert place.mark() == "2"
     assert len(place.told()) == 2
+
+
+OUTPUT = """
+import sys
+from tests.test_watch import until
+from tykbridge import watch
+looks, reloads = [], []
+def places():
+    looks.append(len(looks))
+    return sys.argv[1:]
+def reload():
+    reloads.append(len(looks))
+    return "", 0
+def looked():
+    print("a line", file=sys.stdout, flush=True)
+    print("a line", file=sys.stderr, flush=True)
+    return len(looks) > 6
+watcher = watch.Watcher(places, reload, lambda words, level: None)
+watcher.start()
+until(looked)
+watcher.stop()
+sys.exit(len(reloads))
+"""
+
+
+@pytest.mark.parametrize("end", ["stdout", "stderr"])
+def test_regression_output_into_the_watched_folder_was_loaded_again_and_again(tmp_path, end):
+    with (tmp_path / "output.txt").open("w") as file:
+        ends = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, end: file}
+        done = subprocess.run([sys.executable, "-c", OUTPUT, tmp_path], timeout=60, **ends)
+    assert done.returncode == 0
+    assert (tmp_path / "output.txt").read_text().startswith("a line\n")
 
 
 def test_regression_a_relative_folder_was_watched_in_vain(tmp_path, monkeypatch):

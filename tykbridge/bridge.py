@@ -97,7 +97,9 @@ class NotLoaded:
 
     def __str__(self) -> str:
         """One line or more, for the log."""
-        return f"{self.file}: {self.reason}" + ("; the version before goes on running" if self.kept else "")
+        # Each problem names the file as well.
+        reason = self.reason.replace(f"{self.file}: ", "") if self.problems else self.reason
+        return f"{self.file}: {reason}" + ("; the version before goes on running" if self.kept else "")
 
 
 @dataclass(frozen=True)

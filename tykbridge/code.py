@@ -282,7 +282,8 @@ class Loader:
         place = next((place for place in places if place.is_file()), None)
         if place is None:
             looked = " nor ".join(str(place) for place in places)
-            raise NotFoundError(f"the file of the {whose} is not there: {looked}")
+            hint = "; `tykbridge plugin build` makes it" if driver is Driver.GOPLUGIN else ""
+            raise NotFoundError(f"the file of the {whose} is not there: {looked}{hint}")
         driver = driver or drivers.of_file(place.name) or Driver.PYTHON
         return self._once((os.path.realpath(place.parent), place.name, driver, choices), "")
 

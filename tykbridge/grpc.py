@@ -356,9 +356,12 @@ class _Address:
                 return False
         return True
 
-    def announced(self, port: int) -> str:
-        """Give it as definitions have it, with the port that was taken."""
-        return f"tcp://{self.target.rpartition(':')[0]}:{port}" if self.port else f"unix://{self.target[5:]}"
+    def announced(self, port: int | None = None) -> str:
+        """Give it as definitions have it, with the port that was taken, if one was."""
+        if not self.port:
+            return f"unix://{self.target[5:]}"
+        host, _, asked = self.target.rpartition(":")
+        return f"tcp://{host}:{asked if port is None else port}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -414,9 +417,9 @@ async def _serve(
             port = server.add_insecure_port(place.target)
         else:
             port = server.add_secure_port(place.target, credentials)
-    except RuntimeError as error:
-        words = f"{place.announced(0)}: it cannot be listened on; is it in use, or the certificate not the key's?"
-        raise OSError(words) from error
+    except RuntimeError:  # whose words say less
+        words = f"{place.announced()}: it cannot be listened on; is it in use, or the certificate not the key's?"
+        raise OSError(words) from None
     ended: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
     _listen_to_signals(ended)
     await server.start()

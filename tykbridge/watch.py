@@ -5,7 +5,7 @@
 
 The operating system says that something happened, by way of watchfiles (the extra "watch"); whether it counts is then
 told by looking at the files. So nothing is lost between two watches, and what does not count loads nothing: temporary
-files of editors, `__pycache__`, names that begin with a dot.
+files of editors, logs, `__pycache__`, names that begin with a dot.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _QUIET = 50  # milliseconds without a change, after which a deployment is taken 
 _LONGEST = 1000  # milliseconds, after which what changes all the time is loaded in between
 _POLL = 300  # milliseconds between two looks of watchfiles' own, where it is told to poll
 _PAUSE = 5.0  # seconds between two looks where the system cannot watch
-_TEMPORARY = ("~", ".swp", ".swx", ".tmp", ".bak", ".pyc")
+_TEMPORARY = ("~", ".swp", ".swx", ".tmp", ".bak", ".pyc", ".log")  # a log has a line of each reload, as well
 _MOST_LINKS = 40  # on the way to a file, as Linux has it
 
 
@@ -206,6 +206,7 @@ def _ignored(name: str) -> bool:
 
 def _look(places: Iterable[str], managed: Iterable[str] = ()) -> _Look:
     managed = [os.path.join(folder, "") for folder in managed]
+    written = _written()
     folders: set[str] = set()
     names: set[str] = set()
     marks: dict[str, object] = {}
@@ -219,6 +220,8 @@ def _look(places: Iterable[str], managed: Iterable[str] = ()) -> _Look:
             with contextlib.suppress(OSError):
                 for path, info in content.walk(place, _ignored):
                     if os.path.join(path, "").startswith(hidden):
+                        continue
+                    if info is not None and (info.st_dev, info.st_ino) in written:
                         continue
                     marks[path] = _mark(info)
                     if info is not None and stat.S_ISDIR(info.st_mode):
@@ -248,6 +251,16 @@ def _status(path: str) -> os.stat_result | None:
         return os.stat(path)
     except OSError:
         return None
+
+
+def _written() -> set[tuple[int, int]]:
+    """Give the files that this process's output goes to: a reload is told there, which is no reason for another one."""
+    found = set()
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):  # it is closed
+            info = os.fstat(descriptor)
+            found.add((info.st_dev, info.st_ino))
+    return found
 
 
 def _mark(info: os.stat_result | None) -> object:

@@ -43,6 +43,15 @@ def test_without_a_command_the_first_steps_are_shown_in_order():
     assert listed.index("new") < listed.index("bundle") < listed.index("doctor")
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"), [("serv", " Did you mean 'serve'?"), ("nwe", " Did you mean 'new'?"), ("zzz", "")]
+)
+def test_a_command_that_is_misspelled(word, hint):
+    done = tykbridge(word)
+    assert done.status == 2
+    assert done.words.endswith(f"Error: No such command '{word}'.{hint}")
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_each_command_has_examples_that_it_takes(words):
     command = COMMANDS[words]

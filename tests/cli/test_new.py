@@ -160,6 +160,12 @@ def test_the_next_commands_are_printed(tmp_path):
     ]
 
 
+def test_the_next_commands_install_pytest_where_there_is_none(tmp_path):
+    program = "import sys; sys.modules['pytest'] = None; from tykbridge.cli import main; main(['new', 'hello'])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-4:-2] == ["  python -m pip install pytest", "  python -m pytest"], done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

@@ -272,7 +272,8 @@ def test_hook_that_raises(run, run_json):
     result = run("plugin.py", "fails")
     assert result.status == 1
     assert "Nothing failed" not in result.output
-    assert result.output.count("ValueError: no luck") == 4  # the log's line, the traceback, the failure, the end
+    assert result.output.count("ValueError: no luck") == 3  # the failure, its traceback, the end
+    assert "log error" not in result.output
 
 
 def test_failure_that_an_api_passes_over_is_one_nevertheless(run_json, place):
@@ -434,6 +435,15 @@ def test_api_of_a_folder_by_id_or_url(run, run_json, apis):
         assert words in result.errors
 
 
+@pytest.mark.parametrize(
+    ("url", "note"),
+    [("/open/a?b=/c", ""), ("/other", "note: open listens on /open/: a gateway would not send it /other\n")],
+)
+def test_a_path_on_which_the_api_does_not_listen_is_told(run, apis, url, note):
+    result = run("apis/open.json", url)
+    assert (result.status, result.errors) == (0, note)
+
+
 def test_custom_authentication_in_a_chain(run_json, apis):
     only, _ = run_json("apis/custom.json", "-H", "Authorization: let me in")
     assert [hook["name"] for hook in only["hooks"]] == ["check", "greet"]
@@ -488,6 +498,7 @@ def test_what_the_chain_says_by_itself_is_shown(run, run_json, apis, place):
         (("plugin.py",), "no manifest.json says which hooks run and when, so name one (there are: mark, seen,"),
         (("broken.py", "x"), "broken.py:3: SyntaxError"),
         (("arity.py", "x"), 'arity.py:3: the hook "x" takes 1 positional parameter; write def x(request, session,'),
+        (("notes.md",), "notes.md: expected a bundle's folder or .zip, a .py, .js or .lua file, or API definitions"),
         (("nowhere.py", "x"), "nowhere.py: there is no such file or folder"),
         (("plugin.zip", "x"), "plugin.zip does not load: it is not a zip archive, or its end is missing"),
         (("empty", "x"), "empty: no manifest.json and no middleware.py (a bundle), and no *.json (API definitions)"),
@@ -496,6 +507,8 @@ def test_what_the_chain_says_by_itself_is_shown(run, run_json, apis, place):
         (("logs",), "not loaded: needs hooks on traffic logs ($.custom_middleware.traffic_logs)"),
         (("apis/bad.json",), '$.custom_middleware.pre[0]: the file of the hook "mark" is not there'),
         (("apis/typo.json",), "apis/typo.json:1:"),
+        (("refused",), "refused/api.json: $.custom_middleware.pre[0]: "),
+        (("waits",), "waits/api.json: not loaded: needs hooks on traffic logs"),
         (("apis/logs.json",), "apis/logs.json: not loaded: needs hooks on traffic logs"),
         (("apis/open.json", "nope"), 'there is no hook "nope" (hooks: mark)'),
         (("apis/open.json", "check"), 'the hook "check" does not run in this API'),
@@ -534,11 +547,14 @@ def test_what_cannot_be_run_says_why(run, place, arguments, words):
             "arity.py": "from tyk.decorators import *\n\n@Hook\ndef x(request): pass\n",
             "manifest/manifest.json": {"custom_middleware": {"pre": {}}},
             "manifest/middleware.py": "",
+            "notes.md": "",
             "logs/manifest.json": {"custom_middleware": logs},
             "apis/open.json": definition("open", custom_middleware=section),
             "apis/bad.json": definition("bad", custom_middleware=hooks(path="gone.py", pre=["mark"])),
             "apis/typo.json": '{"api_id" "x"}',
             "apis/logs.json": definition("logs", custom_middleware=logs),
+            "refused/api.json": definition("bad", custom_middleware=hooks(path="../broken.py", pre=["x"])),
+            "waits/api.json": definition("logs", custom_middleware=logs),
             "r.json": {"x": 1},
             "no-calls.json": {"calls": []},
         },

@@ -1,5 +1,6 @@
 """The command line: ``tykbridge`` and ``python -m tykbridge``."""
 
+import difflib
 from collections.abc import Callable
 from importlib import import_module
 
@@ -46,6 +47,14 @@ class _Commands(click.Group):
         command = import_module(f"tykbridge.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called; guesses which one was meant when there is none of that name."""
+        if args[0] not in _COMMANDS and (close := difflib.get_close_matches(args[0], _COMMANDS, n=1)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Completes a command's name without importing the commands."""

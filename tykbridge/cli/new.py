@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -135,4 +136,7 @@ def _next(place: Path, driver: str) -> list[str]:
         lines.append("(cd plugin && tykbridge plugin build plugin.so)")
     if driver == "grpc":
         lines.append("python plugin/server.py &")
-    return [*lines, "tykbridge run-hook . -H 'X-Name: Ada'", "python -m pytest"]
+    lines.append("tykbridge run-hook . -H 'X-Name: Ada'")
+    if importlib.util.find_spec("pytest") is None:
+        lines.append("python -m pip install pytest")
+    return [*lines, "python -m pytest"]

@@ -6,8 +6,10 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import click
+import msgspec
 
 from tykbridge import session as sessions
 from tykbridge.cli import calls, documents
@@ -18,8 +20,9 @@ from tykbridge.cli.runner import Run, Runner
 from tykbridge.cli.screen import Screen, color_option, console
 from tykbridge.cli.source import Kind, Opened, Refusal, Settings, Wanted, kind_of, open_api, open_plugin
 from tykbridge.cli.witness import Witness
-from tykbridge.definition import Phase
+from tykbridge.definition import Definition, Phase
 from tykbridge.policies import Policy, read_policies
+from tykbridge.routes import Routes
 from tykbridge.session import Session
 from tykbridge.steps import Seen
 
@@ -134,6 +137,8 @@ def command(
             opened = open_plugin(source, kind, wanted, settings, runner.services, gateway)
     url = url or opened.chain.definition.listen_path
     made, scheme = calls.make(method, url, headers, data, status, response_header, response_body)
+    if kind is Kind.APIS and scenario is None:
+        _tell_other_path(opened.chain.definition, made.request.url)
     todo = [made] if scenario is None else list(scenario.calls)
     runs = _runs(runner, opened, todo, scheme, session)
     if as_json:
@@ -154,6 +159,16 @@ def _hook_and_url(words: tuple[str, ...]) -> tuple[str, str]:
                 f"one {what} at most, not {' and '.join(found)} (a URL has a slash, a HOOK has none)"
             )
     return "".join(hooks), "".join(urls)
+
+
+def _tell_other_path(definition: Definition, url: str) -> None:
+    """Say that a gateway would not run this API for the url; that it is run here is a rehearsal's freedom."""
+    anywhere = msgspec.structs.replace(definition, domain="")
+    if Routes([(anywhere, anywhere)]).find(unquote(url.partition("?")[0])) is None:
+        click.echo(
+            f"note: {definition.api_id} listens on {definition.listen_path}: a gateway would not send it {url}",
+            err=True,
+        )
 
 
 def _scenario(file: Path) -> Scenario:

@@ -169,9 +169,14 @@ class Screen:
     # ---- What hooks did
 
     def _hook(self, step: HookStep) -> Iterable[Text]:
-        yield from self._seen(step.seen)
+        # The log begins with the failure, and goes on with its traceback: what is told here is not repeated there.
+        own = [line for line in step.seen.logged if step.failure and line[1].startswith(step.failure)]
+        yield from self._seen(replace(step.seen, logged=[line for line in step.seen.logged if line not in own]))
         if step.failure:
             yield Text(f"failed  {clean(step.failure)}", "red")
+            for _, message in own:
+                for line in message.removeprefix(step.failure).strip("\n").splitlines():
+                    yield Text("  " + clean(line))
         for change in step.changes or ():
             yield from self._change(change)
         if step.changes == ():

@@ -18,7 +18,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from tykbridge import __version__, hosted, waiting
+from tykbridge import __version__, drivers, hosted, waiting
+from tykbridge.bundle import manifest
 from tykbridge.cli.screen import clean, color_option, console
 from tykbridge.definition import Definition, Phase
 from tykbridge.errors import BridgeError
@@ -101,18 +102,22 @@ def command(
         wanted = str(source or settings.app_path)
         if not wanted:
             raise click.UsageError(
-                "nothing says which APIs: name a folder of definitions, or a --conf with an app_path"
+                "nothing says which APIs: name a folder of definitions (. is this one), or a --conf with an app_path"
             )
         operation = Operation(hosted.bridge, settings, log_format)
         tracer = _tracer(strict, operation.log, screen if explain else None) if explain or inspect else None
         inspector = _inspector(tracer) if tracer is not None and inspect else None
-        count, words = hosted.load_configuration(
+        count, _ = hosted.load_configuration(
             wanted, str(middleware_path or ""), str(policies or ""), strict, watched, given
         )
     except BridgeError as error:
         raise click.ClickException(str(error)) from None
     if not hosted.bridge.apis:
-        raise click.ClickException(f"no API can be served:\n{words}" if count else f"there is no API in {wanted}")
+        raise click.ClickException(
+            f"no API can be served, for the reasons above{_hint(Path(wanted))}"
+            if count
+            else f"there is no API in {wanted}"
+        )
     observers: list[Observer] = [operation.recorder]
     parts: list[Part] = [operation.control]
     if tracer is not None:
@@ -137,6 +142,14 @@ def command(
     except OSError as error:
         where = host if wanted_port is None else f"{host}:{wanted_port}"
         raise click.ClickException(f"cannot listen on {where}: {_advice(error)}") from None
+
+
+def _hint(place: Path) -> str:
+    """Say what is meant instead of a bundle or a file of hooks, which are taken for definitions easily."""
+    is_bundle = place.name == manifest.FILE_NAME or place.suffix == ".zip" or (place / manifest.FILE_NAME).is_file()
+    if not is_bundle and drivers.of_file(place.name) is None:
+        return ""
+    return f"; {place} is a plugin: name the definition of its API, a *.json file, or a folder of such"
 
 
 def _tracer(strict: bool, log: Log, screen: Console | None) -> Tracer:

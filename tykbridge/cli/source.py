@@ -89,7 +89,7 @@ def kind_of(place: Path) -> Kind:
         return Kind.BUNDLE
     kind = Kind.FILE if drivers.of_file(place.name) else {".json": Kind.APIS, ".zip": Kind.BUNDLE}.get(place.suffix)
     if kind is None:
-        raise Refusal(f"{place}: expected a bundle's folder or .zip, a .py file, or API definitions")
+        raise Refusal(f"{place}: expected a bundle's folder or .zip, a .py, .js or .lua file, or API definitions")
     return kind
 
 
@@ -342,6 +342,10 @@ def _no_api(place: Path, words: str, bridge: Bridge, loaded: Loaded, gateway: Ga
         if item is not None and item.problems:
             return _not_loaded(str(place), item.problems, gateway.names)
         return Refusal(words if item is None else f"{place}: {item.reason}")
+    if loaded.not_loaded and not loaded.apis:
+        wrong = [problem for item in loaded.not_loaded for problem in item.problems]
+        lacking = [str(item) for item in loaded.not_loaded if not item.problems]
+        return _not_loaded(str(place), wrong, gateway.names) if wrong else Refusal("\n".join(lacking))
     there = [bridge.chain(Request("GET", "/"), name).definition for name in loaded.apis]
     lines = [f"{place}: {words}", *(f"{api.api_id} listens on {api.listen_path}" for api in there)]
     if len(loaded.apis) > 1:

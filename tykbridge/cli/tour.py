@@ -204,7 +204,16 @@ STOPS = (
 )
 
 
-@click.command("tour")
+_EXAMPLES = """\b
+Examples:
+  tykbridge tour
+  tykbridge tour --port 8080
+
+Exit status: 0 when everything did what it should, 1 when something did not, or nothing could listen.
+"""
+
+
+@click.command("tour", epilog=_EXAMPLES)
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="The gateway's port; 0: any. [default: 8181, or the next free one]"
 )
@@ -213,7 +222,7 @@ def command(port: int | None, color: bool | None) -> None:
     """Watch a gateway at work: plugins of Tyk's pages, an upstream, and requests that show what each hook does.
 
     Everything runs here, over real connections, and needs no configuration. On a terminal the gateway stays up for
-    requests of your own until Ctrl-C. The exit status is 1 if something did not do what it should.
+    requests of your own until Ctrl-C.
     """
     try:
         from tykbridge.gateway.echo import Echo
