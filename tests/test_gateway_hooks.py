@@ -40,3 +40,40 @@ def test_what_is_given_up_before_its_turn_does_not_run_and_holds_nothing():
 
     asyncio.run(scenario())
     assert ran == []
+
+
+def test_one_that_blocks_among_those_that_came_together_holds_up_none_of_them():
+    lane, go_on, threads = Lane("together"), threading.Event(), set()
+
+    async def scenario():
+        blocked = asyncio.ensure_future(lane.run(lambda: go_on.wait(TIMEOUT)))
+        others = [
+            asyncio.ensure_future(lane.run(lambda n=n: (n, threads.add(threading.get_ident())))) for n in range(40)
+        ]
+        assert [n for n, _ in await asyncio.gather(*others)] == list(range(40))
+        assert not blocked.done()
+        go_on.set()
+        assert await blocked is True
+
+    asyncio.run(scenario())
+    assert threading.get_ident() not in threads
+
+
+def test_quick_ones_that_came_together_share_a_thread_and_fail_alone():
+    lane = Lane("quick")
+
+    def called(n):
+        if n == 3:
+            raise LookupError(n)
+        return n, threading.get_ident()
+
+    async def scenario():
+        return await asyncio.gather(*(lane.run(lambda n=n: called(n)) for n in range(8)), return_exceptions=True)
+
+    for _ in range(50):  # a busy machine may make some of them late, which then run apart
+        results = asyncio.run(scenario())
+        assert isinstance(results.pop(3), LookupError)
+        assert [n for n, _ in results] == [0, 1, 2, 4, 5, 6, 7]
+        if len({thread for _, thread in results}) == 1:
+            return
+    raise AssertionError("they never ran together")
