@@ -258,6 +258,7 @@ def test_a_request_is_sent_again_as_it_was(page, gateway):
         ({"headers": [["X"]]}, "the headers must be a list"),
         ({"headers": [["Authorization", f"Basic {MASK}"]]}, "show the secrets first"),
         ({"body": 7}, "the body must be a text"),
+        ({"body": "\ud800"}, "the body has half of a character in it"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_in_words(page, gateway, edits, words):

@@ -102,6 +102,8 @@ def test_a_request_from_the_client_to_the_upstream_and_back(driver, tmp_path, ty
     assert reply.logs == (("info", "greeted"), ("info", "heard Greeted"))
     assert reply.printed == (("said",) if driver == "python" else ())
     assert api.get("/").upstream.headers["X-Visits"] == "2"
+    mistaken = api.get("/x", headers={"Connection": "X-Name", "X_Name": "Eve", "Name": "Ada"}).upstream.headers
+    assert (mistaken["X-Name"], "X_Name" in mistaken) == ("Ada", False)  # as from the gateway
 
 
 # ---- Requests

@@ -75,7 +75,7 @@ class Gateway:
         self._log = log or bridge.services.log
         self._proxy = Proxy(bridge, self._log, limits, observers)
         self._closing = contextlib.AsyncExitStack()
-        self._asked: set[asyncio.Protocol] = set()  # connections on which a request came
+        self._asked: set[web.RequestHandler] = set()  # connections on which a request came
         self.url, self.port, self.is_elsewhere = "", 0, False
 
     async def start(self) -> None:
@@ -115,9 +115,9 @@ class Gateway:
         """Take no more requests, let those on their way come to their end, and close. Cancelled, it cuts them off."""
         await self._closing.aclose()
 
-    async def _close_silent(self, server: web.Server[web.BaseRequest]) -> None:
+    async def _close_silent(self, server: web.Server) -> None:
         """Close connections on which no request has come: aiohttp looks at those alone that had one."""
-        silent: set[asyncio.Protocol] = set()
+        silent: set[web.RequestHandler] = set()
         while True:
             await asyncio.sleep(_IDLE)
             connections = set(server.connections)

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from tykbridge.definition import Definition
 
+_WEIGHT = 1000  # of a target, at the most: it has as many places in the turn
+
 
 class Upstream:
     """The upstream of one API.
@@ -82,7 +84,8 @@ def _oas(document: Mapping[str, Any]) -> _Found:
     if balancing.get("enabled") is True:
         for item in balancing.get("targets") or ():
             if isinstance(item, dict) and isinstance(item.get("url"), str):
-                targets += [item["url"]] * int(item.get("weight", 1) or 0)
+                weight = item.get("weight", 1)
+                targets += [item["url"]] * (min(weight, _WEIGHT) if isinstance(weight, int) else 0)
     notices = []
     if _at(upstream, "serviceDiscovery").get("enabled"):
         notices.append("$.x-tyk-api-gateway.upstream.serviceDiscovery")

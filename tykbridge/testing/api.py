@@ -258,9 +258,11 @@ class Api:
     def _sent(self, chain: Chain, request: Request, scheme: str) -> Reply:
         __tracebackhide__ = True
         received: list[Received] = []
+        came = request.headers
+        request = Request(request.method, request.url, wire.forwardable(came), request.body)
 
         def ask(sent: Request) -> Response:
-            received.append(_received(self._target, sent))
+            received.append(_received(self._target, came, sent))
             return self.upstream._answer(received[-1])
 
         fired = len(self._stage.events)
@@ -426,10 +428,11 @@ def _json_fields(session: Mapping[str, Any]) -> dict[str, Any]:
     return {known[name]: value for name, value in session.items()}
 
 
-def _received(upstream: upstreams.Upstream, request: Request) -> Received:
+def _received(upstream: upstreams.Upstream, came: tuple[tuple[str, str], ...], request: Request) -> Received:
     """Make what the upstream gets, as the gateway sends it, without what tells of the connection."""
     target = urlsplit(upstream.url(request.url))
-    headers = [pair for pair in wire.forwardable(request.headers) if pair[0].lower() != "host"]
+    passed = wire.forwardable(wire.unmistaken(came, request.headers))
+    headers = [pair for pair in passed if pair[0].lower() != "host"]
     headers.insert(0, ("Host", wire.value(request.headers, "host") if upstream.keeps_host else target.netloc))
     return Received(request.method, target._replace(scheme="", netloc="").geturl(), Headers(headers), request.body)
 

@@ -296,7 +296,10 @@ def _edited(record: Record, document: dict[str, Any]) -> Request:
             raise _Refused(f"its body cannot be sent again ({record.remark}): write one")
         data = plain.body
     elif isinstance(body, str):
-        data = body.encode("utf-8", "surrogateescape")
+        try:
+            data = body.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise _Refused("the body has half of a character in it") from None
     else:
         raise _Refused("the body must be a text")
     edited = [url, *(value for _, value in headers), "" if body is None else body]
