@@ -162,8 +162,8 @@ class Isolated(_plugin.Isolated):
             is_deaf = end is None and not was_over
             if is_deaf:  # it closed the sockets of its calls, and lives on
                 process.abandon()
-            # One that was late has taken its time: no request finds it ended at once, and again and again. Nobody wanted
-            # the end of the one that is called but for what it sent, or did not.
+            # One that was late has taken its time: no request finds it ended at once, and again and again. One that is
+            # called yet was retired for what it sent, or did not.
             if is_deaf or (end is not None and end[0] in ("died", "wanted")):
                 self._how = _how(end)
                 self._account(now)
