@@ -316,7 +316,7 @@ def test_a_reload_puts_in_use_what_changed_and_says_what_it_could_not(tmp_path, 
         answer = gateway.control("/tyk/reload/group")
         assert answer.status == 500
         assert answer.json["status"] == "error"
-        assert "two.json: $.use_keyless" in answer.json["message"]
+        assert "two.json: refused: $.use_keyless" in answer.json["message"]
         assert gateway.get("/two/").status == 200  # as before
         write(tmp_path, keyless, definition("two", upstream.url, active=False))
         answer = gateway.control("/tyk/reload")

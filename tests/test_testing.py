@@ -300,7 +300,7 @@ def test_one_api_of_several(tmp_path, tyk_api):
 def test_what_does_not_load_is_told_with_its_place(tmp_path, tyk_api):
     broken = definition("api", custom_middleware=hooks(pre=["greet", "gone"]))
     place = write(tmp_path, {"api.json": broken, "plugin.py": PLUGIN["python"]}) / "api.json"
-    with pytest.raises(NotLoaded, match=r'api.json: \$.custom_middleware.pre\[1\]: .*has no hook "gone"'):
+    with pytest.raises(NotLoaded, match=r'api.json: refused: \$.custom_middleware.pre\[1\]: .*has no hook "gone"'):
         tyk_api(place)
     with pytest.raises(NotLoaded, match=r"there is no definition .*nowhere.json"):
         tyk_api("nowhere.json")

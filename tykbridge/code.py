@@ -15,7 +15,6 @@ import collections
 import hashlib
 import itertools
 import os
-import re
 import stat
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import msgspec
 
-from tykbridge import drivers
+from tykbridge import drivers, failures
 from tykbridge.bundle import content
 from tykbridge.bundle.alone import remove_own
 from tykbridge.bundle.depot import Depot, Finder, Found
@@ -41,7 +40,6 @@ Place = tuple[str, str, Driver | None, Choices]
 
 _numbers = itertools.count(1)
 _FILES = ("ca", "cert", "key")  # of a Target
-_NUMBER = re.compile(r'#\d+\.\d+"')  # of a loading, and of a bundle in it
 _unused: collections.deque[str] = collections.deque()  # bundles that could not be unloaded when their time came
 
 
@@ -180,7 +178,7 @@ class Loader:
 
     def _error(self, definition: Definition, where: str, error: BridgeError, bundle: str = "") -> LoadError:
         place, detail = (error.place, error.detail) if isinstance(error, LoadError) else ("", str(error))
-        detail = _NUMBER.sub('"', detail)  # which says nothing to people
+        detail = failures.unnumbered(detail)
         if bundle and f'bundle "{bundle}"' not in detail:  # the definition has nothing else to find it by
             detail = f'bundle "{bundle}": {detail}'
         return LoadError(f"{definition.file}: {where}: {error}", place=place, detail=detail)

@@ -10,6 +10,7 @@ from tykbridge.bundle.namespace import plain
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _COMPILED = re.compile(r"(^|/)tykbridge/_\w+\.(pyx|pxi|pxd)$")  # how compiled frames call their files
+_NUMBER = re.compile(r'#\d+\.\d+"')  # of a loading, and of a bundle in it
 
 WORDS_LIMIT = 2_000  # characters; a plugin's exception may hold a whole body
 LOG_LIMIT = 32_000
@@ -99,3 +100,8 @@ def _cut(text: str, limit: int) -> str:
         return text
     half = limit // 2
     return f"{text[:half]} ... [{len(text) - 2 * half} characters left out] ... {text[-half:]}"
+
+
+def unnumbered(words: str) -> str:
+    """Returns words without the numbers that bundles get when they are loaded, which say nothing to people."""
+    return _NUMBER.sub('"', words)

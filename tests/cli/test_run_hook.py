@@ -274,6 +274,7 @@ def test_hook_that_raises(run, run_json):
     assert "Nothing failed" not in result.output
     assert result.output.count("ValueError: no luck") == 3  # the failure, its traceback, the end
     assert "log error" not in result.output
+    assert not re.search(r"#\d", result.output)  # the number of the loading
 
 
 def test_failure_that_an_api_passes_over_is_one_nevertheless(run_json, place):

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tykbridge.changes import Change, Value, marked
 from tykbridge.cli.lines import clean, color_option, console, count, fold
+from tykbridge.failures import unnumbered
 from tykbridge.outcome import Request, Response
 from tykbridge.steps import ClientStep, EventStep, HookStep, NoteStep, Seen, Step, UpstreamStep
 
@@ -136,7 +137,7 @@ class Screen:
         line = ", ".join(count(number, noun) for number, noun in counts) + f" in {self._time(seconds)}"
         self._paragraph(line + ("." if failures else ". Nothing failed."), "bold")
         for failure in failures:
-            self._paragraph(failure, "red")
+            self._paragraph(unnumbered(failure), "red")
 
     # ---- Stations
 
@@ -173,7 +174,7 @@ class Screen:
         own = [line for line in step.seen.logged if step.failure and line[1].startswith(step.failure)]
         yield from self._seen(replace(step.seen, logged=[line for line in step.seen.logged if line not in own]))
         if step.failure:
-            yield Text(f"failed  {clean(step.failure)}", "red")
+            yield Text(f"failed  {clean(unnumbered(step.failure))}", "red")
             for _, message in own:
                 for line in message.removeprefix(step.failure).strip("\n").splitlines():
                     yield Text("  " + clean(line))
@@ -184,7 +185,7 @@ class Screen:
         for warning in step.warnings:
             yield Text(f"warning  {clean(warning)}", "yellow")
         if step.fault:
-            yield Text(f"refused  {clean(step.fault)}", "red")
+            yield Text(f"refused  {clean(unnumbered(step.fault))}", "red")
         if step.token:
             yield Text.assemble(("token  ", "cyan"), (clean(step.token), "bold"))
         elif step.lacks_token:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from tykbridge.cli.source import Opened
 from tykbridge.definition import Bundle, Definition
 from tykbridge.definition.tree import is_json
 from tykbridge.errors import NotFoundError
+from tykbridge.failures import unnumbered
 from tykbridge.gateway import upstreams, wire
 from tykbridge.outcome import Request, Response
 from tykbridge.policies import read_policies, read_policies_text
@@ -35,7 +35,6 @@ StrPath: TypeAlias = str | os.PathLike[str]
 Answering: TypeAlias = Callable[[Received], Answer | bytes | str]
 """Works out what the upstream answers to a request; bytes and text are the body of a 200."""
 
-_NUMBER = re.compile(r'#\d+\.\d+"')  # of a loading, which says nothing to people
 _BODILESS = frozenset({204, 304})
 
 
@@ -284,7 +283,7 @@ class Api:
             Headers(response.headers),
             response.body,
             tuple(step.name for step in run.hooks),
-            tuple(_NUMBER.sub('"', words).replace(self._base, "") for words in run.failures),
+            tuple(unnumbered(words).replace(self._base, "") for words in run.failures),
             tuple(words for step in run.hooks for words in step.warnings),
             logs,
             printed,
