@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -346,6 +347,23 @@ def test_a_raw_path_that_is_not_the_paths_reaches_nobody(apis):
     for raw, given in ((b"/private/x", b"/open/a%20b"), (b"", b""), (b"/open/a%20b?q", b"/open/a%20b?q")):
         drive(middleware, scope_of(path="/open/a b", raw_path=raw))
         assert (app.scope["path"], app.scope["raw_path"]) == ("/open/a b", given)
+
+
+def test_event_loops_wait_for_their_own_requests(apis):
+    bridge = Bridge()
+    bridge.load(apis(pre=["stamp"]))
+    middleware, sent = TykMiddleware(Echo(), bridge), []
+    thread = threading.Thread(target=lambda: sent.append(drive(middleware, scope_of())), daemon=True)
+
+    async def meanwhile():
+        thread.start()
+        thread.join(10)  # a request of its own comes to its end, whatever this loop has begun
+
+    async def scenario():
+        await asyncio.gather(driven(middleware, scope_of()), meanwhile())
+
+    asyncio.run(scenario())
+    assert [answer(messages)[0] for messages in sent] == [200]
 
 
 # ---- Headers

@@ -1,6 +1,7 @@
 """Where the gateway's hooks run, and what becomes of those whose client has gone."""
 
 import asyncio
+import contextvars
 import gc
 import threading
 import weakref
@@ -77,3 +78,17 @@ def test_quick_ones_that_came_together_share_a_thread_and_fail_alone():
         if len({thread for _, thread in results}) == 1:
             return
     raise AssertionError("they never ran together")
+
+
+def test_what_one_keeps_in_a_context_variable_is_not_the_next_ones():
+    kept, lane = contextvars.ContextVar("kept", default=""), Lane("kept")
+
+    def run():
+        seen = kept.get()
+        kept.set("of another request")
+        return seen
+
+    async def scenario():
+        return await asyncio.gather(*[lane.run(run) for _ in range(16)])
+
+    assert asyncio.run(scenario()) == [""] * 16

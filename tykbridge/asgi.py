@@ -11,6 +11,7 @@ import asyncio
 import functools
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -225,19 +226,26 @@ class _Route:
         target = definition.target_url or "http://application/"
         self.chain = chain
         self._upstream = Upstream(msgspec.structs.replace(definition, target_url=target))
-        self._lane = hooks.Lane(definition.api_id)
+        self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, hooks.Lane] = weakref.WeakKeyDictionary()
         self._waits = not definition.auth.keyless or any(chain.steps.values())
 
     async def request(self, request: Request, scheme: str) -> Outcome:
         """Run a request through the chain, on another thread where anything in there may wait."""
         if not self._waits:
             return self.chain.request(request, scheme)
-        return await self._lane.run(lambda: self.chain.request(request, scheme))
+        return await self._lane().run(lambda: self.chain.request(request, scheme))
 
     async def response(self, outcome: Continue, response: Response, scheme: str) -> Response:
         """Run the application's response through the response hooks."""
         call = functools.partial(self.chain.response, outcome.request, response, outcome.session, scheme)
-        return (await self._lane.run(call)).response
+        return (await self._lane().run(call)).response
+
+    def _lane(self) -> hooks.Lane:
+        loop = asyncio.get_running_loop()
+        lane = self._lanes.get(loop)
+        if lane is None:
+            lane = self._lanes[loop] = hooks.Lane(self.chain.definition.api_id)
+        return lane
 
     def sent(self, url: str) -> str:
         """Give the path and the query that the API's target would be asked for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import contextvars
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar, cast
 
@@ -119,14 +120,13 @@ class _Call(Generic[_Result]):
         function, self._function = self._function, None
         if function is None:
             return
-        before = visit.current.set(self._visit)
         try:
-            self._result = function()
+            # One of its own, as a greenlet has: what plugins keep in context variables is not the next request's.
+            self._result = contextvars.Context().run(_inside, self._visit, function)
         except BaseException as error:
             self._failed = error
         finally:
             del function  # with what the request holds
-            visit.current.reset(before)  # others run in the same context after this
         self._tell()
 
     def abandon(self) -> None:
@@ -189,6 +189,11 @@ class _Together:
             while True:
                 taken.append(self._left.popleft())
         return taken
+
+
+def _inside(of: visit.Visit | None, function: Callable[[], _Result]) -> _Result:
+    visit.current.set(of)
+    return function()
 
 
 def _settle(waiter: asyncio.Future[None]) -> None:
