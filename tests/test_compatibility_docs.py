@@ -158,6 +158,8 @@ CLASSIC = {
     "custom_middleware.pre[].timeout_ms": (100, JAVASCRIPT),
     "custom_middleware.pre[].on_failure": ("open", HOOKS),
     "custom_middleware.pre[].target": ("t", GRPC),
+    "custom_middleware.goplugin.isolation": ("process", HOOKS),
+    "custom_middleware.native.isolation": ("process", HOOKS),
     "custom_middleware.lua.trusted": (True, HOOKS),
     "custom_middleware.javascript.fresh_context": (True, HOOKS),
     "custom_middleware.grpc.target": ("t", {"custom_middleware": {"grpc": {"targets": TARGETS}}}),
@@ -301,6 +303,8 @@ OAS = {
         {"a": 1},
         {"middleware": {"global": {"pluginConfig": {"data": {"enabled": True}}}}},
     ),
+    "middleware.global.pluginConfig.goplugin.isolation": ("process", GLOBAL),
+    "middleware.global.pluginConfig.native.isolation": ("process", GLOBAL),
     "middleware.global.pluginConfig.lua.trusted": (True, GLOBAL),
     "middleware.global.pluginConfig.javascript.freshContext": (True, GLOBAL),
     "middleware.global.pluginConfig.grpc.target": (

@@ -154,7 +154,8 @@ def test_what_is_wrong_with_a_download_is_told_of_its_url(run, conf, place):
     assert result.status == 2
     assert f"{url}/middleware.py:1" in result.words
     result = tykbridge("run-hook", "apis", "--conf", "tyk.conf", cwd=place)
-    assert "not loaded: a.json; `tykbridge check apis --conf tyk.conf` says why" in result.words
+    assert result.status == 2
+    assert f"{url}/middleware.py:1" in result.words
 
 
 def test_bundles_must_prove_what_the_settings_say(run, conf, place, keys):
@@ -220,9 +221,9 @@ def test_what_a_gateway_would_not_start_with_is_told(run, conf, settings, path, 
 
 
 def test_notices_are_warnings_and_variables_count(run, conf):
-    conf(secret="hush", storage={"type": "redis"})
+    conf(mystery="hush", storage={"type": "redis"})
     document = run("check", "apis", TYK_GW_BUNDLEBASEURL="file:///nowhere", TYK_GW_NO="1", status=1)
-    assert [path for path, _ in messages(document, "tyk.conf", "warnings")] == ["$.secret", "TYK_GW_NO", "$"]
+    assert [path for path, _ in messages(document, "tyk.conf", "warnings")] == ["$.mystery", "TYK_GW_NO", "$"]
     assert 'hash_key_function "murmur32" is 32 bits long' in messages(document, "tyk.conf", "warnings")[2][1]
     assert "file:///nowhere/one.zip" in messages(document, "a.json")[0][1]
 
@@ -233,10 +234,10 @@ def test_without_a_file_no_variable_counts(place):
 
 
 def test_the_page_of_settings(conf, place):
-    conf(secret="hush")
+    conf(mystery="hush")
     result = tykbridge("check", "apis", "--conf", "tyk.conf", cwd=place)
     assert result.output == (
-        "tyk.conf\n  loaded      settings\n  warning     $.secret: not a key that is known here, it has no effect\n\n"
+        "tyk.conf\n  loaded      settings\n  warning     $.mystery: not a key that is known here, it has no effect\n\n"
         "apis/a.json\n  loaded      a: pre mark\n\n"
         "2 loaded: 0 problems, 1 warning\n"
     )
