@@ -498,8 +498,10 @@ def test_response_hooks_see_a_whole_response(apis):
     assert app.scope["extensions"] == {"tls": {}}
 
 
-def test_a_response_too_long_for_hooks(apis, capfd):
-    told = []
+def test_a_response_too_long_for_hooks(apis):
+    told, logged = [], []
+    bridge = Bridge(Services(log=lambda words, level: logged.append((level, words))))
+    bridge.load(apis(response=["shout"]))
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -510,10 +512,11 @@ def test_a_response_too_long_for_hooks(apis, capfd):
             told.append(error)
             raise
 
-    status, _, body = answer(drive(TykMiddleware(app, apis(response=["shout"]), body_limit=10), scope_of()))
+    status, _, body = answer(drive(TykMiddleware(app, bridge, body_limit=10), scope_of()))
     assert (status, body) == (502, b'{"error": "There was a problem proxying the request"}')
     assert len(told) == 1
-    assert "longer than the 10 bytes" in capfd.readouterr().err
+    ((level, words),) = logged
+    assert (level, "longer than the 10 bytes" in words) == ("error", True)
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,7 @@ def test_without_watchfiles_it_is_told_what_to_install(place, monkeypatch):
 
 ENDS = """
 import atexit, os, sys, warnings
-atexit.register(lambda: print("watching" if watcher._thread.is_alive() else "over"))  # called last
+atexit.register(lambda: print("watching" if watcher._inside.locked() else "over"))  # called last
 warnings.simplefilter("ignore")
 from tykbridge import Bridge, watch
 bridge = Bridge()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from tykbridge import _bridge, runtime, waiting
+from tykbridge import _bridge, locks, runtime, waiting
 from tykbridge.bridge import Bridge
 from tykbridge.chain import Chain
 from tykbridge.definition import Definition, Phase
@@ -259,7 +258,7 @@ class _Source:
         self._source, self._conf, self._policies = source, conf, policies
         self._bridge = source if isinstance(source, Bridge) else None
         self._failure: BridgeError | None = None
-        self._lock = threading.Lock()  # held while it is loaded, by threads that may wait
+        self._lock = locks.lock()  # held while it is loaded, by threads that may wait
 
     async def bridge(self) -> Bridge:
         """Give the bridge, loaded. Raises BridgeError: it cannot be used, now and later."""
