@@ -162,7 +162,6 @@ def test_eight_calls_at_once_and_none_waits_for_another(place):
 
 
 def test_requests_that_were_started_wait_without_a_thread(place):
-    pytest.importorskip("greenlet")
     assert place.load("Tell", "Wait", timeout_ms=NEVER) == []
     count = 3 * waiting.THREADS
     begun = [waiting.call(lambda: place.run("Wait")) for _ in range(count)]
@@ -173,7 +172,6 @@ def test_requests_that_were_started_wait_without_a_thread(place):
 
 
 def test_a_started_request_whose_time_is_over(place):
-    pytest.importorskip("greenlet")
     assert place.load("Loop", timeout_ms=SOON) == []
     assert waiting.call(lambda: place.run("Loop")).result().response.status == 504
 
@@ -332,7 +330,6 @@ def test_a_process_that_closes_its_lanes(place, monkeypatch):
 
 
 def test_part_of_an_answer_holds_no_thread(place):
-    pytest.importorskip("greenlet")
     assert place.load("Hang", "Drip", timeout_ms=NEVER) == []
     place.load_one(pre=[("other", "Wait")])
     count = 3 * waiting.THREADS
@@ -350,7 +347,6 @@ def test_part_of_an_answer_holds_no_thread(place):
 
 
 def test_requests_that_were_started_while_a_process_starts(place, monkeypatch):
-    pytest.importorskip("greenlet")
     assert place.load() == []
     number, _, _ = place.told()
     monkeypatch.setenv("HOSTILE_SLOW", "1")

@@ -47,7 +47,6 @@ BODY_LIMIT = 10 << 20
 
 _RAW = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "#")  # stays as it is in a url
 _PATH = "/:@!$&'()*+,;=-._~"
-_BODILESS = frozenset({204, 304})
 _NOT_FOUND = Response(404, (("Content-Type", "text/plain; charset=utf-8"),), b"Not Found")  # as upstream has it
 
 
@@ -458,7 +457,7 @@ class _Kept:
         words = f"the application's body is longer than the {self._limit} bytes that response hooks are shown"
         chain = self._route.chain
         chain.services.log(f'api "{chain.definition.api_id}": {words}', "error")
-        await _send(self._send, refused(502, "There was a problem proxying the request").response, self._is_head)
+        await _send(self._send, refused(502, wire.PROBLEM).response, self._is_head)
 
     async def _answer(self) -> None:
         response = Response(self._status, self._headers, b"".join(self._parts))
@@ -471,7 +470,7 @@ async def _send(send: Send, response: Response, is_head: bool, kind: str = "http
     """Send a response that is there as a whole."""
     if response.status < 200:  # a hook's: nobody can send it as an answer
         response = refused(500, MIDDLEWARE_ERROR).response
-    has_body = response.status not in _BODILESS and not is_head
+    has_body = response.status not in wire.BODILESS and not is_head
     framed = next((value for name, value in response.headers if name.lower() == "content-length"), "")
     length = str(len(response.body)) if has_body else framed if is_head else ""
     headers = [

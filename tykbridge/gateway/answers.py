@@ -8,8 +8,6 @@ from tykbridge.gateway import wire
 from tykbridge.gateway.visit import Visit
 from tykbridge.outcome import FRAMING, Headers, Response
 
-_BODILESS = frozenset({204, 304})
-
 
 class _Written(web.StreamResponse):
     """Tells aiohttp that the answer is written already, and whether the connection stays.
@@ -43,7 +41,7 @@ async def whole(
     Its own Content-Length counts where there is no body by definition (HEAD, 304).
     """
     keeps = incoming.keep_alive and not closes
-    is_bodiless = incoming.method == "HEAD" or response.status in _BODILESS
+    is_bodiless = incoming.method == "HEAD" or response.status in wire.BODILESS
     headers = [pair for pair in response.headers if pair[0].lower() not in FRAMING]
     if not is_bodiless:
         headers.append(("Content-Length", str(len(response.body))))
@@ -68,7 +66,7 @@ async def streamed(
 
     Raises whatever reading raises. The connection is cut then: the client must not take a part for the whole.
     """
-    is_bodiless = incoming.method == "HEAD" or status in _BODILESS
+    is_bodiless = incoming.method == "HEAD" or status in wire.BODILESS
     if status == 204:  # a length of nothing makes some clients wait
         headers = tuple(pair for pair in headers if pair[0].lower() != "content-length")
     has_length = bool(wire.value(headers, "content-length"))

@@ -28,8 +28,7 @@ _CHUNK = 64 << 10
 _HEADERS = 256 << 10  # bytes of all headers of a request: hooks and records get copies
 _FIELD = 64 << 10  # bytes of one header of an upstream's answer
 _REQUEST_PHASES = (Phase.PRE, Phase.AUTH_CHECK, Phase.POST_KEY_AUTH, Phase.POST)
-_PROBLEM = "There was a problem proxying the request"  # as upstream says it, and the next
-_LATE = "Upstream service reached hard timeout."
+_LATE = "Upstream service reached hard timeout."  # as upstream says it
 _NOT_SENT = FRAMING | {"host", "expect"}
 
 
@@ -205,7 +204,7 @@ class Proxy:
         request = outcome.request
         visit.upstream = url = route.upstream.url(request.url)
         if not url:
-            raise _RefusedError(502, _PROBLEM, "the definition names no upstream (target_url)")
+            raise _RefusedError(502, wire.PROBLEM, "the definition names no upstream (target_url)")
         headers = wire.forwardable(wire.unmistaken(came, request.headers))
         headers = wire.forwarded(headers, visit.client, incoming.scheme)
         if visit.notes is not None:
@@ -241,7 +240,7 @@ class Proxy:
         if answer.status < 200 or _is_coded(headers):
             answer.close()
             words = "another protocol" if answer.status < 200 else "a transfer coding that nobody asked for"
-            raise _RefusedError(502, _PROBLEM, f"{wire.shown(visit.upstream)}: the upstream takes {words}")
+            raise _RefusedError(502, wire.PROBLEM, f"{wire.shown(visit.upstream)}: the upstream takes {words}")
         headers = wire.forwardable(headers)
         if not route.answers and outcome.request.method == "HEAD" != incoming.method:  # a hook's; there is no body
             response = Response(answer.status, headers)
@@ -255,7 +254,7 @@ class Proxy:
         body = await _all(answer.content, self._limits.body)
         if body is None:
             words = f"the answer is longer than the {self._limits.body} bytes that response hooks are shown"
-            raise _RefusedError(502, _PROBLEM, f"{wire.shown(visit.upstream)}: {words}")
+            raise _RefusedError(502, wire.PROBLEM, f"{wire.shown(visit.upstream)}: {words}")
         response, chain, scheme = Response(answer.status, headers, body), route.chain, incoming.scheme
         if visit.notes is not None:
             visit.notes.answered(response, streamed=False)
@@ -396,7 +395,7 @@ def _failure(url: str, error: Exception) -> _RefusedError:
         return _RefusedError(504, _LATE, f"{url}: the upstream did not answer in time: {_said(error)}")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return _RefusedError(502, "Upstream host lookup failed", f"{url}: {_said(error)}")
-    return _RefusedError(502, _PROBLEM, f"{url}: {_said(error)}")
+    return _RefusedError(502, wire.PROBLEM, f"{url}: {_said(error)}")
 
 
 def _said(error: Exception) -> str:

@@ -27,6 +27,12 @@ _OURS = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
 _AUTHORITY_END = re.compile("[/?#]")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ESCAPED = re.compile(r"[\ud800-\udfff]")
+BODILESS = frozenset({204, 304})
+"""Statuses of responses that have no body by definition (RFC 9110, sections 15.3.5 and 15.4.5)."""
+
+PROBLEM = "There was a problem proxying the request"
+"""What a client hears of an upstream's failure, as Tyk says it."""
+
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 REQUEST_ID = "X-Request-ID"

@@ -35,8 +35,6 @@ StrPath: TypeAlias = str | os.PathLike[str]
 Answering: TypeAlias = Callable[[Received], Answer | bytes | str]
 """Works out what the upstream answers to a request; bytes and text are the body of a 200."""
 
-_BODILESS = frozenset({204, 304})
-
 
 class Arguments(TypedDict, total=False):
     """What `Api.request` takes beside method and path, and tells of."""
@@ -95,7 +93,7 @@ class Upstream:
         if not isinstance(answer, Answer):
             answer = Answer(answer)
         headers, body = answer.written()
-        if request.method == "HEAD" or answer.status in _BODILESS:
+        if request.method == "HEAD" or answer.status in wire.BODILESS:
             body = b""
         return Response(answer.status, headers, body)
 
