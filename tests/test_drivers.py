@@ -58,7 +58,7 @@ class Loaded:
 
 
 class Words:
-    name, suffix, deadlines, asks, crosses = Driver.NATIVE, ".words", False, False, False
+    name, suffix, deadlines, asks, crosses, waits = Driver.NATIVE, ".words", False, False, False, False
 
     def missing(self):
         return ""

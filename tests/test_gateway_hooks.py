@@ -11,15 +11,29 @@ import pytest
 from tests.rawhttp import TIMEOUT
 from tykbridge import waiting
 from tykbridge.gateway.hooks import Lane
+from tykbridge.gateway.hop import Hop
+from tykbridge.gateway.loop import Loop
 
 pytestmark = pytest.mark.once
+
+
+def _led(main):
+    loop = Loop()
+    loop.begin(main)
+    return loop.join()
+
+
+@pytest.fixture(params=[_led, asyncio.run], ids=["own loop", "another's loop"])
+def run(request):
+    """Runs a coroutine on an event loop."""
+    return request.param
 
 
 class Body:
     """What a request holds."""
 
 
-def test_what_is_given_up_before_its_turn_does_not_run_and_holds_nothing():
+def test_what_is_given_up_before_its_turn_does_not_run_and_holds_nothing(run):
     lane, go_on, ran = Lane("full"), threading.Event(), []
 
     async def scenario():
@@ -39,11 +53,11 @@ def test_what_is_given_up_before_its_turn_does_not_run_and_holds_nothing():
         assert await asyncio.gather(*blocked) == [True] * waiting.SHARE
         assert await lane.run(lambda: "after") == "after"
 
-    asyncio.run(scenario())
+    run(scenario())
     assert ran == []
 
 
-def test_one_that_blocks_among_those_that_came_together_holds_up_none_of_them():
+def test_one_that_blocks_among_those_that_came_together_holds_up_none_of_them(run):
     lane, go_on, threads = Lane("together"), threading.Event(), set()
 
     async def scenario():
@@ -56,11 +70,11 @@ def test_one_that_blocks_among_those_that_came_together_holds_up_none_of_them():
         go_on.set()
         assert await blocked is True
 
-    asyncio.run(scenario())
+    run(scenario())
     assert threading.get_ident() not in threads
 
 
-def test_quick_ones_that_came_together_share_a_thread_and_fail_alone():
+def test_quick_ones_that_came_together_share_a_thread_and_fail_alone(run):
     lane = Lane("quick")
 
     def called(n):
@@ -72,7 +86,7 @@ def test_quick_ones_that_came_together_share_a_thread_and_fail_alone():
         return await asyncio.gather(*(lane.run(lambda n=n: called(n)) for n in range(8)), return_exceptions=True)
 
     for _ in range(50):  # a busy machine may make some of them late, which then run apart
-        results = asyncio.run(scenario())
+        results = run(scenario())
         assert isinstance(results.pop(3), LookupError)
         assert [n for n, _ in results] == [0, 1, 2, 4, 5, 6, 7]
         if len({thread for _, thread in results}) == 1:
@@ -80,15 +94,107 @@ def test_quick_ones_that_came_together_share_a_thread_and_fail_alone():
     raise AssertionError("they never ran together")
 
 
-def test_what_one_keeps_in_a_context_variable_is_not_the_next_ones():
+def test_what_one_keeps_in_a_context_variable_is_not_the_next_ones(run):
     kept, lane = contextvars.ContextVar("kept", default=""), Lane("kept")
 
-    def run():
+    def called():
         seen = kept.get()
         kept.set("of another request")
         return seen
 
     async def scenario():
-        return await asyncio.gather(*[lane.run(run) for _ in range(16)])
+        return await asyncio.gather(*[lane.run(called) for _ in range(16)])
 
-    assert asyncio.run(scenario()) == [""] * 16
+    assert run(scenario()) == [""] * 16
+
+
+# ---- Which ones the loop waits for
+
+
+@pytest.fixture
+def waited_for(monkeypatch):
+    """Gets what the loop is to wait for, in place of the loop."""
+    jobs = []
+    monkeypatch.setattr(Hop, "between", lambda self, job: jobs.append(job))
+    return jobs
+
+
+async def _begun(lane, waited_for):
+    """Begin a call that the loop waits for."""
+    call = asyncio.ensure_future(lane.run(lambda: None))
+    await asyncio.sleep(0)
+    return call, waited_for.pop()
+
+
+async def _be_late(lane, waited_for):
+    call, job = await _begun(lane, waited_for)
+    job.late()
+    job.do()
+    job.over()
+    await call
+
+
+async def _moved(lane, waited_for):
+    """Call until the loop is to wait; gives how many calls it was not to wait for."""
+    for count in range(2000):
+        call = asyncio.ensure_future(lane.run(lambda: None))
+        await asyncio.sleep(0)
+        if waited_for:
+            job = waited_for.pop()
+            job.do()
+            job.over()
+            await call
+            return count
+        await call
+    raise AssertionError("it never waits again")
+
+
+def test_the_loop_waits_for_no_other_as_long_as_one_is_late(waited_for):
+    lane = Lane("late")
+
+    async def scenario():
+        call, job = await _begun(lane, waited_for)
+        _, behind = await _begun(lane, waited_for)
+        assert not behind.should_move
+        job.late()
+        assert behind.should_move
+        for _ in range(20):
+            await lane.run(lambda: None)
+        assert not waited_for
+        job.do()
+        job.over()
+        await call
+        assert not behind.should_move
+        behind.over()
+        assert await _moved(lane, waited_for) == 0
+
+    asyncio.run(scenario())
+
+
+def test_after_one_that_was_late_the_loop_does_not_wait_for_the_next_ones(waited_for):
+    lane = Lane("late")
+
+    async def scenario():
+        counts = []
+        for _ in range(2):
+            await _be_late(lane, waited_for)
+            for _ in range(8):
+                await lane.run(lambda: None)
+            await _be_late(lane, waited_for)
+            counts.append(await _moved(lane, waited_for))  # the last one is quick
+        for _ in range(10):
+            await _be_late(lane, waited_for)
+            lane._skip = 0
+        await _be_late(lane, waited_for)
+        counts.append(await _moved(lane, waited_for))
+        return counts
+
+    assert asyncio.run(scenario()) == [16, 16, 1024]
+
+
+def test_hooks_that_wait_leave_their_thread_to_others(waited_for):
+    async def scenario():
+        return await Lane("waits", waits=True).run(lambda: threading.current_thread().name)
+
+    assert asyncio.run(scenario()) == "tykbridge-requests"
+    assert not waited_for

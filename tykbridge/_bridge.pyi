@@ -230,3 +230,18 @@ class Baton:
 
     def give_and_take(self, other: Baton, microseconds: int = -1) -> bool:
         """Gives another one, then takes this one as `take` does, without the GIL from the first to the last."""
+
+class Watch:
+    """Lets one thread look whether another one is with the same thing for too long, and take its place then."""
+
+    def begin(self) -> None:
+        """Begins something. By the thread that is watched."""
+
+    def end(self) -> bool:
+        """Ends it; tells whether it was not taken. By the thread that is watched."""
+
+    def wait(self, microseconds: int) -> bool:
+        """Waits until something has not ended for so long, twice that at the most, and takes it. False: closed."""
+
+    def close(self) -> None:
+        """Lets `wait` end. From any thread."""

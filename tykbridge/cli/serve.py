@@ -10,9 +10,10 @@ import shlex
 import signal
 import sys
 import webbrowser
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
@@ -136,7 +137,7 @@ def command(
     )
     _allow_files()
     try:
-        asyncio.run(_serve(gateway, screen, watched, count, inspector))
+        _run(lambda signals: _serve(gateway, screen, watched, count, inspector, signals))
     except BridgeError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
@@ -189,20 +190,45 @@ def _advice(error: OSError) -> str:
     return f"{words}; --port names another, --port 0 takes any that is free" if "in use" in words else words
 
 
-async def _serve(gateway: Gateway, screen: Console, watched: bool, missing: int, inspector: Inspector | None) -> None:
+def _run(main: Callable[[asyncio.Queue[int]], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine on a loop whose threads are none of this one's, which hears signals: those that end it."""
+    from tykbridge.gateway.loop import Loop
+
+    loop, signals = Loop(), asyncio.Queue[int]()
+
+    def ends(number: int, _: object) -> None:
+        with contextlib.suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(signals.put_nowait, number)
+
+    def reloads(_: int, __: object) -> None:
+        waiting.apart(_reload)
+
+    handlers = {signal.SIGINT: ends, signal.SIGTERM: ends, signal.SIGHUP: reloads}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        loop.begin(main(signals))
+        loop.join()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def _serve(
+    gateway: Gateway,
+    screen: Console,
+    watched: bool,
+    missing: int,
+    inspector: Inspector | None,
+    signals: asyncio.Queue[int],
+) -> None:
     """Run until a signal says it is enough; the second signal cuts off what is on its way."""
-    over: asyncio.Queue[int] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, over.put_nowait, number)
-    loop.add_signal_handler(signal.SIGHUP, waiting.apart, _reload)
     await gateway.start()
     _tell(screen, gateway, watched, missing)
     if inspector is not None:
         _open(screen, inspector)
-    await over.get()
+    await signals.get()
     stopping = asyncio.ensure_future(gateway.stop())
-    again = asyncio.ensure_future(over.get())
+    again = asyncio.ensure_future(signals.get())
     await asyncio.wait([stopping, again], return_when=asyncio.FIRST_COMPLETED)
     again.cancel()
     if not stopping.done():

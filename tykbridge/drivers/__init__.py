@@ -83,6 +83,8 @@ class Engine(Protocol):
     """Its code may ask the API in whose hooks it runs, `caller.current`, for more than to take events."""
     crosses: bool
     """Its hooks see more of a request than its message holds: `crossing.current`."""
+    waits: bool
+    """Its hooks wait for an answer from outside, and leave their thread to others: `waiting.suspend`."""
 
     def missing(self) -> str:
         """Say what is to be done where the engine is not there, "" where it is: "pip install 'tykbridge[lua]'"."""
@@ -112,6 +114,11 @@ def ask(definition: Definition) -> bool:
 def cross(definition: Definition) -> bool:
     """Tell whether a hook of an API sees more of a request than its message holds."""
     return any(engine.crosses for engine in _engines_of(definition))
+
+
+def wait(definition: Definition) -> bool:
+    """Tell whether a hook of an API waits for an answer from outside."""
+    return any(engine.waits for engine in _engines_of(definition))
 
 
 def _engines_of(definition: Definition) -> list[Engine]:

@@ -31,6 +31,7 @@ class Python:
     deadlines = False
     asks = False
     crosses = False
+    waits = False
 
     def missing(self) -> str:
         """Say nothing: it is always there."""

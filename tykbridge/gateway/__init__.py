@@ -3,7 +3,8 @@
 Production traffic is not its job: hosts in C, Go, Rust, nginx and Envoy run the same definitions in processes of
 their own.
 
-`server.Gateway` listens; `server.running` runs one in a thread of its own. What is added to a gateway from outside:
+`server.Gateway` listens; `server.running` runs one on a loop and threads of its own. What is added to a gateway from
+outside:
 
 - `server.Part`: begins before the gateway listens and ends after its last request, on the same event loop. A listener
   of its own, for those who operate the gateway, is one.

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from tykbridge import locks
 from tykbridge._version import __version__
 from tykbridge.bridge import Bridge
 from tykbridge.gateway import logs
+from tykbridge.gateway.loop import Loop
 from tykbridge.gateway.proxy import Limits, Proxy
 from tykbridge.gateway.visit import Observer
 
@@ -136,41 +136,29 @@ class Gateway:
 
 @contextlib.contextmanager
 def running(gateway: Gateway) -> Iterator[Gateway]:
-    """Run a gateway on an event loop in a thread of its own until the block is over.
+    """Run a gateway on an event loop of its own until the block is over.
 
     Raises what `Gateway.start` raises.
     """
-    loop = asyncio.new_event_loop()
-    ready = locks.event()
-    failed: list[BaseException] = []
-    over = asyncio.Event()
+    loop, over, ready = Loop(), asyncio.Event(), locks.event()
 
     async def serve() -> None:
         try:
             await gateway.start()
-        except BaseException as error:
-            failed.append(error)
-            return
         finally:
             ready.set()
         await over.wait()
         await gateway.stop()
 
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(serve())
-
-    thread = threading.Thread(target=run, name="tykbridge-gateway", daemon=True)
-    thread.start()
-    ready.wait()
+    loop.begin(serve())
     try:
-        if failed:
-            raise failed[0]
-        yield gateway
+        ready.wait()
+        if gateway.url:
+            yield gateway
     finally:
-        if not failed:
+        with contextlib.suppress(RuntimeError):  # it did not start, and the loop is closed
             loop.call_soon_threadsafe(over.set)
-        thread.join()
+        loop.join()
 
 
 def _listening(host: str, port: int | None) -> socket.socket:

@@ -19,6 +19,7 @@ class Native:
     deadlines = True  # in a process of its own; in this one a hook cannot be stopped, and a deadline is refused
     asks = False
     crosses = True
+    waits = False
 
     def __init__(self, name: Driver) -> None:
         self.name = name

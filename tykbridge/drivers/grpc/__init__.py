@@ -21,6 +21,7 @@ class Grpc:
     deadlines = True
     asks = False
     crosses = False
+    waits = True
 
     def missing(self) -> str:
         """Say how to install the engine, where it is not there."""

@@ -20,6 +20,7 @@ class JavaScript:
     deadlines = True
     asks = True
     crosses = False
+    waits = False
 
     def missing(self) -> str:
         """Say what to do where tykbridge was built without the engine."""

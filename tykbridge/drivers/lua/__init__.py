@@ -20,6 +20,7 @@ class Lua:
     deadlines = True
     asks = False
     crosses = False
+    waits = False
 
     def missing(self) -> str:
         """Say how to install the engine, where it is not there."""
