@@ -18,20 +18,17 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from tykbridge import _bridge, locks, runtime, waiting
+from tykbridge import _bridge, locks, waiting
 from tykbridge.bridge import Bridge
 from tykbridge.chain import Chain
 from tykbridge.definition import Definition, Phase
-from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import BridgeError, LoadError
 from tykbridge.gateway import hooks, wire
 from tykbridge.gateway.upstreams import Upstream
-from tykbridge.operating import prepare
+from tykbridge.operating import read_operation, turn, using
 from tykbridge.outcome import FRAMING, MIDDLEWARE_ERROR, Continue, Headers, Outcome, Request, Respond, Response, refused
 from tykbridge.policies import read_policies
-from tykbridge.services import Services
 from tykbridge.session import Session, read_message
-from tykbridge.settings import read_settings
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -279,40 +276,21 @@ class _Source:
             return loaded
 
     def _loaded(self) -> Bridge:
-        services = Services()
-        problems: list[str] = []
-        if self._policies:
-            file = read_policies(self._policies)
-            problems += map(str, file.problems)
-            services = replace(services, policies=file.policies)
-        if not self._conf:
-            return self._filled(Bridge(services), problems)
-        settings, notices = read_settings(self._conf)
-        for notice in notices:
-            services.log(str(notice), "warning")
-        made = prepare(settings, None, services.log)
-        store, counters = made.stores.store, made.stores.counters
-        services = replace(services, sessions=store, counters=counters, keys=made.keys)
-        middleware_path = settings.middleware_path or "middleware"
-        bridge = Bridge(services, middleware_path, made.downloader, made.trust, settings.target)
-        bridge.capabilities = made.capabilities
-        try:
-            self._filled(bridge, problems)
-        except BridgeError:
-            store.close()
-            raise
-        runtime.use_store(store)  # what plugins keep; there is one store of that in a process
-        use_timeout(settings.jsvm_timeout)
-        return bridge
-
-    def _filled(self, bridge: Bridge, problems: list[str]) -> Bridge:
-        """Load the source, all of it."""
         assert not isinstance(self._source, Bridge)
-        loaded = bridge.load(self._source)
-        # A path whose API is not there might be on the listen path of another one, which protects less.
-        problems += [str(item) for item in loaded.not_loaded if item.problems or item.needs]
-        if problems:
-            raise LoadError("\n".join(problems))
+        bridge = Bridge()
+        problems: list[str] = []
+        with turn:
+            operation = read_operation(self._conf, None, bridge.services.log) if self._conf else None
+            with using(bridge, operation):
+                if self._policies:
+                    file = read_policies(self._policies)
+                    problems += map(str, file.problems)
+                    bridge.services = replace(bridge.services, policies=file.policies)
+                loaded = bridge.load(self._source)
+                # A path whose API is not there might be on the listen path of another one, which protects less.
+                problems += [str(item) for item in loaded.not_loaded if item.problems or item.needs]
+                if problems:
+                    raise LoadError("\n".join(problems))
         return bridge
 
 
