@@ -482,6 +482,24 @@ def test_a_hooks_response_that_cannot_be_sent(apis):
     assert app.scope is None
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_applications_response_that_is_no_answer(apis, method):
+    logged = []
+    bridge = Bridge(Services(log=lambda words, level: logged.append((level, words))))
+    bridge.load(apis(response=["shout"]))
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 103, "headers": [(b"link", b"</a>")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    status, headers, body = answer(drive(TykMiddleware(app, bridge), scope_of(method)))
+    refusal = b'{"error": "There was a problem proxying the request"}'
+    assert (status, body) == (502, refusal if method == "GET" else b"")
+    assert b"link" not in headers
+    [(level, words)] = logged
+    assert (level, "status 103 is no answer" in words) == ("error", True)
+
+
 def test_without_response_hooks_the_application_speaks_to_the_server(apis):
     app = Echo(parts=[b"a", b"b"])
     sent = drive(TykMiddleware(app, apis(post=["stamp"]), body_limit=1), scope_of())
