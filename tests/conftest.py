@@ -10,6 +10,9 @@ from tests import openssl
 from tests.host.fixtures import bundle, host  # noqa: F401
 from tests.plugins import go_plugin  # noqa: F401
 from tests.servers import _redis_server, redis_server  # noqa: F401
+from tykbridge import runtime
+from tykbridge.drivers.goplugin import host as plugins_host
+from tykbridge.drivers.javascript import limits
 
 # Random examples cost most of the time; their number does not tell one Python version from another.
 hypothesis.settings.register_profile("default", deadline=None)
@@ -25,6 +28,15 @@ def pytest_configure():
         made = source.with_name(f"{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}")
         if source.exists() and made.exists() and made.stat().st_mtime < source.stat().st_mtime:
             raise pytest.UsageError(f"{source} is newer than what was compiled of it: make build")
+
+
+@pytest.fixture
+def process(monkeypatch):
+    """Gives what settings change in the process, which is put back after the test."""
+    places = ((plugins_host, "_settings"), (limits, "seconds"), (runtime, "_store"), (runtime.registry, "trust"))
+    for place, name in places:
+        monkeypatch.setattr(place, name, getattr(place, name))
+    return lambda: [getattr(place, name) for place, name in places]
 
 
 @pytest.fixture(scope="session")

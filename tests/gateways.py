@@ -14,7 +14,9 @@ from pathlib import Path
 
 from tests.host.by_ctypes import CtypesHost
 from tests.plugins import Child, serve
+from tests.test_asgi import Echo, answer, drive, scope_of
 from tykbridge import Bridge, _bridge
+from tykbridge.asgi import TykMiddleware
 from tykbridge.bundle.download import Downloader
 from tykbridge.bundle.signing import Trust
 from tykbridge.services import Services
@@ -163,6 +165,11 @@ class Gateway:
         loaded = host.load_configuration(json.dumps(document), middleware_path=str(self.folder), settings=settings)
         run = host.run_response if response else host.run_request
         return loaded.words, run(message).data
+
+    def behind_asgi(self, document, conf):
+        """Load an API before an application of this process, and ask for its listen path; gives status and body."""
+        middleware = TykMiddleware(Echo(), json.dumps(document), conf=conf)
+        return answer(drive(middleware, scope_of(path=document["proxy"]["listen_path"])))[::2]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +11,8 @@ import pytest
 
 from tykbridge import Bridge, _bridge, runtime
 from tykbridge.asgi import TykMiddleware
-from tykbridge.errors import BridgeError
+from tykbridge.errors import BridgeError, LoadError
+from tykbridge.operating import turn
 from tykbridge.services import Services
 from tykbridge.stores.opening import Storage, open_stores
 
@@ -480,6 +482,24 @@ def test_a_hooks_response_that_cannot_be_sent(apis):
     assert app.scope is None
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_applications_response_that_is_no_answer(apis, method):
+    logged = []
+    bridge = Bridge(Services(log=lambda words, level: logged.append((level, words))))
+    bridge.load(apis(response=["shout"]))
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 103, "headers": [(b"link", b"</a>")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    status, headers, body = answer(drive(TykMiddleware(app, bridge), scope_of(method)))
+    refusal = b'{"error": "There was a problem proxying the request"}'
+    assert (status, body) == (502, refusal if method == "GET" else b"")
+    assert b"link" not in headers
+    [(level, words)] = logged
+    assert (level, "status 103 is no answer" in words) == ("error", True)
+
+
 def test_without_response_hooks_the_application_speaks_to_the_server(apis):
     app = Echo(parts=[b"a", b"b"])
     sent = drive(TykMiddleware(app, apis(post=["stamp"]), body_limit=1), scope_of())
@@ -690,7 +710,22 @@ def test_a_bridge_of_its_owners(apis, tmp_path):
     assert b"x-body" not in dict(app.scope["headers"])
 
 
-def test_settings_and_policies(apis, tmp_path):
+def test_it_loads_in_the_turn_of_settings(apis, monkeypatch):
+    """What is told to plugins while they are opened is the process's."""
+    loads, load = [], Bridge.load
+
+    def loading(bridge, source):
+        with pytest.raises(LoadError, match="in the middle of another one"), turn:
+            pass
+        loads.append(source)
+        return load(bridge, source)
+
+    monkeypatch.setattr(Bridge, "load", loading)
+    drive(TykMiddleware(Echo(), apis()), scope_of())
+    assert len(loads) == 1
+
+
+def test_settings_and_policies(apis, tmp_path, process):
     """The settings say where sessions are, the policies what they may do."""
     storage = {"type": "sqlite", "path": str(tmp_path / "store")}
     conf, policies = tmp_path / "tyk.conf", tmp_path / "policies.json"
@@ -702,13 +737,26 @@ def test_settings_and_policies(apis, tmp_path):
         session = {"org_id": "org", "alias": key, "apply_policies": [policy]}
         stores.store.set(f"apikey-{key}", json.dumps(session).encode())
     stores.store.close()
-    app, kept = Echo(), runtime.data_store()
+    app = Echo()
     middleware = TykMiddleware(app, folder, conf=conf, policies=policies)
     asked = [drive(middleware, scope_of(headers=[(b"authorization", key)])) for key in (b"good", b"bad", b"no")]
-    used = runtime.use_store(kept)
     assert [answer(sent)[0] for sent in asked] == [200, 403, 403]
     assert app.scope["tyk"].alias == "good"
-    assert used.get("apikey-good")
+    assert runtime.data_store().get("apikey-good")
+    runtime.data_store().close()
+
+
+@pytest.mark.parametrize("wrong", ["definition", "hook", "policies"])
+def test_settings_of_what_cannot_be_loaded_are_not_in_use(apis, tmp_path, log, process, wrong):
+    storage = {"type": "sqlite", "path": str(tmp_path / "store")}
+    conf = json.dumps({"storage": storage, "jsvm_timeout": 7, "tykbridge": {"allow_native_code": True}})
+    folder = tmp_path / "nowhere" if wrong == "definition" else apis(pre=["nowhere"] if wrong == "hook" else [])
+    policies = tmp_path / "nowhere" if wrong == "policies" else ""
+    before, files = process(), len(os.listdir("/proc/self/fd"))
+    sent = lifespan(TykMiddleware(starting, folder, conf=conf, policies=policies), "startup")
+    assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
+    assert process() == before
+    assert len(os.listdir("/proc/self/fd")) <= files
 
 
 def test_bad_settings_and_policies_end_the_start(apis, tmp_path, log):

@@ -353,3 +353,11 @@ def test_a_driver_s_function_that_raises_is_a_failed_hook(load, words, monkeypat
     load("words", {"middleware.words": "hook W\n"})
     with pytest.raises(HookError, match=r'hook "W" of bundle "words": ZeroDivisionError: division by zero'):
         dispatched("W", "words")
+
+
+def test_files_are_named_from_the_root_on(tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/a.lua").write_bytes(b"a = 1")
+    assert drivers.Source("b", str(tmp_path), [tmp_path / "lib/a.lua"]).texts() == [("lib/a.lua", b"a = 1")]
+    with pytest.raises(LoadError, match=r"lib/a\.lua"):
+        drivers.Source("b", str(tmp_path / "other"), [tmp_path / "lib/a.lua"]).texts()

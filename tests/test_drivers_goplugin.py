@@ -308,17 +308,29 @@ def test_several_values_of_one_header_of_a_request(place, builds):
     assert gone.headers == (*several, ("X-Count", "[a b c] [a b c]"))
 
 
-def test_the_gateways_settings(place, builds, tmp_path):
+TOLD = definition(custom_middleware=hooks("goplugin", pre=[("Settings", "plugin.so")]))
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """A tyk.conf, of which a hook that is called Settings tells."""
+    own = {"bundle_authorization": "b"}
+    keys = {"secret": "s", "listen_port": 8080, "hash_keys": False, "middleware_path": str(tmp_path), "tykbridge": own}
+    (tmp_path / "tyk.conf").write_text(json.dumps(keys))
+    return str(tmp_path / "tyk.conf")
+
+
+def test_the_gateways_settings(place, builds, conf):
     place.put(builds["1"])
-    conf = tmp_path / "tyk.conf"
-    conf.write_text(
-        '{"secret": "s", "listen_port": 8080, "hash_keys": false, "tykbridge": {"bundle_authorization": "b"}}'
-    )
     sent = _bridge.message("Object")
     sent.spec["APIID"], sent.request.method, sent.request.url = "api", "GET", "/api/"
-    document = definition(custom_middleware=hooks("goplugin", pre=[("Settings", "plugin.so")]))
-    _, reply = place.remote.hosted(document, sent.SerializeToString(), settings=str(conf))
+    _, reply = place.remote.hosted(TOLD, sent.SerializeToString(), settings=conf)
     assert _bridge.message("Object", reply).response.raw_body == b"s 8080 false memory true"
+
+
+def test_regression_settings_were_empty_behind_the_asgi_middleware(place, builds, conf):
+    place.put(builds["1"])
+    assert place.remote.behind_asgi(TOLD, conf) == (200, b"s 8080 false memory true")
 
 
 def test_a_panic_is_a_failed_hook_with_gos_stack(place, builds):

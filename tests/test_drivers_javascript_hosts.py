@@ -187,9 +187,9 @@ def test_what_a_hook_answers_goes_past_no_response_hook(place):
         ("function f() { return 'text'; }", "f must return TykJsResponse({Code, Headers, Body}, meta)"),
         (
             "function f() { return TykJsResponse({ Body: 'x' }); }",
-            "f must answer with a Code from 100 to 599, not undefined",
+            "f must answer with a Code from 200 to 599, not undefined",
         ),
-        ("function f() { return TykJsResponse({ Code: 99 }); }", "f must answer with a Code from 100 to 599, not 99"),
+        ("function f() { return TykJsResponse({ Code: 199 }); }", "f must answer with a Code from 200 to 599, not 199"),
         (
             "function f() { return TykJsResponse({ Code: 302, Headers: { location: 'tyk://self/x' } }); }",
             "f answers with a redirect to tyk://self/x, and internal redirects are not built",

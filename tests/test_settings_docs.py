@@ -37,14 +37,13 @@ def test_the_page_has_each_setting_with_its_variable_and_default_and_no_other():
     assert set(re.findall(r"TYK_GW_\w+", TEXT)) == {variable for _, variable, _ in said}
 
 
-def test_its_python_runs(tmp_path, monkeypatch):
+def test_its_python_runs(tmp_path, monkeypatch, process):
     file = {"storage": {"type": "sqlite", "path": "data.db"}, "hash_key_function": "sha256"}
     api = {"api_id": "a", "org_id": "o", "use_keyless": True, "proxy": {"listen_path": "/a/", "target_url": "http://u"}}
     (tmp_path / "apis").mkdir()
     (tmp_path / "apis" / "a.json").write_text(json.dumps(api))
     (tmp_path / "tyk.conf").write_text(json.dumps(file))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runtime, "_store", runtime._store)
     names = {}
     [python] = blocks(PAGE)["python"]
     exec(python, names)

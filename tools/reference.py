@@ -191,6 +191,8 @@ _PYTHON = {
             "Settings": [
                 "tykbridge.settings.read_settings",
                 "tykbridge.settings.SettingsError",
+                "tykbridge.operating.read_operation",
+                "tykbridge.operating.using",
                 "tykbridge.operating.prepare",
                 "tykbridge.operating.Operation",
             ],

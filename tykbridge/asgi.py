@@ -18,20 +18,17 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from tykbridge import _bridge, locks, runtime, waiting
+from tykbridge import _bridge, locks, waiting
 from tykbridge.bridge import Bridge
 from tykbridge.chain import Chain
 from tykbridge.definition import Definition, Phase
-from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import BridgeError, LoadError
 from tykbridge.gateway import hooks, wire
 from tykbridge.gateway.upstreams import Upstream
-from tykbridge.operating import prepare
-from tykbridge.outcome import FRAMING, MIDDLEWARE_ERROR, Continue, Headers, Outcome, Request, Respond, Response, refused
+from tykbridge.operating import read_operation, turn, using
+from tykbridge.outcome import FRAMING, Continue, Headers, Outcome, Request, Respond, Response, refused
 from tykbridge.policies import read_policies
-from tykbridge.services import Services
 from tykbridge.session import Session, read_message
-from tykbridge.settings import read_settings
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -279,40 +276,21 @@ class _Source:
             return loaded
 
     def _loaded(self) -> Bridge:
-        services = Services()
-        problems: list[str] = []
-        if self._policies:
-            file = read_policies(self._policies)
-            problems += map(str, file.problems)
-            services = replace(services, policies=file.policies)
-        if not self._conf:
-            return self._filled(Bridge(services), problems)
-        settings, notices = read_settings(self._conf)
-        for notice in notices:
-            services.log(str(notice), "warning")
-        made = prepare(settings, None, services.log)
-        store, counters = made.stores.store, made.stores.counters
-        services = replace(services, sessions=store, counters=counters, keys=made.keys)
-        middleware_path = settings.middleware_path or "middleware"
-        bridge = Bridge(services, middleware_path, made.downloader, made.trust, settings.target)
-        bridge.capabilities = made.capabilities
-        try:
-            self._filled(bridge, problems)
-        except BridgeError:
-            store.close()
-            raise
-        runtime.use_store(store)  # what plugins keep; there is one store of that in a process
-        use_timeout(settings.jsvm_timeout)
-        return bridge
-
-    def _filled(self, bridge: Bridge, problems: list[str]) -> Bridge:
-        """Load the source, all of it."""
         assert not isinstance(self._source, Bridge)
-        loaded = bridge.load(self._source)
-        # A path whose API is not there might be on the listen path of another one, which protects less.
-        problems += [str(item) for item in loaded.not_loaded if item.problems or item.needs]
-        if problems:
-            raise LoadError("\n".join(problems))
+        bridge = Bridge()
+        problems: list[str] = []
+        with turn:
+            operation = read_operation(self._conf, None, bridge.services.log) if self._conf else None
+            with using(bridge, operation):
+                if self._policies:
+                    file = read_policies(self._policies)
+                    problems += map(str, file.problems)
+                    bridge.services = replace(bridge.services, policies=file.policies)
+                loaded = bridge.load(self._source)
+                # A path whose API is not there might be on the listen path of another one, which protects less.
+                problems += [str(item) for item in loaded.not_loaded if item.problems or item.needs]
+                if problems:
+                    raise LoadError("\n".join(problems))
         return bridge
 
 
@@ -434,29 +412,34 @@ class _Kept:
         """Take a message of the application's."""
         kind = message["type"]
         if self.is_refused:
-            raise _EndedError("the response was too long, the client has another one")
+            raise _EndedError("the response was refused, the client has another one")
         if self.is_over or (kind != "http.response.body" if self.is_begun else kind != "http.response.start"):
             raise RuntimeError(f"the application sent {kind!r} where that cannot be sent")
         if kind == "http.response.start":
             self.is_begun = True
             self._status, self._headers = message["status"], _headers(message.get("headers", ()))
+            if self._status < 200:  # no hook takes it for an answer, and no client does
+                await self._refuse(
+                    f"the application's status {self._status} is no answer: a client waits for another one"
+                )
             return
         if self._outcome.request.method != "HEAD":  # what a server leaves out, hooks do not see
             part = message.get("body", b"")
             self._size += len(part)
             self._parts.append(part)
         if self._size > self._limit:
-            await self._refuse()
+            await self._refuse(
+                f"the application's body is longer than the {self._limit} bytes that response hooks are shown"
+            )
         elif not message.get("more_body", False):
             self.is_over = True
             await self._answer()
 
-    async def _refuse(self) -> None:
+    async def _refuse(self, why: str) -> None:
         self.is_over = self.is_refused = True
         self._parts.clear()
-        words = f"the application's body is longer than the {self._limit} bytes that response hooks are shown"
         chain = self._route.chain
-        chain.services.log(f'api "{chain.definition.api_id}": {words}', "error")
+        chain.services.log(f'api "{chain.definition.api_id}": {why}', "error")
         await _send(self._send, refused(502, wire.PROBLEM).response, self._is_head)
 
     async def _answer(self) -> None:
@@ -468,8 +451,6 @@ class _Kept:
 
 async def _send(send: Send, response: Response, is_head: bool, kind: str = "http.response") -> None:
     """Send a response that is there as a whole."""
-    if response.status < 200:  # a hook's: nobody can send it as an answer
-        response = refused(500, MIDDLEWARE_ERROR).response
     has_body = response.status not in wire.BODILESS and not is_head
     framed = next((value for name, value in response.headers if name.lower() == "content-length"), "")
     length = str(len(response.body)) if has_body else framed if is_head else ""

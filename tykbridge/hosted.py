@@ -13,24 +13,21 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from tykbridge import _bridge, locks, messages, runtime, watch
+from tykbridge import _bridge, messages, runtime, watch
 from tykbridge._bridge import part
 from tykbridge.bridge import Bridge
 from tykbridge.bundle.loader import refuse_while_loading
 from tykbridge.chain import Chain
 from tykbridge.definition.tree import is_json
-from tykbridge.drivers.goplugin.host import known_settings, use_settings
-from tykbridge.drivers.javascript.limits import use_timeout
 from tykbridge.errors import BridgeError, MalformedError
 from tykbridge.flow import Flow
-from tykbridge.operating import NONE, Operation, prepare
+from tykbridge.operating import NONE, Operation, prepare, read_operation, turn, using
 from tykbridge.outcome import Request, request_of, response_of
 from tykbridge.policies import Policy, read_policies
 from tykbridge.services import Mode
-from tykbridge.settings import Settings, read_settings, whole
+from tykbridge.settings import Settings
 
 bridge = Bridge()
-_turn = locks.Turn("a loading")  # what is read last is put in place last
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def load_configuration(
         strict,
         settings and _absolute(settings),
     )
-    with _turn:
+    with turn:
         lines = _use(wanted, _prepared(wanted))
         _configuration = wanted
         if _watcher is not None:
@@ -110,8 +107,9 @@ def _prepared(wanted: Configuration) -> Operation | None:
     """Make what the settings ask for; None: there are none, and were none. Needs the turn."""
     if not wanted.settings and _operation is None:
         return None
+    log = bridge.services.log
     try:
-        return prepare(_settings(wanted), _operation, bridge.services.log)
+        return read_operation(wanted.settings, _operation, log) if wanted.settings else prepare(NONE, _operation, log)
     except BridgeError as error:
         bridge.tell_failure(str(error))
         raise
@@ -128,57 +126,13 @@ def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
         known = file.over(bridge.services.policies if again else {})
         kept = len(known) - len(file.policies)
         lines = [f"{problem}" + (f"; {kept} policies stay as they were" if kept else "") for problem in file.problems]
-    before = (
-        bridge.services,
-        bridge.middleware_path,
-        bridge.downloader,
-        bridge.trust,
-        bridge.target,
-        bridge.capabilities,
-    )
-    told = known_settings()
     mode = Mode.STRICT if wanted.strict else Mode.COMPATIBLE
-    bridge.services = replace(bridge.services, policies=known, mode=mode)
-    middleware_path = wanted.middleware_path
-    if operation is not None:
-        stores, keys = operation.stores, operation.keys
-        bridge.services = replace(bridge.services, sessions=stores.store, counters=stores.counters, keys=keys)
-        bridge.downloader, bridge.trust = operation.downloader, operation.trust
-        bridge.target, bridge.capabilities = operation.settings.target, operation.capabilities
-        middleware_path = middleware_path or operation.settings.middleware_path
-        use_settings(whole(wanted.settings, operation.settings) if wanted.settings else None)
-    bridge.middleware_path = os.path.abspath(middleware_path or "middleware")
-    try:
+    with using(bridge, operation, _operation, wanted.middleware_path):
+        bridge.services = replace(bridge.services, policies=known, mode=mode)
         loaded = bridge.load(wanted.source)
-    except BaseException as error:
-        (
-            bridge.services,
-            bridge.middleware_path,
-            bridge.downloader,
-            bridge.trust,
-            bridge.target,
-            bridge.capabilities,
-        ) = before
-        use_settings(told)
-        in_use = _operation.stores if _operation is not None else None
-        if operation is not None and operation.stores is not in_use and isinstance(error, BridgeError):
-            operation.stores.store.close()  # nobody has used it
-        raise
     if operation is not None:
         _operation = operation
-        runtime.use_store(operation.stores.store)
-        use_timeout(operation.settings.jsvm_timeout)
-        runtime.registry.trust = operation.trust
     return lines + [str(item) for item in loaded.not_loaded]
-
-
-def _settings(wanted: Configuration) -> Settings:
-    if not wanted.settings:
-        return NONE
-    settings, notices = read_settings(wanted.settings)
-    for notice in notices:
-        bridge.services.log(str(notice), "warning")
-    return settings
 
 
 def settings() -> Settings:
@@ -201,7 +155,7 @@ def reload() -> tuple[int, str]:
     refuse_while_loading("a reload")
     lines: list[str] = []
     failed: list[BridgeError] = []
-    with _turn:
+    with turn:
         steps = runtime.registry.reloads
         parts = len(steps) + (_configuration is not None)
         trust = runtime.registry.trust

@@ -374,8 +374,8 @@ def _checked(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _status(code: int) -> int:
-    if not 100 <= code <= 599:
-        raise HookOutputError(f"set the status {code}, which is not within 100 to 599")
+    if not 200 <= code <= 599:  # one below is no answer: the client goes on waiting for that
+        raise HookOutputError(f"set the status {code}, which is not within 200 to 599")
     return code
 
 

@@ -248,7 +248,7 @@ var bad_url = onRequest(function (request) {
 });
 
 var bad_status = onRequest(function (request) {
-  request.ReturnOverrides.ResponseCode = 999;
+  request.ReturnOverrides.ResponseCode = 101;
 });
 
 var framing = onRequest(function (request) {

@@ -255,7 +255,7 @@ function bad_url(request, session, spec)
 end
 
 function bad_status(request, session, spec)
-  request.return_overrides.response_code = 999
+  request.return_overrides.response_code = 101
   return request, session
 end
 

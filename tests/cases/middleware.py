@@ -288,7 +288,7 @@ def bad_url(request, session, spec):
 
 @Hook
 def bad_status(request, session, spec):
-    request.object.return_overrides.response_code = 999
+    request.object.return_overrides.response_code = 101
     return request, session
 
 

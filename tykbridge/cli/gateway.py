@@ -68,15 +68,14 @@ class Gateway:
             except SettingsError as error:
                 raise ConfError(*error.problems) from error
         try:
-            made = prepare(msgspec.structs.replace(self.settings, storage=Storage()), None, self.log)
+            self._made = made = prepare(msgspec.structs.replace(self.settings, storage=Storage()), None, self.log)
         except LoadError as error:
             raise ConfError(HookProblem(str(conf), "$", str(error))) from error
-        self.keys, self.trust, self._downloader = made.keys, made.trust, made.downloader
-        self._capabilities = made.capabilities
+        self.keys, self.trust = made.keys, made.trust
         if self.settings.storage.type != "memory" and (words := self.keys.warning()):
             self.log(words, "warning")
         self._middleware_path = os.path.abspath(middleware_path or self.settings.middleware_path or "middleware")
-        if self._downloader is not None:
+        if made.downloader is not None:
             self._aside = os.path.realpath(tempfile.mkdtemp(prefix="tykbridge-"))
             weakref.finalize(self, remove_own, self._aside, os.getpid())
             _lay_over(Path(self._middleware_path, "bundles"), Path(self._aside, "bundles"))
@@ -88,9 +87,9 @@ class Gateway:
 
     def bridge(self, services: Services) -> Bridge:
         """Make what loads and runs API definitions with these settings."""
-        bridge = Bridge(services, self._middleware_path, self._downloader, self.trust, self.settings.target)
+        bridge = Bridge(services, self._middleware_path)
+        self._made.fit(bridge)
         bridge.bundles_path = self._aside
-        bridge.capabilities = self._capabilities
         return bridge
 
     def store_problems(self) -> list[str]:

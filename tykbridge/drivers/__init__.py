@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tykbridge.definition.model import NO_CHOICES, Capabilities, Choices, Definition, Driver, Phase, Target
+from tykbridge.errors import LoadError
 from tykbridge.handlers import Marker
 
 
@@ -48,6 +49,13 @@ class Source:
     files: Sequence[Path]
     choices: Choices = NO_CHOICES
     asked: Asked | None = None
+
+    def texts(self) -> list[tuple[str, bytes]]:
+        """Read the files: their paths from the root on, and what they hold. Raises LoadError: one is not below it."""
+        try:
+            return [(file.relative_to(self.root).as_posix(), file.read_bytes()) for file in self.files]
+        except ValueError as error:
+            raise LoadError(str(error)) from error
 
 
 class Loaded(Protocol):

@@ -23,7 +23,7 @@ from tykbridge.definition import Phase
 from tykbridge.gateway import answers, hooks, logs, wire
 from tykbridge.gateway.upstreams import Upstream
 from tykbridge.gateway.visit import Observer, Visit, current
-from tykbridge.outcome import FRAMING, MIDDLEWARE_ERROR, Continue, Headers, Request, Respond, Response, refused
+from tykbridge.outcome import FRAMING, Continue, Headers, Request, Respond, Response, refused
 
 _CHUNK = 64 << 10
 _HEADERS = 256 << 10  # bytes of all headers of a request: hooks and records get copies
@@ -190,7 +190,7 @@ class Proxy:
             if visit.notes is not None:
                 visit.notes.decided(outcome)
         if isinstance(outcome, Respond):
-            return await answers.whole(incoming, visit, self._final(visit, outcome.response))
+            return await answers.whole(incoming, visit, outcome.response)
         return await self._forward(incoming, visit, route, headers, outcome, None if route.reads else upload)
 
     async def _forward(
@@ -264,15 +264,7 @@ class Proxy:
         if visit.notes is not None:
             visit.notes.decided(respond)
         reason = answer.reason if respond.response.status == answer.status else None
-        return await answers.whole(incoming, visit, self._final(visit, respond.response), reason)
-
-    def _final(self, visit: Visit, response: Response) -> Response:
-        """Give what ends a request: after an interim status, which a hook may have set, a client waits for more."""
-        if response.status >= 200:
-            return response
-        visit.failure = f"a hook set the status {response.status}, after which a client waits for another one"
-        self._log(f'api "{visit.api_id}": {visit.failure}', "error")
-        return refused(500, MIDDLEWARE_ERROR).response
+        return await answers.whole(incoming, visit, respond.response, reason)
 
 
 def _check(incoming: web.BaseRequest, headers: Headers) -> None:

@@ -133,8 +133,8 @@
           throw new TypeError(name + " must return TykJsResponse({Code, Headers, Body}, meta)");
         }
         const { Code: code, Headers: headers, Body: body } = response;
-        if (!isInteger(code) || code < 100 || code > 599) {
-          throw new RangeError(`${name} must answer with a Code from 100 to 599, not ${stringify(code)}`);
+        if (!isInteger(code) || code < 200 || code > 599) {
+          throw new RangeError(`${name} must answer with a Code from 200 to 599, not ${stringify(code)}`);
         }
         const told_headers = {};
         for (const header of headers ? getOwnPropertyNames(headers) : []) {

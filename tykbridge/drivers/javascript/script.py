@@ -6,7 +6,6 @@ import collections
 import functools
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tykbridge.drivers import Source
@@ -34,7 +33,7 @@ class Script:
     def __init__(self, source: Source) -> None:
         self._root, self._fresh = source.root, source.choices.javascript.fresh_context
         # Read once: every state of a version runs the same code.
-        self._files = [(_relative(file, source.root), file.read_bytes()) for file in source.files]
+        self._files = source.texts()
         self._names: list[str] = []
         self._places: list[str] = []
         self._idle: collections.deque[State] = collections.deque(maxlen=_IDLE)
@@ -131,10 +130,3 @@ def _function(kind: str, name: str) -> str:
         return f"{name}.NewHandler(function(event, context) ...)"
     request = f"{name}.NewProcessRequest(function(request, session, config) ...)"
     return f"{request} or {name}.NewProcessResponse(function(response, request, session, config) ...)"
-
-
-def _relative(file: Path, root: str) -> str:
-    try:
-        return file.relative_to(root).as_posix()
-    except ValueError as error:
-        raise LoadError(f"{file} is not below {root}") from error

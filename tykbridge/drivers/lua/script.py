@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tykbridge.drivers import Source
@@ -29,7 +28,7 @@ class Script:
     def __init__(self, source: Source) -> None:
         self._root, self._trusted = source.root, source.choices.lua.trusted
         # Read once: every state of a version runs the same code. Modules are when they are asked for first.
-        self._files = [(_relative(file, source.root), file.read_bytes()) for file in source.files]
+        self._files = source.texts()
         self._modules: Modules = {}
         self._names: list[str] = []
         self._idle: collections.deque[State] = collections.deque(maxlen=_IDLE)
@@ -116,10 +115,3 @@ class Script:
     def _put_back(self, state: State) -> None:
         if state.is_usable and not state.is_full:
             self._idle.append(state)
-
-
-def _relative(file: Path, root: str) -> str:
-    try:
-        return file.relative_to(root).as_posix()
-    except ValueError as error:
-        raise LoadError(f"{file} is not below {root}") from error
