@@ -8,9 +8,10 @@ import weakref
 
 import pytest
 
+from tests.definitions import read, smallest
 from tests.rawhttp import TIMEOUT
 from tykbridge import waiting
-from tykbridge.gateway.hooks import Lane
+from tykbridge.gateway.hooks import Lane, lane_of
 from tykbridge.gateway.hop import Hop
 from tykbridge.gateway.loop import Loop
 
@@ -192,9 +193,18 @@ def test_after_one_that_was_late_the_loop_does_not_wait_for_the_next_ones(waited
     assert asyncio.run(scenario()) == [16, 16, 1024]
 
 
-def test_hooks_that_wait_leave_their_thread_to_others(waited_for):
-    async def scenario():
-        return await Lane("waits", waits=True).run(lambda: threading.current_thread().name)
+@pytest.mark.parametrize("driver", ["grpc", "lua"])
+def test_hooks_that_wait_for_a_server_leave_their_thread_to_others(waited_for, driver):
+    definition = read(
+        smallest(custom_middleware={"driver": driver, "pre": [{"name": "Hook", "path": "hook.lua"}]})
+    ).definition
 
-    assert asyncio.run(scenario()) == "tykbridge-requests"
-    assert not waited_for
+    async def scenario():
+        call = asyncio.ensure_future(lane_of(definition).run(lambda: threading.current_thread().name))
+        await asyncio.sleep(0)
+        for job in waited_for:
+            job.do()
+            job.over()
+        return await call
+
+    assert (asyncio.run(scenario()) == "tykbridge-requests") is (driver == "grpc")

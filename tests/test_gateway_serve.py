@@ -26,7 +26,8 @@ from tykbridge.gateway.server import PORT
 pytestmark = pytest.mark.once
 
 HOOKS = """
-import time
+import asyncio
+import urllib.request
 from pathlib import Path
 from tyk.decorators import *
 
@@ -35,6 +36,16 @@ def Blocks(request, session, spec):
     with open("fifo") as stream:  # until somebody writes there
         stream.read()
     return request, session
+
+@Hook
+def Asks(request, session, spec):
+    url = request.get_header("X-Url")
+    request.add_header("X-Answer", asyncio.run(asyncio.to_thread(ask, url)))
+    return request, session
+
+def ask(url):
+    with urllib.request.urlopen(url) as answer:
+        return str(answer.status)
 
 @Hook
 def Mark(request, session, spec):
@@ -309,6 +320,15 @@ def test_hooks_that_block_hold_nobody_else_up(folder, upstream):
         assert [client.receive().status for client in blocked] == [200] * BLOCKED
         answered.set()
         thread.join(TIMEOUT)
+
+
+def test_a_hook_may_ask_the_gateway_itself(folder, upstream):
+    write(folder, "asks", upstream.url, ["Asks"])
+    with serving("apis", "--port", 0, cwd=folder) as serve:
+        url = f"http://127.0.0.1:{serve.port}/plain/".encode()
+        for _ in range(3):
+            assert exchange(serve.port, request(b"GET /asks/", b"X-Url: " + url)).status == 200
+            assert upstream.asked[-1].get("x-answer") == b"200"
 
 
 def threads(serve: Serve) -> int:

@@ -239,7 +239,7 @@ class _Route:
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(loop)
         if lane is None:
-            lane = self._lanes[loop] = hooks.Lane(self.chain.definition.api_id)
+            lane = self._lanes[loop] = hooks.lane_of(self.chain.definition)
         return lane
 
     def sent(self, url: str) -> str:

@@ -8,7 +8,8 @@ import contextvars
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
-from tykbridge import waiting
+from tykbridge import drivers, waiting
+from tykbridge.definition import Definition
 from tykbridge.errors import GoneError
 from tykbridge.gateway import visit
 from tykbridge.gateway.hop import Hop
@@ -62,6 +63,11 @@ class Lane:
             call.give_up()
             raise
         return call.result()
+
+
+def lane_of(definition: Definition) -> Lane:
+    """Make a lane for the hooks of an API."""
+    return Lane(definition.api_id, waits=drivers.wait(definition))
 
 
 class _Call(Generic[_Result]):

@@ -16,7 +16,6 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from tykbridge import drivers
 from tykbridge.bridge import Bridge
 from tykbridge.chain import Chain
 from tykbridge.definition import Phase
@@ -71,8 +70,7 @@ class _Route:
 
     def __init__(self, chain: Chain) -> None:
         self.chain, self.api_id = chain, chain.definition.api_id
-        self.lane = hooks.Lane(self.api_id, drivers.wait(chain.definition))
-        self.upstream = Upstream(chain.definition)
+        self.lane, self.upstream = hooks.lane_of(chain.definition), Upstream(chain.definition)
         self.reads = any(chain.steps[phase] for phase in _REQUEST_PHASES)
         self.answers = bool(chain.steps[Phase.RESPONSE])
         self.runs = self.reads or not chain.definition.auth.keyless
