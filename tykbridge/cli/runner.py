@@ -16,6 +16,7 @@ from tykbridge.context_variables import ContextVariables
 from tykbridge.definition import Phase
 from tykbridge.fired import PluginMeta
 from tykbridge.flow import EMPTY_SESSION, Flow, shown
+from tykbridge.gateway import upstreams
 from tykbridge.keys import Keys
 from tykbridge.outcome import Outcome, Request, Respond, Response
 from tykbridge.policies import Policy
@@ -118,7 +119,7 @@ class Runner:
             return
         answered = upstream is not None or run.call.answered or bool(chain.steps[Phase.RESPONSE])
         given = run.call.upstream if upstream is None else upstream(outcome.request)
-        run.steps.append(UpstreamStep(outcome.request, given if answered else None))
+        run.steps.append(UpstreamStep(_sent(run, chain, outcome.request), given if answered else None))
         if answered:
             answer = chain.response(outcome.request, given, outcome.session, scheme)
             self._take(run, answer)
@@ -154,7 +155,7 @@ class Runner:
         if answers:
             run.steps.append(ClientStep(run.call.upstream if end is None else end.response, True))
         elif end is None:
-            run.steps.append(UpstreamStep(request, None))
+            run.steps.append(UpstreamStep(_sent(run, opened.chain, request), None))
         else:
             run.steps.append(ClientStep(end.response, False, end.event))
 
@@ -179,3 +180,7 @@ class Runner:
 
     def _noted(self, step: HookStep) -> None:
         self._hooks.append(step if self._strict else replace(step, warnings=in_vain(step)))
+
+
+def _sent(run: Run, chain: Chain, request: Request) -> Request:
+    return upstreams.Upstream(chain.definition).sent(run.call.request.headers, request)
