@@ -429,7 +429,7 @@ def test_the_upstream_gets_what_a_gateway_sends_it(run, run_json, place):
         place,
         {"shop.json": definition("shop", custom_middleware=hooks(path="plugin.py", pre=["mark"])) | {"proxy": proxy}},
     )
-    call = ("shop.json", "/shop/books?b=2", "-H", "Connection: X-Hop", "-H", "X-Hop: 1")
+    call = ("shop.json", "/shop/books?b=2", "-H", "Connection: X-Hop, X-Mark", "-H", "X-Hop: 1")
     for words in ((), ("mark",)):
         only, _ = run_json(*call, *words)
         assert (only["request"]["url"], only["upstream"]) == (

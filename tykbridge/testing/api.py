@@ -255,11 +255,9 @@ class Api:
     def _sent(self, chain: Chain, request: Request, scheme: str) -> Reply:
         __tracebackhide__ = True
         received: list[Received] = []
-        came = request.headers
-        request = Request(request.method, request.url, wire.forwardable(came), request.body)
 
         def ask(sent: Request) -> Response:
-            received.append(_received(self._target.sent(came, sent)))
+            received.append(_received(self._target.sent(request.headers, sent)))
             return self.upstream._answer(received[-1])
 
         fired = len(self._stage.events)
