@@ -107,7 +107,7 @@ class Script(Load):
 
     def send(self, thread: int, number: int) -> None:
         """Send one."""
-        api_id = "loops" if number % 500 == 250 else "fails" if number % 10 == 5 else "soak"
+        api_id = "loops" if number % 300 == 50 else "fails" if number % 10 == 5 else "soak"
         status = self.through(api_id, f"{thread}-{number}")
         if status != {"soak": 0, "fails": 500, "loops": 504}[api_id]:
             raise AssertionError(f"{api_id} answered {status}")

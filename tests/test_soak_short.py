@@ -55,7 +55,7 @@ def test_javascript_that_throws_loops_and_changes(root):
 @pytest.mark.once
 def test_a_grpc_server_that_is_replaced_loses_no_request_and_one_that_is_killed_those_in_it(root):
     report = soak(root, "--only", "grpc", "--seconds", "5")
-    assert re.search(r"\n3 servers, 1 of them killed, \d+ requests: ", report), report
+    assert re.search(r"\n[23] servers, 1 of them killed, \d+ requests: ", report), report
 
 
 @pytest.mark.once
