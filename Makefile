@@ -130,8 +130,8 @@ fuzz: build  ## each fuzzer for FUZZ_SECONDS (60)
 	@tools/fuzz $(FUZZ_SECONDS) $(BIN)
 
 .PHONY: soak
-soak: build $(VENV)/.test  ## what takes long: millions of dispatches, threads, valgrind, fuzzing
-	@tools/prepare $(BIN)/python c libpython clang valgrind redis openssl
+soak: build $(VENV)/.test  ## what takes long: millions of dispatches, threads, drivers, the gateway, valgrind, fuzzing
+	@tools/prepare $(BIN)/python c libpython clang go valgrind redis openssl
 	@$(BIN)/python bench/soak.py
 
 .PHONY: clean

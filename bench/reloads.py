@@ -9,13 +9,13 @@ bench/soak.c does the same with native threads, through the C library. Ends with
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import sys
-import threading
 import time
 from pathlib import Path
+
+import steady
 
 from tykbridge import Bridge
 from tykbridge.outcome import Continue, Request, Response
@@ -23,8 +23,6 @@ from tykbridge.outcome import Continue, Request, Response
 TEMPLATE = Path(__file__).resolve().parent / "soak_release"
 KEPT = 20  # versions: as long as one is in use, its files have to be there
 PERIOD = 0.1  # seconds
-SAMPLES = 20
-BOUND_KB = 8192  # above the first half's peak
 
 
 class Deployment:
@@ -48,35 +46,17 @@ class Deployment:
             shutil.rmtree(self._folder / f"{number - KEPT:06}")
 
 
-class Load:
+class Load(steady.Load):
     """Threads that send requests and check every answer."""
 
-    def __init__(self, bridge: Bridge, threads: int = 4) -> None:
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()
         self.least = 0  # every answer is of this version or of a later one
-        self.count = 0
-        self.faults: list[str] = []
-        self._bridge, self._over = bridge, threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+        self._bridge = bridge
 
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        try:
-            for number in itertools.count():
-                if self._over.is_set() or self.faults:
-                    return
-                self._send(late=number % 20 == 0)
-                self.count += 1
-        except BaseException as error:
-            self.faults.append(repr(error))
+    def send(self, thread: int, number: int) -> None:
+        """Send one, every twentieth to code that is imported late."""
+        self._send(late=number % 20 == 0)
 
     def _send(self, late: bool) -> None:
         least = self.least
@@ -92,11 +72,6 @@ class Load:
         versions = {version for values in said.values() for version in values}
         if len(said) != 3 or len(versions) != 1 or int(versions.pop()) < least:
             raise AssertionError(f"at version {least}: {said}")
-
-
-def resident_kb() -> int:
-    """Memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
 
 def main(reloads: int, folder: Path) -> str:
@@ -118,19 +93,16 @@ def main(reloads: int, folder: Path) -> str:
             if load.faults:
                 break
             load.least = number
-            if number % max(1, reloads // SAMPLES) == 0:
-                series.append(resident_kb())
+            if number % max(1, reloads // steady.SAMPLES) == 0:
+                series.append(steady.resident_kb())
     if load.faults:
         sys.exit(f"reloads: {load.faults[0]}")
     modules = sum(name.startswith("_tykb_") for name in sys.modules)
-    half = len(series) // 2
-    growth = max(series[half:]) - max(series[1:half] or series[:1])
     words = f"{reloads} reloads, {load.count} requests in Python: none failed, each answer of one version\n"
-    words += f"modules left: {modules}\nresident memory, KB: {' '.join(map(str, series))}\n"
-    words += f"growth: {growth} KB (bound: {BOUND_KB} KB)"
-    if modules > 6 or growth > BOUND_KB:
+    words += f"modules left: {modules}\n"
+    if modules > 6:
         sys.exit(f"reloads: {words}")
-    return words
+    return words + steady.held(series)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Runs what takes long (dispatches, threads, reloads, valgrind, fuzzers) and writes the outcome to docs/soak.md.
+"""Runs what takes long (dispatches, reloads, drivers, the gateway, valgrind, fuzzers) and writes docs/soak.md.
 
     .venv/bin/python bench/soak.py [--dispatches N] [--seconds N] [--reloads N] [--fuzz-seconds N] [--only PART ...]
 
-`make soak` runs all of it. The first three parts also run shortly in tests/test_soak_short.py.
+`make soak` runs all of it. All but the last two parts also run shortly in tests/test_soak_short.py.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 from harness import HERE, ROOT, BenchError, compile_native, output
@@ -34,6 +35,7 @@ VALGRIND = [
 ]
 
 
+@cache
 def build(python: Path) -> Path:
     """Builds bench/soak.c for an interpreter's tykbridge; returns the program."""
     version = output(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
@@ -70,6 +72,12 @@ def check_reloads(python: Path, program: Path, reloads: int) -> str:
         env = os.environ | {"TYKBRIDGE_PYTHON": str(python)}
         native = output(program, "reload", str(reloads), Path(folder) / "native", env=env)
         return native + output(python, HERE / "reloads.py", str(reloads), Path(folder) / "python")
+
+
+def check_plugins(python: Path, script: str, *arguments: str) -> str:
+    """Runs a script beside this one, which takes a folder last; what it printed."""
+    with tempfile.TemporaryDirectory(prefix="tykbridge-soak-") as folder:
+        return output(python, HERE / script, *arguments, folder)
 
 
 def check_valgrind(python: Path, program: Path) -> str:
@@ -144,23 +152,28 @@ def main() -> int:
     """Entry point; 0, or 1 with the reason on standard error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dispatches", type=int, default=2_000_000)
-    parser.add_argument("--seconds", type=float, default=60, help="how long eight threads run")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="how long eight threads run, each driver and the gateway"
+    )
     parser.add_argument("--reloads", type=int, default=600, help="ten a second")
     parser.add_argument("--fuzz-seconds", type=int, default=600, help="for each fuzzer")
     parser.add_argument("--counts", type=int, default=1_000_000, help="what each store counts to")
-    parts = ("memory", "threads", "reload", "stores", "valgrind", "fuzz")
+    drivers = ("javascript", "grpc", "go")
+    parts = ("memory", "threads", "reload", "stores", *drivers, "gateway", "valgrind", "fuzz")
     parser.add_argument(
         "--only", nargs="+", choices=parts, default=parts, help="these parts; docs/soak.md is not written"
     )
     options = parser.parse_args()
     python = Path(sys.executable)
-    program = build(python)
-    work = {
-        "memory": lambda: run(python, [program], "memory", options.dispatches),
-        "threads": lambda: run(python, [program], "threads", options.seconds),
-        "reload": lambda: check_reloads(python, program, options.reloads),
+    seconds = f"{options.seconds:g}"
+    work: dict[str, Callable[[], str]] = {
+        "memory": lambda: run(python, [build(python)], "memory", options.dispatches),
+        "threads": lambda: run(python, [build(python)], "threads", options.seconds),
+        "reload": lambda: check_reloads(python, build(python), options.reloads),
         "stores": lambda: stores(python, options.counts),
-        "valgrind": lambda: check_valgrind(python, program),
+        **{kind: partial(check_plugins, python, "soak_drivers.py", kind, seconds) for kind in drivers},
+        "gateway": lambda: check_plugins(python, "soak_gateway.py", seconds),
+        "valgrind": lambda: check_valgrind(python, build(python)),
         "fuzz": lambda: fuzz(options.fuzz_seconds),
     }
     rows = []

@@ -331,6 +331,66 @@ def test_log_has_the_plugins_traceback_and_no_line_of_ours(dispatch):
     assert "_bridge" not in message
 
 
+MISSES = {
+    'request.headers["A"]': "they are in request.object.headers; get_header(name) gives one or None",
+    'request.headers.get("A")': "they are in request.object.headers",
+    'request.set_header("A", "1")': "it is request.add_header(name, value)",
+    "request.cookies": 'they are in request.get_header("Cookie")',
+    "request.body": "it is request.object.body",
+    "request.raw_body": "it is request.object.raw_body",
+    "request.data": "it is request.object.raw_body",
+    "request.json": "it is json.loads(request.object.raw_body)",
+    "request.method": "it is request.object.method",
+    "request.url": "it is request.object.url, which is path and query",
+    "request.path": 'it is request.object.url.partition("?")[0]',
+    "request.params": "they are request.object.params",
+    "request.args": "it is request.object.params",
+    "request.query": "it is request.object.params",
+    "request.return_overrides": "they are request.object.return_overrides",
+    'setattr(request, "body", "b")': 'a hook\'s request has no "body": it is request.object.body',
+    "request.object.path": 'path is no field of MiniRequestObject: it is request.object.url.partition("?")[0]',
+    'request.object.get_header("A")': "get_header is no field of MiniRequestObject: it is request.get_header",
+    'setattr(request.object.return_overrides, "code", 403)': 'has no "code" field. (there is response_code)',
+    "response.status": "status is no field of ResponseObject: there is status_code",
+    "session.quota": "quota is no field of SessionState: there is quota_max, quota_renews, quota_remaining, quota_ren",
+    "session.nonsense": "nonsense is no field of SessionState",
+}
+
+
+@pytest.mark.parametrize("miss", MISSES)
+def test_what_is_looked_for_in_the_wrong_place_is_told_where_it_is(dispatch, miss):
+    reply = dispatch(5, lambda request, response, session, *_: eval(miss))
+    assert (reply.status, MISSES[miss] in reply.words) == (E_HOOK, True), reply.words
+
+
+def test_where_things_are_is_no_lie(dispatch):
+    """What the words above name works, and nothing of what is looked for in vain is there."""
+    seen = []
+
+    def fill(sent):
+        request = sent.request
+        request.headers["Cookie"], request.params["p"], request.url, request.raw_body = (
+            "a=1",
+            "1",
+            "/x?p=1",
+            b'{"k": 1}',
+        )
+
+    def hook(request, session, spec):
+        seen.append((request.object.url.partition("?")[0], request.object.params["p"], request.get_header("Cookie")))
+        seen.append(json.loads(request.object.raw_body))
+        names = [name for name in dir(request) if not name.startswith("_") and hasattr(request, name)]
+        seen.append(names)
+        return request, session
+
+    assert dispatch(3, hook, fill).status == OK
+    assert seen == [
+        ("/x", "1", "a=1"),
+        {"k": 1},
+        ["add_header", "add_param", "delete_header", "delete_param", "get_header", "object"],
+    ]
+
+
 def test_huge_reply(dispatch):
     size = 64 * 1024 * 1024
 

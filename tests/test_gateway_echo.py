@@ -1,5 +1,7 @@
 """The upstream that answers with what it was asked, over real connections, as it stands in a gateway."""
 
+import contextlib
+import http.client
 import json
 
 import pytest
@@ -43,7 +45,16 @@ def test_a_body_comes_back(upstream):
     assert answer["origin"] == "10.0.0.1, 10.0.0.2"
     answer = json.loads(ask(port_of(upstream), "PUT", "/", headers, b"\xff{")[2])
     assert (answer["data"], answer["json"], answer["method"]) == ("\ufffd{", None, "PUT")
+    answer = json.loads(ask(port_of(upstream), "GET", "/", headers, b"got")[2])
+    assert (answer["data"], answer["json"], answer["method"]) == ("got", None, "GET")
     assert ask(port_of(upstream), "HEAD", "/", headers)[::2] == (200, b"")
+
+
+def test_a_body_in_chunks_of_unknown_length_comes_back(upstream):
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(upstream), timeout=60)
+    with contextlib.closing(connection):
+        connection.request("POST", "/", iter([b"one ", b"two"]), {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+        assert json.load(connection.getresponse())["data"] == "one two"
 
 
 def test_a_body_that_is_too_long(upstream, monkeypatch):

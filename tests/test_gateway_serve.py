@@ -20,8 +20,10 @@ from tests.cli.commands import tykbridge
 from tests.rawhttp import OK, TIMEOUT, Client, exchange, request
 from tests.servers import until
 from tests.serving import Serve, serving
-from tykbridge import waiting
-from tykbridge.gateway.server import PORT
+from tykbridge import Bridge, waiting
+from tykbridge.cli import serve as cli_serve
+from tykbridge.definition import read_text
+from tykbridge.gateway.server import PORT, Gateway
 
 pytestmark = pytest.mark.once
 
@@ -84,6 +86,8 @@ def write(folder, api_id, target, hooks=(), **keys):
 def test_what_it_says_when_it_starts(folder, upstream):
     write(folder, "marked", f"{upstream.url}/base", ["Mark"])
     (folder / "apis" / "broken.json").write_text("{")
+    kept = {"api_id": "kept", "proxy": {"listen_path": "/a-kept/", "target_url": upstream.url}}
+    (folder / "apis" / "kept.json").write_text(json.dumps(kept))
     with serving("apis", "--port", 0, cwd=folder) as serve:
         url = f"http://127.0.0.1:{serve.port}"
         assert f"listens on {url}" in serve.output
@@ -91,10 +95,33 @@ def test_what_it_says_when_it_starts(folder, upstream):
         assert re.search(rf"/marked/ +The marked one +to {upstream.url}/base +pre Mark", serve.output)
         assert "1 not in use, for the reasons above" in serve.output
         assert "broken.json" in serve.errors
-        assert f"curl -i {url}/marked/\n" in serve.output
+        assert f"curl -i {url}/marked/\n" in serve.output  # the first one that wants no key
         assert exchange(serve.port, request(b"GET /marked/")).status == 200
         assert serve.end(signal.SIGINT) == 0
         assert "Traceback" not in serve.errors
+
+
+CHECKED = {"driver": "python", "auth_check": {"name": "Check", "path": "hooks.py"}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({}, "-H 'Authorization: <a key>' {url}"),
+        ({"custom_plugin_auth_enabled": True, "custom_middleware": CHECKED}, "-H 'Authorization: <a key>' {url}"),
+        ({"auth": {"auth_header_name": "X-Key"}}, "-H 'X-Key: <a key>' {url}"),
+        ({"auth": {"disable_header": True, "use_param": True, "param_name": "key"}}, "'{url}?key=<a key>'"),
+        ({"auth": {"disable_header": True, "use_cookie": True, "cookie_name": "k"}}, "-b 'k=<a key>' {url}"),
+    ],
+)
+def test_how_to_ask_an_api_that_wants_a_key(keys, words):
+    definition = {"api_id": "a", "name": "a", "proxy": {"listen_path": "/kept/", "target_url": "http://u/"}}
+    kept = read_text(json.dumps({**definition, **keys, "domain": "api.test"}), "a.json").require()
+    free = read_text(json.dumps({**definition, "use_keyless": True}), "a.json").require()
+    gateway = Gateway(Bridge())
+    gateway.url = "http://h:1"
+    assert cli_serve._curl(gateway, [kept]) == "curl -i -H 'Host: api.test' " + words.format(url="http://h:1/kept/")
+    assert cli_serve._curl(gateway, [kept, free]) == "curl -i http://h:1/kept/"
 
 
 def test_a_port_that_is_taken(folder):

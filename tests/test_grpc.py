@@ -341,6 +341,7 @@ def test_health_and_a_graceful_end(tmp_path: Path) -> None:
         server.signal(signal.SIGTERM)
         assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watched.cancel()
+        assert header(client.dispatch(sent("waits"))) == "4"  # sent before the client had heard, as it were
         held.unlink()
         assert header(in_flight.result()) == "held"
         assert server.wait() == 0

@@ -100,10 +100,44 @@ cdef inline int put_item(Request request, const tykb_field *row, object value) e
     return 0
 
 
+# Not Request.__getattr__: with one, every lookup of a method makes an object.
+class Elsewhere:
+    """An attribute that hooks look for in the wrong place: no attribute, but words that say where it is."""
+
+    def __init__(self, name, words):
+        self.name, self.words = name, words
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        raise AttributeError(f'a hook\'s request has no "{self.name}": {self.words}')
+
+    def __set__(self, instance, value):
+        self.__get__(instance)
+
+
 @cython.final
 @cython.no_gc
 cdef class Request:
     """The request, as a hook gets it: `object` is the MiniRequestObject, the methods are Tyk's."""
+
+    headers = Elsewhere(
+        "headers",
+        "they are in request.object.headers; get_header(name) gives one or None, add_header(name, value) sets one",
+    )
+    set_header = Elsewhere("set_header", "it is request.add_header(name, value), which replaces")
+    cookies = Elsewhere("cookies", 'they are in request.get_header("Cookie"), which is None without any')
+    body = Elsewhere("body", "it is request.object.body, or raw_body there, which is bytes")
+    raw_body = Elsewhere("raw_body", "it is request.object.raw_body")
+    data = Elsewhere("data", "it is request.object.raw_body, which is bytes, or body there, which is text")
+    json = Elsewhere("json", "it is json.loads(request.object.raw_body)")
+    method = Elsewhere("method", "it is request.object.method")
+    url = Elsewhere("url", "it is request.object.url, which is path and query")
+    path = Elsewhere("path", 'it is request.object.url.partition("?")[0]')
+    params = Elsewhere("params", "they are request.object.params; request.add_param(name, value) sets one")
+    args = Elsewhere("args", "it is request.object.params")
+    query = Elsewhere("query", "it is request.object.params")
+    return_overrides = Elsewhere("return_overrides", "they are request.object.return_overrides")
 
     @property
     def object(self):

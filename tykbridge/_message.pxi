@@ -199,6 +199,15 @@ cdef int write_field(Message message, Field field, object value) except -1:
     return 0
 
 
+cdef str elsewhere(Message message, str name, str before, str after):
+    """Says where that is which is no field, or "". Cheap: a hook may ask for what may be missing, with each request."""
+    meant = getattr(Request, name, None) if message.info is REQUEST and not name.startswith("_") else None
+    if meant is not None:
+        return before + (meant.words if isinstance(meant, Elsewhere) else f"it is request.{name}") + after
+    near = [field for field in message.info.fields if len(name) > 2 and (name in field or field in name)]
+    return f'{before}there is {", ".join(near)}{after}' if near else ""
+
+
 @cython.final
 @cython.no_gc
 @cython.freelist(16)
@@ -227,12 +236,13 @@ cdef class Message:
     def __getattr__(self, str name):
         if name.endswith("_FIELD_NUMBER") or name.endswith("Entry"):
             return getattr(pb_class(self.info), name)
-        raise AttributeError(name)
+        raise AttributeError(f"{name} is no field of {self.info.name}{elsewhere(self, name, ': ', '')}")
 
     def __setattr__(self, str name, value):
         cdef PyObject *field = PyDict_GetItemWithError(self.info.fields, name)
         if field == NULL:
-            raise AttributeError(f'Protocol message {self.info.name} has no "{name}" field.')
+            words = f'Protocol message {self.info.name} has no "{name}" field.'
+            raise AttributeError(words + elsewhere(self, name, " (", ")"))
         write_field(self, <Field>field, value)
 
     def __delattr__(self, str name):

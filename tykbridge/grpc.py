@@ -53,6 +53,7 @@ _FORMS = {
 }
 _WORDS = 600  # characters of a status: a header of HTTP/2, in which each may become 12 bytes of the 8 KiB allowed
 _LISTED = 20  # names in a status
+_LEAVE = 0.25  # seconds in which clients that watch the health hear that it ends, and send no more calls
 _PENDING = 1 << 16  # calls that nobody has looked at yet
 
 _log = logging.getLogger(__name__)
@@ -425,8 +426,9 @@ async def _serve(
     await server.start()
     _announce(place.announced(port), dispatcher.table)
     number = await ended
-    # A watching client learns of it before its calls are refused.
+    # gRPC's core cancels at its end the calls that it has read and nobody has taken: none should be sent by then.
     await healthy.enter_graceful_shutdown()
+    await asyncio.sleep(min(_LEAVE, grace))
     await server.stop(grace)
     return number
 

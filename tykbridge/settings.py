@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, get_origin
+from typing import Any, ClassVar, get_origin
 
 import msgspec
 
@@ -86,6 +86,28 @@ class Coprocess(msgspec.Struct, frozen=True, kw_only=True):
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings, named and defaulting as in Tyk's tyk.conf. Relative paths are the working directory's."""
+
+    OTHERS: ClassVar = frozenset(
+        (
+            "basic_auth_hash_key_function",
+            "cache_storage",
+            "enable_key_logging",
+            "hash_key_function_fallback",
+            "http_server_options",
+            "jwt_ssl_insecure_skip_verify",
+            "node_secret",
+            "proxy_close_connections",
+            "proxy_ssl_insecure_skip_verify",
+            "secrets",
+            "security",
+            "sentry_log_level",
+            "slave_options",
+            "stores",
+            "streaming",
+            "template_path",
+        )
+    )
+    """Keys of Tyk's without effect here, which `fill` would take for mistyped ones of these."""
 
     listen_address: str = ""
     """Where `tykbridge serve` listens; "": this machine only (in Tyk: everywhere)."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -134,7 +135,7 @@ def test_the_upstream_gets_what_the_plugin_wrote(projects, tmp_path):
             with urllib.request.urlopen(request, timeout=60) as answer:
                 got = json.load(answer)
                 assert answer.headers["X-Signed-By"] == "plugin-in-python"
-    assert (got["url"], got["headers"]["X-Greeting"]) == ("/", "Hello, Ada")
+    assert (urlsplit(got["url"]).path, got["headers"]["X-Greeting"]) == ("/", "Hello, Ada")
 
 
 @contextlib.contextmanager

@@ -413,13 +413,39 @@ def test_whole_api(run, run_json, apis):
     ]
     assert [bool(hook["warnings"]) for hook in only["hooks"]] == [False, False, True, False]
     assert only["request"]["url"] == "/open/"
-    assert only["upstream"]["headers"] == [*UPSTREAM, ["X-Mark", "1"], ["X-Seen", "1"]]
+    assert only["upstream"]["headers"] == [["Host", "upstream.test"], ["X-Mark", "1"], ["X-Seen", "1"]]
     assert only["response"]["status"] == 202
     only, _ = run_json("apis/open.json", "--strict", status=1)
     assert [hook["name"] for hook in only["hooks"]] == ["mark", "seen", "meddle"]
     assert only["upstream"] is None
     words = run("apis/open.json").words
     assert words.index("● pre mark") < words.index("+ set_headers[\"X-Seen\"] = '1'") < words.index("● response stamp")
+
+
+def test_the_upstream_gets_what_a_gateway_sends_it(run, run_json, place):
+    """The listen path is left out, the target's path and query are joined, and its host is named."""
+    proxy = {"listen_path": "/shop/", "target_url": "http://me:pw@orders.test:81/v1?k=1", "strip_listen_path": True}
+    write(
+        place,
+        {"shop.json": definition("shop", custom_middleware=hooks(path="plugin.py", pre=["mark"])) | {"proxy": proxy}},
+    )
+    call = ("shop.json", "/shop/books?b=2", "-H", "Connection: X-Hop, X-Mark", "-H", "X-Hop: 1")
+    for words in ((), ("mark",)):
+        only, _ = run_json(*call, *words)
+        assert (only["request"]["url"], only["upstream"]) == (
+            "/shop/books?b=2",
+            {
+                "method": "GET",
+                "url": "/v1/books?b=2&k=1",
+                "headers": [["Host", "orders.test:81"], ["X-Mark", "1"]],
+                "body": "",
+            },
+        )
+    assert "GET /v1/books?b=2&k=1" in run(*call).words
+    proxy |= {"preserve_host_header": True, "strip_listen_path": False, "target_url": "http://orders.test/"}
+    write(place, {"shop.json": definition("shop") | {"proxy": proxy}})
+    only, _ = run_json("shop.json", "http://shop.test/shop/books")
+    assert (only["upstream"]["url"], only["upstream"]["headers"]) == ("/shop/books", [["Host", "shop.test"]])
 
 
 def test_api_of_a_folder_by_id_or_url(run, run_json, apis):

@@ -1,6 +1,5 @@
-"""`tykbridge upstream`: what it answers, over real connections."""
+"""`tykbridge upstream` as a program; what it answers is test_gateway_echo.py's."""
 
-import http.client
 import json
 import re
 import signal
@@ -8,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+
+from tests.asgi_servers import ask
 
 pytestmark = pytest.mark.once
 
@@ -21,42 +22,18 @@ def started():
         process.kill()
 
 
-@pytest.fixture
-def ask(started):
-    """Sends a request on a connection that stays open."""
-    connection = http.client.HTTPConnection("127.0.0.1", started[1], timeout=60)
-
-    def ask(method, url, body=None, headers=(), **arguments):
-        connection.putrequest(method, url, skip_accept_encoding=True)
-        for name, value in headers:
-            connection.putheader(name, value)
-        connection.endheaders(body, **arguments)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-
-    yield ask
-    connection.close()
-
-
-def test_the_answer_is_what_came_in(ask):
-    status, body = ask("POST", "/a%20b?x=1&x=2&y=", b'{"k": 1}', [("Content-Length", "8"), ("A", "1"), ("A", "2")])
+def test_it_answers_and_tells_each_request(started):
+    process, port = started
+    status, _, body = ask(port, "PUT", "/a%20b?x=1", [("Host", "h")], b"text")
     got = json.loads(body)
-    assert (status, got["method"], got["url"], got["args"]) == (
-        200,
-        "POST",
-        "/a%20b?x=1&x=2&y=",
-        {"x": ["1", "2"], "y": ""},
-    )
-    assert (got["data"], got["json"], got["headers"]["A"]) == ('{"k": 1}', {"k": 1}, ["1", "2"])
-    status, body = ask("BREW", "/", [b"one ", b"two"], [("Transfer-Encoding", "chunked")], encode_chunked=True)
-    assert (status, json.loads(body)["data"], json.loads(body)["json"]) == (200, "one two", None)
-    assert ask("HEAD", "/") == (200, b"")
-    assert json.loads(ask("GET", "/")[1])["data"] == ""
+    assert (status, got["method"], got["url"], got["data"]) == (200, "PUT", "http://h/a%20b?x=1", "text")
+    assert process.stdout.readline() == "PUT /a%20b?x=1\n"
 
 
-@pytest.mark.parametrize("length", ["99999999999", "-1", "x"])
-def test_a_body_that_is_too_long_or_of_no_length_is_refused(ask, length):
-    assert ask("POST", "/", headers=[("Content-Length", length)])[0] == 413
+def test_without_aiohttp_it_is_told_what_to_install():
+    program = "import sys; sys.modules['aiohttp'] = None; from tykbridge.cli import main; main(['upstream'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, "pip install 'tykbridge[gateway]'" in done.stderr) == (1, True)
 
 
 def test_a_port_that_is_taken_is_told(started):

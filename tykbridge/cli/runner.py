@@ -16,6 +16,7 @@ from tykbridge.context_variables import ContextVariables
 from tykbridge.definition import Phase
 from tykbridge.fired import PluginMeta
 from tykbridge.flow import EMPTY_SESSION, Flow, shown
+from tykbridge.gateway import upstreams, wire
 from tykbridge.keys import Keys
 from tykbridge.outcome import Outcome, Request, Respond, Response
 from tykbridge.policies import Policy
@@ -103,28 +104,31 @@ class Runner:
         """Run a call through the hooks. `upstream` answers in place of what the call says; what it raises goes up."""
         run = Run(call)
         self._hooks, self._notes = [], Seen()  # what was said while definitions were loaded is not of this call
+        request = replace(
+            call.request, headers=wire.forwardable(call.request.headers)
+        )  # as a gateway shows it to hooks
         if opened.step is None:
-            self._all(run, opened.chain, scheme, upstream)
+            self._all(run, opened.chain, request, scheme, upstream)
         else:
-            self._one(run, opened, scheme, session)
+            self._one(run, opened, request, scheme, session)
         run.failures[:0] = [words for hook in run.hooks for words in (hook.failure, hook.fault) if words]
         return run
 
-    def _all(self, run: Run, chain: Chain, scheme: str, upstream: Upstream | None) -> None:
-        outcome = chain.request(run.call.request, scheme)
+    def _all(self, run: Run, chain: Chain, request: Request, scheme: str, upstream: Upstream | None) -> None:
+        outcome = chain.request(request, scheme)
         self._take(run, outcome)
         if isinstance(outcome, Respond):
             run.steps.append(ClientStep(outcome.response, False, outcome.event))
             return
         answered = upstream is not None or run.call.answered or bool(chain.steps[Phase.RESPONSE])
         given = run.call.upstream if upstream is None else upstream(outcome.request)
-        run.steps.append(UpstreamStep(outcome.request, given if answered else None))
+        run.steps.append(UpstreamStep(_sent(run, chain, outcome.request), given if answered else None))
         if answered:
             answer = chain.response(outcome.request, given, outcome.session, scheme)
             self._take(run, answer)
             run.steps.append(ClientStep(answer.response, True))
 
-    def _one(self, run: Run, opened: Opened, scheme: str, session: Session | None) -> None:
+    def _one(self, run: Run, opened: Opened, request: Request, scheme: str, session: Session | None) -> None:
         phase, step = opened.phase, opened.step
         assert step is not None
         if session is not None and phase not in _SEES_SESSION:
@@ -133,9 +137,9 @@ class Runner:
                 f"a hook in the phase {phase} {why}: --session is for {', '.join(_SEES_SESSION)}, see --phase"
             )
         answers = phase is Phase.RESPONSE
-        flow = Flow.of(self.services, self._strict, run.call.request, scheme, run.call.request.url)
+        flow = Flow.of(self.services, self._strict, request, scheme, request.url)
         if opened.chain.definition.context_vars:
-            flow.variables = ContextVariables(run.call.request)
+            flow.variables = ContextVariables(request)
         alone = flows.runs([step])
         try:
             if session is not None:
@@ -154,7 +158,7 @@ class Runner:
         if answers:
             run.steps.append(ClientStep(run.call.upstream if end is None else end.response, True))
         elif end is None:
-            run.steps.append(UpstreamStep(request, None))
+            run.steps.append(UpstreamStep(_sent(run, opened.chain, request), None))
         else:
             run.steps.append(ClientStep(end.response, False, end.event))
 
@@ -179,3 +183,7 @@ class Runner:
 
     def _noted(self, step: HookStep) -> None:
         self._hooks.append(step if self._strict else replace(step, warnings=in_vain(step)))
+
+
+def _sent(run: Run, chain: Chain, request: Request) -> Request:
+    return upstreams.Upstream(chain.definition).sent(run.call.request.headers, request)

@@ -22,11 +22,13 @@ from rich.text import Text
 from tykbridge import __version__, drivers, hosted, waiting
 from tykbridge.bundle import manifest
 from tykbridge.cli.screen import clean, color_option, console
-from tykbridge.definition import Definition, Phase
+from tykbridge.definition import Definition, Phase, TokenSource
 from tykbridge.errors import BridgeError
 from tykbridge.settings import PREFIX, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from tykbridge.gateway.inspector.server import Inspector
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _FILES = 1 << 16
+_KEY = "<a key>"
 _NO_FILE = "{}"  # settings of which only the variables count
 
 _EXAMPLES = """\b
@@ -272,7 +275,7 @@ def _tell(screen: Console, gateway: Gateway, watched: bool, missing: int) -> Non
     if missing:
         screen.print(Text(f"{missing} not in use, for the reasons above", "yellow"))
     screen.print()
-    screen.print(Text(f"  {_curl(gateway, definitions[0])}", "cyan"), soft_wrap=True)
+    screen.print(Text(f"  {_curl(gateway, definitions)}", "cyan"), soft_wrap=True)
     screen.print(
         Text(("What changes is loaded again. " if watched else "SIGHUP loads it again. ") + "Ctrl-C ends it.", "dim")
     )
@@ -287,6 +290,19 @@ def _hooks(definition: Definition) -> Text:
     return Text("  ").join(phases) if phases else Text("no hooks", "dim")
 
 
-def _curl(gateway: Gateway, definition: Definition) -> str:
-    domain = f" -H {shlex.quote(f'Host: {definition.domain}')}" if definition.domain else ""
-    return f"curl -i{domain} {shlex.quote(gateway.url + definition.listen_path)}"
+def _curl(gateway: Gateway, definitions: Sequence[Definition]) -> str:
+    """Give a command that asks an API, one without keys where there is such."""
+    definition = next((each for each in definitions if each.auth.keyless), definitions[0])
+    auth, url = definition.auth, gateway.url + definition.listen_path
+    words = ["curl", "-i"]
+    if definition.domain:
+        words += "-H", f"Host: {definition.domain}"
+    # An auth_check hook looks where it likes, which mostly is where tokens are.
+    token = TokenSource(header="") if auth.keyless else auth.token or TokenSource()
+    if token.header:
+        words += "-H", f"{token.header}: {_KEY}"
+    elif token.param:
+        url += f"?{token.param}={_KEY}"
+    elif token.cookie:
+        words += "-b", f"{token.cookie}={_KEY}"
+    return shlex.join([*words, url])

@@ -8,6 +8,7 @@ describes an object gives every field a default. JSON null is the default as wel
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
@@ -28,7 +29,8 @@ def fill(report: Report, layout: type[T], value: Any, path: str, *, closed: bool
     With `closed`, every key that the layout does not know gets a notice, because a typing error there leaves a hook
     out; otherwise only the keys that look like typing errors, since Tyk has many more keys than are read here.
     A key that differs from a known one in upper and lower case alone is read as that one, as upstream does. A layout's
-    field `extra` takes the keys that it does not know.
+    field `extra` takes the keys that it does not know; its class variable `OTHERS` names keys of upstream's that look
+    like a known one mistyped, and are not.
     """
     if not isinstance(value, dict):
         if value is not None:
@@ -48,7 +50,7 @@ def fill(report: Report, layout: type[T], value: Any, path: str, *, closed: bool
     known = set(fields) | set(spelled.values())
     if collects:
         read["extra"] = {name: item for name, item in value.items() if name not in known}
-    _name_strangers(report, known, list(fields), value, path, closed)
+    _name_strangers(report, known, list(fields), getattr(layout, "OTHERS", ()), value, path, closed)
     return layout(**read)
 
 
@@ -69,12 +71,19 @@ def _spellings(report: Report, names: set[str], value: dict[str, Any], path: str
 
 
 def _name_strangers(
-    report: Report, known: set[str], names: list[str], value: dict[str, Any], path: str, closed: bool
+    report: Report,
+    known: set[str],
+    names: list[str],
+    others: Collection[str],
+    value: dict[str, Any],
+    path: str,
+    closed: bool,
 ) -> None:
     for name in value:
         if name in known:
             continue
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.6 if closed else _TYPING_ERROR)
+        cutoff = 0.6 if closed else _TYPING_ERROR
+        close = [] if name.lower() in others else difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
         if close or closed:
             hint = f'; did you mean "{close[0]}"?' if close else ""
             report.notice(key(path, name), f"not a key that is known here, it has no effect{hint}")

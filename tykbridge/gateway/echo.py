@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
-
-from tykbridge.gateway.server import Gateway
 
 BODY = 10 << 20
 """Bytes of a request's body, at most."""
 
 
 class Echo:
-    """Listens on a free port of this machine from the beginning, and answers while a gateway runs: a `server.Part`.
+    """Listens on a port of this machine from the beginning, and answers between `start` and `stop`: a `server.Part`.
 
-    Its answers are JSON: args, headers, origin and url; data, json and method, too, where the method is not GET.
+    Its answers are JSON: args, headers, origin and url; data, json and method, too, where the method is not GET or
+    there is a body.
+
+    Args:
+        port: the port; 0: any that is free.
+        told: hears of each request that was answered: its method and its URL as it came.
+
+    Raises OSError: the port is taken.
 
     Attributes:
         url: where it listens.
@@ -25,14 +31,15 @@ class Echo:
         count: how many requests it answered.
     """
 
-    def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, port: int = 0, told: Callable[[str, str], object] = lambda method, url: None) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self._told = told
         self._runner: web.ServerRunner | None = None
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
         self.got: dict[str, Any] | None = None
         self.count = 0
 
-    async def start(self, gateway: Gateway) -> None:
+    async def start(self, gateway: object = None) -> None:
         """Begin to answer."""
         self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), handle_signals=False)
         await self._runner.setup()
@@ -56,9 +63,10 @@ class Echo:
             "origin": request.headers.get("X-Forwarded-For", request.remote),
             "url": f"{request.scheme}://{request.host}{request.raw_path}",
         }
-        if request.method not in ("GET", "HEAD"):
+        if body or request.method not in ("GET", "HEAD"):
             answer |= {"data": body.decode("utf-8", "replace"), "json": _parsed(body), "method": request.method}
         self.got, self.count = answer, self.count + 1
+        self._told(request.method, request.raw_path)
         text = json.dumps(answer, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         return web.Response(text=text, content_type="application/json", headers={"Server": "echo"})
 

@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tykbridge.definition import Definition
+from tykbridge.gateway import wire
+from tykbridge.outcome import Headers, Request
 
 _WEIGHT = 1000  # of a target, at the most: it has as many places in the turn
 
@@ -37,9 +39,23 @@ class Upstream:
 
         The target's path comes before it, its query too. The listen path is left out where the definition says so.
         """
-        if self._bases is None:
-            return ""
-        start, base, query = next(self._bases)
+        return "" if self._bases is None else "".join(self._at_next(url))
+
+    def sent(self, came: Headers, request: Request) -> Request:
+        """Give a request as the upstream gets it, without what tells of the connection; its `url` is path and query.
+
+        `came` is what the client sent, of which hooks made the request's headers.
+        """
+        start, url = self._at_next(request.url)
+        headers = wire.forwardable(wire.unmistaken(came, request.headers))
+        if start and not self.keeps_host:
+            own = "Host", urlsplit(start).netloc.rpartition("@")[2]
+            headers = (own, *(pair for pair in headers if pair[0].lower() != "host"))
+        return Request(request.method, url, headers, request.body)
+
+    def _at_next(self, url: str) -> tuple[str, str]:
+        """Give scheme and host of the target whose turn it is, "" without one, and what is asked there."""
+        start, base, query = next(self._bases) if self._bases is not None else ("", "", "")
         strip = self._strip
         if strip and url.startswith(strip) and url[len(strip) : len(strip) + 1] in ("", "/", "?"):
             url = url[len(strip) :]
@@ -47,7 +63,7 @@ class Upstream:
             url = "/" + url
         if query:
             url += ("&" if "?" in url else "?") + query
-        return start + base + url
+        return start, base + url
 
 
 def _base(target: str) -> tuple[str, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import msgspec
 
@@ -38,6 +39,8 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
         enable_cluster: a Redis cluster, which is not supported yet.
         master_name: Redis Sentinel, which is not supported yet.
     """
+
+    OTHERS: ClassVar = frozenset(("optimisation_max_idle", "sentinel_password"))  # see `definition.fields.fill`
 
     type: str = "memory"
     path: str = ""

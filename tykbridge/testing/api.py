@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from tykbridge import auth
 from tykbridge import session as sessions
@@ -255,11 +255,9 @@ class Api:
     def _sent(self, chain: Chain, request: Request, scheme: str) -> Reply:
         __tracebackhide__ = True
         received: list[Received] = []
-        came = request.headers
-        request = Request(request.method, request.url, wire.forwardable(came), request.body)
 
         def ask(sent: Request) -> Response:
-            received.append(_received(self._target, came, sent))
+            received.append(_received(self._target.sent(request.headers, sent)))
             return self.upstream._answer(received[-1])
 
         fired = len(self._stage.events)
@@ -425,13 +423,8 @@ def _json_fields(session: Mapping[str, Any]) -> dict[str, Any]:
     return {known[name]: value for name, value in session.items()}
 
 
-def _received(upstream: upstreams.Upstream, came: tuple[tuple[str, str], ...], request: Request) -> Received:
-    """Make what the upstream gets, as the gateway sends it, without what tells of the connection."""
-    target = urlsplit(upstream.url(request.url))
-    passed = wire.forwardable(wire.unmistaken(came, request.headers))
-    headers = [pair for pair in passed if pair[0].lower() != "host"]
-    headers.insert(0, ("Host", wire.value(request.headers, "host") if upstream.keeps_host else target.netloc))
-    return Received(request.method, target._replace(scheme="", netloc="").geturl(), Headers(headers), request.body)
+def _received(sent: Request) -> Received:
+    return Received(sent.method, sent.url, Headers(list(sent.headers)), sent.body)
 
 
 def _has(pairs: list[tuple[str, str]], name: str) -> bool:
