@@ -104,9 +104,8 @@ class Runner:
         """Run a call through the hooks. `upstream` answers in place of what the call says; what it raises goes up."""
         run = Run(call)
         self._hooks, self._notes = [], Seen()  # what was said while definitions were loaded is not of this call
-        request = replace(
-            call.request, headers=wire.forwardable(call.request.headers)
-        )  # as a gateway shows it to hooks
+        # As a gateway shows it to hooks.
+        request = replace(call.request, headers=wire.forwardable(call.request.headers))
         if opened.step is None:
             self._all(run, opened.chain, request, scheme, upstream)
         else:
