@@ -173,6 +173,22 @@ def test_a_job_that_computes_is_late_as_well(led):
     assert led(main) == ["late", "over"]
 
 
+def test_a_loop_that_a_job_leaves_running_stops_nothing(led):
+    other = asyncio.new_event_loop()
+
+    async def main(loop):
+        job = Job(lambda: asyncio._set_running_loop(other))
+        behind = Job(lambda: found.append(asyncio._get_running_loop()))
+        loop.between(job)
+        loop.between(behind)
+        await behind.ended.wait()
+
+    found = []
+    led(main)
+    other.close()
+    assert found == [None]
+
+
 def test_it_ends_while_a_job_holds_a_thread():
     go_on = threading.Event()
 

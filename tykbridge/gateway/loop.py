@@ -127,6 +127,7 @@ class Loop(asyncio.SelectorEventLoop):
                 with contextlib.suppress(RuntimeError):  # it is closed
                     self.call_soon_threadsafe(job.over)
                 return False
+            asyncio._set_running_loop(None)  # a hook may have left one that runs, in a greenlet
             self._job = None
             job.over()
         return True
