@@ -101,6 +101,30 @@ def test_another_thread_goes_on_with_the_loop_when_a_job_holds_it_up(led):
     assert led(main) == ["late", "over"]
 
 
+def test_a_thread_that_comes_back_while_another_one_leads_does_not_lead_any_more(led, monkeypatch):
+    go_on, is_back = threading.Event(), []
+
+    async def main(loop):
+        first = Job(lambda: (first.threads.append(threading.current_thread()), go_on.wait(TIMEOUT)))
+        first.threads = []
+        loop.between(first)
+        while not first.heard:
+            await asyncio.sleep(0)
+        monkeypatch.setattr(loops, "PATIENCE", 1_000_000 * TIMEOUT)  # nobody takes what comes now
+
+        def while_it_comes_back():
+            go_on.set()
+            first.threads[0].join(5)
+            is_back.append(not first.threads[0].is_alive())
+
+        loop.between(Job(while_it_comes_back))
+        await first.ended.wait()
+        return first.heard
+
+    assert led(main) == ["late", "over"]
+    assert is_back == [True]
+
+
 def test_each_of_many_that_hold_it_up_keeps_one_thread(led):
     go_on, count = threading.Event(), 20
 
@@ -147,6 +171,22 @@ def test_a_job_that_computes_is_late_as_well(led):
 
     job = Job(compute)
     assert led(main) == ["late", "over"]
+
+
+def test_a_loop_that_a_job_leaves_running_stops_nothing(led):
+    other = asyncio.new_event_loop()
+
+    async def main(loop):
+        job = Job(lambda: asyncio._set_running_loop(other))
+        behind = Job(lambda: found.append(asyncio._get_running_loop()))
+        loop.between(job)
+        loop.between(behind)
+        await behind.ended.wait()
+
+    found = []
+    led(main)
+    other.close()
+    assert found == [None]
 
 
 def test_it_ends_while_a_job_holds_a_thread():
@@ -289,9 +329,17 @@ def test_a_watch_takes_what_does_not_end():
     watch.begin()
     thread.join(TIMEOUT)
     assert taken == [True]
-    assert not watch.end()
-    watch.begin()
-    assert watch.end()
+
+
+def test_what_was_taken_ends_nothing_that_has_begun_since():
+    watch = Watch()
+    thread, taken = _watching(watch)
+    first = watch.begin()
+    thread.join(TIMEOUT)
+    assert taken == [True]
+    second = watch.begin()
+    assert not watch.end(first)
+    assert watch.end(second)
 
 
 def test_a_watch_that_sleeps_wakes_when_something_begins():
@@ -299,8 +347,7 @@ def test_a_watch_that_sleeps_wakes_when_something_begins():
         watch = Watch()
         thread, taken = _watching(watch)
         for _ in range(50):
-            watch.begin()
-            assert watch.end() or taken
+            assert watch.end(watch.begin()) or taken
         thread.join(0.01)
         watch.begin()
         thread.join(TIMEOUT)
@@ -312,8 +359,7 @@ def test_a_watch_takes_nothing_that_ends_and_can_be_closed():
     thread, taken = _watching(watch)
     ended = 0
     while ended < 100_000 and thread.is_alive():
-        watch.begin()
-        ended += watch.end()
+        ended += watch.end(watch.begin())
     if thread.is_alive():  # a busy machine may hold this thread up between the two
         watch.close()
     thread.join(TIMEOUT)

@@ -1,5 +1,6 @@
 """`tykbridge serve` as a process: what it says, its settings, signals, reloads, and what it takes."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -231,6 +232,28 @@ def test_a_second_signal_ends_it_at_once(folder, upstream):
         assert answer is None or answer.status == 502
         assert "Traceback" not in serve.errors
     release.set()
+
+
+def test_signals_need_no_other_thread_than_the_loops(monkeypatch, caplog):
+    def refuse(function):
+        raise RuntimeError("can't start new thread")
+
+    async def main(signals):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        return await asyncio.wait_for(signals.get(), TIMEOUT)
+
+    numbers = signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM
+    others = signal.signal(signal.SIGUSR1, lambda *_: None)
+    monkeypatch.setattr(waiting, "apart", refuse)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # none wakes the thread that waits
+    try:
+        cli_serve._run(main)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGUSR1, others)
+    assert "can't start new thread" in caplog.text
 
 
 @pytest.mark.parametrize("option", ["--watch", None])

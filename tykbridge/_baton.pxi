@@ -87,15 +87,16 @@ cdef class Watch:
             PyThread_free_lock(self._bell)
 
     def begin(self):
-        """Begins something. By the thread that is watched."""
+        """Begins something, and gives its number. By the thread that is watched."""
         tykb_watch_set(&self._begun, self._begun + 1)
         tykb_watch_set(&self._thing, self._begun)
         if self._sleeps:
             self._ring()
+        return self._begun
 
-    def end(self):
-        """Ends it; tells whether it was not taken. By the thread that is watched."""
-        if self._thing == 0:
+    def end(self, long long number):
+        """Ends it; tells whether it was not taken. By the thread that began it: another one may be watched by now."""
+        if self._thing != number:
             return False
         tykb_watch_set(&self._thing, 0)
         return True

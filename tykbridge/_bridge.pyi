@@ -234,11 +234,11 @@ class Baton:
 class Watch:
     """Lets one thread look whether another one is with the same thing for too long, and take its place then."""
 
-    def begin(self) -> None:
-        """Begins something. By the thread that is watched."""
+    def begin(self) -> int:
+        """Begins something, and gives its number. By the thread that is watched."""
 
-    def end(self) -> bool:
-        """Ends it; tells whether it was not taken. By the thread that is watched."""
+    def end(self, number: int) -> bool:
+        """Ends it; tells whether it was not taken. By the thread that began it: another one may be watched by now."""
 
     def wait(self, microseconds: int) -> bool:
         """Waits until something has not ended for so long, twice that at the most, and takes it. False: closed."""

@@ -8,6 +8,7 @@ import os
 import resource
 import shlex
 import signal
+import socket
 import sys
 import webbrowser
 from collections.abc import Callable, Coroutine
@@ -198,22 +199,32 @@ def _run(main: Callable[[asyncio.Queue[int]], Coroutine[Any, Any, None]]) -> Non
     from tykbridge.gateway.loop import Loop
 
     loop, signals = Loop(), asyncio.Queue[int]()
+    does: dict[int, Callable[[int], object]] = {
+        signal.SIGINT: signals.put_nowait,
+        signal.SIGTERM: signals.put_nowait,
+        signal.SIGHUP: lambda _: waiting.apart(_reload),
+    }
+    heard, told = socket.socketpair()
 
-    def ends(number: int, _: object) -> None:
-        with contextlib.suppress(RuntimeError):  # it has ended
-            loop.call_soon_threadsafe(signals.put_nowait, number)
+    def hear() -> None:
+        for number in heard.recv(4096):
+            if number in does:  # a plugin may handle others
+                loop.call_soon(does[number], number)
 
-    def reloads(_: int, __: object) -> None:
-        waiting.apart(_reload)
-
-    handlers = {signal.SIGINT: ends, signal.SIGTERM: ends, signal.SIGHUP: reloads}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        loop.begin(main(signals))
-        loop.join()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with heard, told:
+        heard.setblocking(False)
+        told.setblocking(False)
+        loop.add_reader(heard, hear)
+        # A handler runs when this thread wakes up, which a signal that comes just before it waits does not bring about.
+        before = {number: signal.signal(number, lambda *_: None) for number in does}
+        told_before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        try:
+            loop.begin(main(signals))
+            loop.join()
+        finally:
+            signal.set_wakeup_fd(told_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 async def _serve(

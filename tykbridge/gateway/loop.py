@@ -119,14 +119,15 @@ class Loop(asyncio.SelectorEventLoop):
                 job.move()
                 continue
             self._job = job
-            self._watch.begin()
+            number = self._watch.begin()
             job.do()
             if os.getpid() != self._process:  # a hook forked: the loop is the parent's
                 return False
-            if not self._watch.end():
+            if not self._watch.end(number):
                 with contextlib.suppress(RuntimeError):  # it is closed
                     self.call_soon_threadsafe(job.over)
                 return False
+            asyncio._set_running_loop(None)  # a hook may have left one that runs, in a greenlet
             self._job = None
             job.over()
         return True
