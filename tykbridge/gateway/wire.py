@@ -8,7 +8,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from tykbridge.outcome import Headers
+from tykbridge.outcome import FRAMING, Headers
 
 _HOP_BY_HOP = frozenset(
     {
@@ -24,6 +24,7 @@ _HOP_BY_HOP = frozenset(
     }
 )  # RFC 9110, section 7.6.1, and what browsers once sent
 _OURS = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
+_NOT_SENT = FRAMING | {"host", "expect"}
 _AUTHORITY_END = re.compile("[/?#]")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ESCAPED = re.compile(r"[\ud800-\udfff]")
@@ -39,11 +40,50 @@ REQUEST_ID = "X-Request-ID"
 """The header in which a request's id comes and goes."""
 
 
-def with_id(headers: Headers, request_id: str) -> Headers:
-    """Name a request: a header that says something else, which no log line would have, is replaced."""
-    if value(headers, "x-request-id") == request_id:
-        return headers
-    return (*(pair for pair in headers if pair[0].lower() != "x-request-id"), (REQUEST_ID, request_id))
+class Fields:
+    """The headers of a message that came, read once for all that is asked of them.
+
+    Args:
+        headers: all of them.
+
+    Attributes:
+        kept: those that are for more than the next neighbour, as `forwardable` has it.
+        first: of those the first values, by name in lower case.
+        hosts: how many are a Host.
+        upgrade: the protocol that the sender would rather speak, "" for no other.
+        is_coded: the body is coded for one hop in another way than in chunks, which alone are taken off here.
+    """
+
+    def __init__(self, headers: Headers) -> None:
+        self.first: dict[str, str] = {}
+        self.hosts, self.upgrade, self.is_coded = 0, "", False
+        kept, listed = [], set()
+        for pair in headers:
+            name, value = pair[0].lower(), pair[1]
+            if name not in _HOP_BY_HOP:
+                kept.append(pair)
+                self.first.setdefault(name, value)
+                if name == "host":
+                    self.hosts += 1
+            elif name == "connection":
+                if value.lower() not in ("close", "keep-alive"):
+                    listed.update([item.strip().lower() for item in value.split(",")])
+            elif name == "transfer-encoding":
+                self.is_coded = self.is_coded or value.lower() != "chunked"
+            elif name == "upgrade":
+                self.upgrade = self.upgrade or value.lower()
+        listed.discard("host")
+        if listed:
+            kept = [pair for pair in kept if pair[0].lower() not in listed]
+            for name in listed:
+                self.first.pop(name, None)
+        self.kept: Headers = tuple(kept)
+
+    def named(self, request_id: str) -> Headers:
+        """Give those kept with a request's id: a header that says something else, as no log line has, is replaced."""
+        if self.first.get("x-request-id") == request_id:
+            return self.kept
+        return (*(pair for pair in self.kept if pair[0].lower() != "x-request-id"), (REQUEST_ID, request_id))
 
 
 def shown(url: str) -> str:
@@ -64,7 +104,10 @@ def origin_form(target: str) -> tuple[str, str]:
 
 def text(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Give headers as hooks know them; bytes that are not UTF-8 survive (`octets` gives them back)."""
-    return tuple([(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw])
+    headers = []
+    for name, value in raw:
+        headers.append((name.decode("latin-1"), value.decode("utf-8", "surrogateescape")))
+    return tuple(headers)
 
 
 def octets(words: str) -> bytes:
@@ -79,7 +122,10 @@ def is_text(words: str) -> bool:
 
 def value(headers: Headers, name: str) -> str:
     """Give the first value of a header, "" without one; `name` in lower case."""
-    return next((value for key, value in headers if key.lower() == name), "")
+    for key, words in headers:
+        if key.lower() == name:
+            return words
+    return ""
 
 
 def forwardable(headers: Headers) -> Headers:
@@ -87,11 +133,7 @@ def forwardable(headers: Headers) -> Headers:
 
     To be done before hooks run: what they write is no neighbour's to take away. Host stays, whatever is listed.
     """
-    dropped: Iterable[str] = _HOP_BY_HOP
-    for key, listed in headers:
-        if key.lower() == "connection" and listed.lower() not in ("close", "keep-alive"):
-            dropped = {*dropped, *(name.strip().lower() for name in listed.split(","))} - {"host"}
-    return tuple([pair for pair in headers if pair[0].lower() not in dropped])
+    return Fields(headers).kept
 
 
 def unmistaken(came: Headers, headers: Headers) -> Headers:
@@ -105,27 +147,51 @@ def unmistaken(came: Headers, headers: Headers) -> Headers:
     return tuple(pair for pair in headers if "_" not in pair[0] or pair[0].lower().replace("_", "-") not in dashed)
 
 
-def forwarded(headers: Headers, client: str, scheme: str) -> Headers:
-    """Say who asked, and how: X-Forwarded-For grows by the client, the others are ours.
+class Onward:
+    """The headers that an upstream gets, which say who asked, and how.
 
-    A client's own X-Forwarded-Proto and X-Forwarded-Host are not believed.
+    X-Forwarded-For grows by the client, the others are ours: a client's own X-Forwarded-Proto and X-Forwarded-Host are
+    not believed.
+
+    Args:
+        headers: those of the request.
+        client: the address that it came from.
+        scheme: "http" or "https".
+
+    Attributes:
+        headers: all of them.
+        sent: those that do not follow from the URL and the body.
+        host: the client's Host.
+        has_login: one is an Authorization.
+        is_text: all of them stand for UTF-8.
     """
-    host, hops, kept = "", [], []
-    for pair in headers:
-        name = pair[0].lower()
-        if name == "x-forwarded-for":
-            hops.append(pair[1])
-        elif name == "host":
-            host = host or pair[1]
-        if name not in _OURS:
+
+    def __init__(self, headers: Headers, client: str, scheme: str) -> None:
+        self.host, self.has_login, self.is_text = "", False, True
+        hops, kept, sent = [], [], []
+        for pair in headers:
+            name, value = pair[0].lower(), pair[1]
+            if name in _OURS:
+                if name == "x-forwarded-for":
+                    hops.append(value)
+                continue
             kept.append(pair)
-    hops.append(client)
-    return (
-        *kept,
-        ("X-Forwarded-For", ", ".join(hops)),
-        ("X-Forwarded-Host", host),
-        ("X-Forwarded-Proto", scheme),
-    )
+            if name not in _NOT_SENT:
+                sent.append(pair)
+                self.is_text = self.is_text and is_text(value)
+                if name == "authorization":
+                    self.has_login = self.has_login or value != ""
+            elif name == "host":
+                self.host = self.host or value
+        hops.append(client)
+        ours = (
+            ("X-Forwarded-For", ", ".join(hops)),
+            ("X-Forwarded-Host", self.host),
+            ("X-Forwarded-Proto", scheme),
+        )
+        self.is_text = self.is_text and is_text(ours[0][1]) and is_text(ours[1][1])
+        self.headers: Headers = (*kept, *ours)
+        self.sent: Headers = (*sent, *ours)
 
 
 def head(status: int, reason: str | None, headers: Iterable[tuple[str, str]]) -> bytes:
