@@ -285,7 +285,7 @@ def _check(incoming: web.BaseRequest, came: wire.Fields) -> None:
     authority = wire.origin_form(incoming.raw_path)[0]
     if authority and authority.rpartition("@")[2].lower() != came.first.get("host", "").lower():
         raise _RefusedError(400, "the target and Host name different hosts")
-    if sum(len(name) + len(value) for name, value in incoming.raw_headers) > _HEADERS:
+    if wire.size(incoming.raw_headers) > _HEADERS:
         raise _RefusedError(431, "Request header fields too large")
     if "#" in incoming.raw_path:
         raise _RefusedError(400, "a request's target has no fragment")

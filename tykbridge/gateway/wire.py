@@ -26,7 +26,7 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
 _NOT_SENT = FRAMING | {"host", "expect"}
 _AUTHORITY_END = re.compile("[/?#]")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = bytes({*range(0x20), 0x7F} - {ord("\t")})
 _ESCAPED = re.compile(r"[\ud800-\udfff]")
 BODILESS = frozenset({204, 304})
 """Statuses of responses that have no body by definition (RFC 9110, sections 15.3.5 and 15.4.5)."""
@@ -55,14 +55,14 @@ class Fields:
     """
 
     def __init__(self, headers: Headers) -> None:
-        self.first: dict[str, str] = {}
         self.hosts, self.upgrade, self.is_coded = 0, "", False
+        first: dict[str, str] = {}
         kept, listed = [], set()
         for pair in headers:
             name, value = pair[0].lower(), pair[1]
             if name not in _HOP_BY_HOP:
                 kept.append(pair)
-                self.first.setdefault(name, value)
+                first.setdefault(name, value)
                 if name == "host":
                     self.hosts += 1
             elif name == "connection":
@@ -76,8 +76,9 @@ class Fields:
         if listed:
             kept = [pair for pair in kept if pair[0].lower() not in listed]
             for name in listed:
-                self.first.pop(name, None)
+                first.pop(name, None)
         self.kept: Headers = tuple(kept)
+        self.first = first
 
     def named(self, request_id: str) -> Headers:
         """Give those kept with a request's id: a header that says something else, as no log line has, is replaced."""
@@ -100,6 +101,14 @@ def origin_form(target: str) -> tuple[str, str]:
     authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
     path = rest[len(authority) :]
     return authority, path if path.startswith("/") else "/" + path
+
+
+def size(raw: Iterable[tuple[bytes, bytes]]) -> int:
+    """Give the bytes of names and values."""
+    total = 0
+    for name, value in raw:
+        total += len(name) + len(value)
+    return total
 
 
 def text(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -200,11 +209,13 @@ def head(status: int, reason: str | None, headers: Iterable[tuple[str, str]]) ->
     Raises:
         ValueError: a header would be more than one line, or hold a control character.
     """
-    words = _REASONS.get(status, "") if reason is None else reason
-    lines = [f"HTTP/1.1 {status} {words}", *[f"{name}: {value}" for name, value in headers]]
-    if _CONTROL.search("".join(lines)):
+    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '') if reason is None else reason}"]
+    for name, words in headers:
+        lines.append(f"{name}: {words}")
+    data = octets("\r\n".join(lines))
+    if len(data.translate(None, _CONTROL)) != len(data) - 2 * (len(lines) - 1):
         raise ValueError("a header of the response holds a control character")
-    return octets("\r\n".join(lines)) + b"\r\n\r\n"
+    return data + b"\r\n\r\n"
 
 
 def date() -> str:
