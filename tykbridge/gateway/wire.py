@@ -172,11 +172,11 @@ class Onward:
         sent: those that do not follow from the URL and the body.
         host: the client's Host.
         has_login: one is an Authorization.
-        is_text: all of them stand for UTF-8.
+        is_text: the values of `sent` stand for UTF-8.
     """
 
     def __init__(self, headers: Headers, client: str, scheme: str) -> None:
-        self.host, self.has_login, self.is_text = "", False, True
+        self.host, self.has_login = "", False
         hops, kept, sent = [], [], []
         for pair in headers:
             name, value = pair[0].lower(), pair[1]
@@ -187,7 +187,6 @@ class Onward:
             kept.append(pair)
             if name not in _NOT_SENT:
                 sent.append(pair)
-                self.is_text = self.is_text and is_text(value)
                 if name == "authorization":
                     self.has_login = self.has_login or value != ""
             elif name == "host":
@@ -198,9 +197,9 @@ class Onward:
             ("X-Forwarded-Host", self.host),
             ("X-Forwarded-Proto", scheme),
         )
-        self.is_text = self.is_text and is_text(ours[0][1]) and is_text(ours[1][1])
         self.headers: Headers = (*kept, *ours)
         self.sent: Headers = (*sent, *ours)
+        self.is_text = is_text("".join([value for _, value in self.sent]))
 
 
 def head(status: int, reason: str | None, headers: Iterable[tuple[str, str]]) -> bytes:
@@ -213,7 +212,7 @@ def head(status: int, reason: str | None, headers: Iterable[tuple[str, str]]) ->
     for name, words in headers:
         lines.append(f"{name}: {words}")
     data = octets("\r\n".join(lines))
-    if len(data.translate(None, _CONTROL)) != len(data) - 2 * (len(lines) - 1):
+    if len(data) - len(data.translate(None, _CONTROL)) > 2 * (len(lines) - 1):  # more than those between the lines
         raise ValueError("a header of the response holds a control character")
     return data + b"\r\n\r\n"
 
