@@ -20,15 +20,20 @@ cdef class Onward:
 @cython.locals(total=Py_ssize_t, name=bytes, value=bytes)
 cpdef Py_ssize_t size(raw) except -1
 
+
 @cython.locals(name=bytes, value=bytes)
 cpdef tuple text(raw)
 
+
 cpdef bytes octets(str words)
+
 
 cpdef bint is_text(str words) except -1
 
+
 @cython.locals(key=str, words=str)
 cpdef str value(tuple headers, str name)
+
 
 @cython.locals(data=bytes, lines=list, name=str, words=str)
 cpdef bytes head(int status, reason, headers)
