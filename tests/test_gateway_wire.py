@@ -41,6 +41,17 @@ def AsHead(request, session, spec):
     return request, session
 
 @Hook
+def Hop(request, session, spec):
+    for name, value in (("Connection", "X-Hop"), ("X-Hop", "1"), ("TE", "trailers"), ("X-Own", "1")):
+        request.add_header(name, value)
+    return request, session
+
+@Hook
+def Ring(request, response, session, metadata, spec):
+    response.headers["X-Ring"] = "a\\x07"
+    return response
+
+@Hook
 def SetStatus(request, response, session, metadata, spec):
     response.status_code = int(request.object.headers["Code"])
     return response
@@ -97,6 +108,8 @@ def gateway(tmp_path_factory, upstream):
         api("asking", url, {"pre": ["AsHead"]}),
         api("named", url.replace("//", "//me:secret@")),
         api("status", url, {"response": ["SetStatus"]}),
+        api("hopping", url, {"pre": ["Hop"]}),
+        api("ringing", url, {"response": ["Ring"]}),
         api("kept", f"{url}/base", strip_listen_path=False, preserve_host_header=True),
         api("balanced", url, enable_load_balancing=True, target_list=[f"{url}/one", f"{url}/two"]),
         api("down", nowhere),
@@ -252,6 +265,17 @@ def test_what_is_between_neighbours_stays_there(gateway, upstream, api_id):
     assert asked.get("x-kept") == b"1"
     for name in ("x-mine", "keep-alive", "proxy-authenticate"):
         assert not answer.all(name)
+
+
+def test_a_hook_says_nothing_of_the_connection_to_the_upstream(gateway, upstream):
+    exchange(gateway.port, request(b"GET /hopping/"))
+    [asked] = upstream.asked
+    assert [asked.all(name) for name in ("connection", "x-hop", "te", "x-own")] == [[], [], [], [b"1"]]
+
+
+def test_an_answer_has_no_control_characters_in_its_head(gateway, upstream):
+    answer = exchange(gateway.port, request(b"GET /ringing/"))
+    assert (answer.status, answer.all("x-ring")) == (502, [])
 
 
 def test_a_client_cannot_have_what_a_hook_writes_left_out(gateway, upstream):

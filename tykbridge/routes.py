@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from tykbridge.definition import Definition
@@ -15,6 +15,10 @@ _PARAMETERS = re.compile(r";[^/]*")
 _DECODINGS = 4  # nobody means a path that is encoded more often, and each of them costs the length of it
 
 Api = TypeVar("Api")
+_Route: TypeAlias = tuple[str, str, Api]
+"""Domain, listen path in its plain form, and what listens."""
+_Place: TypeAlias = tuple[str, str, _Route[Api]]
+"""Domain, a form of the listen path without the slash at its end, and what is there."""
 
 
 class Routes(Generic[Api]):
@@ -25,13 +29,15 @@ class Routes(Generic[Api]):
     """
 
     def __init__(self, apis: Iterable[tuple[Definition, Api]] = ()) -> None:
-        # Domain, listen path without the slash at its end, its plain form; those with a domain and the longest first.
-        routes = [
-            (definition.domain.lower(), definition.listen_path.rstrip("/"), plain(definition.listen_path) or "", api)
-            for definition, api in apis
-        ]
-        self._routes = sorted(routes, key=lambda route: (route[0] == "", -len(route[1])))
-        self._by_plain = sorted(routes, key=lambda route: (route[0] == "", -len(route[2])))
+        listen_paths: list[_Place[Api]] = []
+        plain_paths: list[_Place[Api]] = []
+        for definition, api in apis:
+            route = definition.domain.lower(), plain(definition.listen_path) or "", api
+            listen_paths.append((route[0], definition.listen_path.rstrip("/"), route))
+            plain_paths.append((route[0], route[1], route))
+        # Those with a domain and the longest first.
+        self._listen_paths = sorted(listen_paths, key=lambda place: (place[0] == "", -len(place[1])))
+        self._plain_paths = sorted(plain_paths, key=lambda place: (place[0] == "", -len(place[1])))
 
     def find(self, path: str, host: str = "") -> Api | None:
         """Find what listens on a path, the longest listen path; None: nothing does. `host` is the Host header.
@@ -41,12 +47,11 @@ class Routes(Generic[Api]):
         way of another.
         """
         name = _name(host)
-        found = next((route for route in self._routes if route[0] in ("", name) and _is_on(path, route[1])), None)
-        reading = plain(path)
+        found, reading = _first(self._listen_paths, path, name), plain(path)
         if found is None or reading is None:
             return None
-        meant = next((route for route in self._by_plain if route[0] in ("", name) and _is_on(reading, route[2])), None)
-        return found[3] if meant is not None and (meant[0], meant[2]) == (found[0], found[2]) else None
+        meant = _first(self._plain_paths, reading, name)
+        return found[2] if meant is not None and meant[:2] == found[:2] else None
 
 
 def plain(path: str) -> str | None:
@@ -80,5 +85,12 @@ def _name(host: str) -> str:
     return name.lower().removesuffix(".")
 
 
-def _is_on(path: str, listen_path: str) -> bool:
-    return path == listen_path or path.startswith(listen_path + "/")
+def _first(places: list[_Place[Api]], path: str, name: str) -> _Route[Api] | None:
+    for domain, place, route in places:
+        if domain in ("", name) and _is_on(path, place):
+            return route
+    return None
+
+
+def _is_on(path: str, place: str) -> bool:
+    return path.startswith(place) and path[len(place) : len(place) + 1] in ("", "/")

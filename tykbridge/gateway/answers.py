@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from aiohttp import HttpVersion11, StreamReader, web
 
 from tykbridge.gateway import wire
 from tykbridge.gateway.visit import Visit
-from tykbridge.outcome import FRAMING, Headers, Response
+from tykbridge.outcome import FRAMING, Response
 
 
 class _Written(web.StreamResponse):
@@ -47,7 +49,8 @@ async def whole(
         headers.append(("Content-Length", str(len(response.body))))
     elif response.status != 204 and (length := wire.value(response.headers, "content-length")):
         headers.append(("Content-Length", length))
-    data = wire.head(response.status, reason, _completed(headers, incoming, visit, keeps))
+    names = {name.lower() for name, _ in headers}
+    data = wire.head(response.status, reason, _completed(headers, names, incoming, visit, keeps))
     visit.status = response.status
     if visit.notes is not None:
         visit.notes.gave(response)
@@ -60,19 +63,20 @@ async def whole(
 
 
 async def streamed(
-    incoming: web.BaseRequest, visit: Visit, status: int, reason: str | None, headers: Headers, body: StreamReader
+    incoming: web.BaseRequest, visit: Visit, status: int, reason: str | None, came: wire.Fields, body: StreamReader
 ) -> web.StreamResponse:
     """Answer with a body as it comes; a client that reads slowly lets it come slowly.
 
     Raises whatever reading raises. The connection is cut then: the client must not take a part for the whole.
     """
     is_bodiless = incoming.method == "HEAD" or status in wire.BODILESS
+    headers = list(came.kept)
     if status == 204:  # a length of nothing makes some clients wait
-        headers = tuple(pair for pair in headers if pair[0].lower() != "content-length")
-    has_length = bool(wire.value(headers, "content-length"))
+        headers = [pair for pair in headers if pair[0].lower() != "content-length"]
+    has_length = bool(came.first.get("content-length"))
     is_chunked = not is_bodiless and not has_length and incoming.version >= HttpVersion11
     keeps = incoming.keep_alive and (is_bodiless or has_length or is_chunked)
-    lines = _completed(list(headers), incoming, visit, keeps)
+    lines = _completed(headers, came.first, incoming, visit, keeps)
     if is_chunked:
         lines.append(("Transfer-Encoding", "chunked"))
     data = wire.head(status, reason, lines)
@@ -101,11 +105,12 @@ async def streamed(
 
 
 def _completed(
-    headers: list[tuple[str, str]], incoming: web.BaseRequest, visit: Visit, keeps: bool
+    headers: list[tuple[str, str]], names: Container[str], incoming: web.BaseRequest, visit: Visit, keeps: bool
 ) -> list[tuple[str, str]]:
-    if not any(name.lower() == "x-request-id" for name, _ in headers):
+    """Add what each answer has, unless it is among `names`, which are in lower case."""
+    if "x-request-id" not in names:
         headers.append((wire.REQUEST_ID, visit.request_id))
-    if not any(name.lower() == "date" for name, _ in headers):
+    if "date" not in names:
         headers.append(("Date", wire.date()))
     if not keeps:
         headers.append(("Connection", "close"))

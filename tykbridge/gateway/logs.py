@@ -31,7 +31,7 @@ LEVELS = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40}
 
 _STYLES = {"debug": "dim", "info": "green", "warning": "yellow", "error": "bold red"}
 _QUOTED = re.compile(r""":? *\bb['"]""")  # where bytes begin, as Python shows them
-_TOLD = ("method", "path", "status", "prefix")  # what a line for people has said already, or need not say
+_TOLD = {"method", "path", "status", "prefix"}  # what a line for people has said already, or need not say
 # What makes a terminal do something, or shows text in another order than it is in.
 _ACTING = [*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
 _VISIBLE = {number: f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" for number in _ACTING}
@@ -80,12 +80,14 @@ class Log:
         level = "warning" if level == "warn" else level if level in LEVELS else "info"
         if LEVELS[level] < self._least:
             return
-        told = {name: value for name, value in more.items() if value != ""}
         if (visit := current.get()) is not None:
-            told["request_id"] = visit.request_id
+            more["request_id"] = visit.request_id
         now = self._now()
-        with contextlib.suppress(OSError, ValueError, RuntimeError), self._lock:  # closed, or written to right now
-            self._write(now, level, words, told)
+        try:
+            with self._lock:
+                self._write(now, level, words, more)
+        except (OSError, ValueError, RuntimeError):
+            pass  # closed, or written to right now
 
     def _now(self) -> str:
         """Give the time; its seconds are written once for all lines in them."""
@@ -98,23 +100,24 @@ class Log:
         return f"{text}.{int(now * 1000) % 1000:03d}Z"
 
     def _json(self, now: str, level: str, words: str, more: dict[str, Any]) -> None:
-        line = {"time": now, "level": level, "msg": words, **more}
+        line: dict[str, Any] = {"time": now, "level": level, "msg": words}
+        for name, value in more.items():
+            if value != "":
+                line[name] = round(value, 6) if isinstance(value, float) else value
         try:
             self._put(msgspec.json.encode(line).decode())
         except UnicodeEncodeError:  # bytes of a request that are no UTF-8
             self._put(json.dumps(line))
 
     def _plain(self, now: str, level: str, words: str, more: dict[str, Any]) -> None:
-        tail = "".join(f" {name}={_visible(_value(name, value))}" for name, value in more.items() if name not in _TOLD)
-        self._put(f"{now} {level.upper():<7} {_visible(words)}{tail and ' '}{tail}")
+        self._put(f"{now} {level.upper():<7} {_visible(words + _tail(more))}")
 
     def _coloured(self, now: str, level: str, words: str, more: dict[str, Any]) -> None:
         from rich.text import Text
 
-        tail = "".join(f" {name}={_visible(_value(name, value))}" for name, value in more.items() if name not in _TOLD)
         status = more.get("status", 0)
         style = "bold red" if status >= 500 else "yellow" if status >= 400 else ""
-        parts = (now[11:23], "dim"), f" {level:<7}", (_visible(words), style), (tail and f" {tail}", "dim")
+        parts = (now[11:23], "dim"), f" {level:<7}", (_visible(words), style), (_visible(_tail(more)), "dim")
         line = Text.assemble(parts[0], (parts[1], _STYLES[level]), " ", *parts[2:])
         with self._console.capture() as made:
             self._console.print(line)
@@ -187,9 +190,13 @@ def server_logger(log: Callable[[str, str], None], prefix: str = "") -> logging.
     return logger
 
 
-def _value(name: str, value: Any) -> str:
-    """Give a value as people read it: seconds as milliseconds."""
-    return f"{value * 1000:.2f}ms" if name.endswith("seconds") else str(value)
+def _tail(more: dict[str, Any]) -> str:
+    """Give what is known besides, as people read it: seconds as milliseconds."""
+    tail = ""
+    for name, value in more.items():
+        if value != "" and name not in _TOLD:
+            tail += f" {name}={value * 1000:.2f}ms" if name.endswith("seconds") else f" {name}={value}"
+    return tail and " " + tail
 
 
 def _visible(text: str) -> str:

@@ -22,14 +22,13 @@ from tykbridge.definition import Phase
 from tykbridge.gateway import answers, hooks, logs, wire
 from tykbridge.gateway.upstreams import Upstream
 from tykbridge.gateway.visit import Observer, Visit, current
-from tykbridge.outcome import FRAMING, Continue, Headers, Request, Respond, Response, refused
+from tykbridge.outcome import Continue, Headers, Request, Respond, Response, refused
 
 _CHUNK = 64 << 10
 _HEADERS = 256 << 10  # bytes of all headers of a request: hooks and records get copies
 _FIELD = 64 << 10  # bytes of one header of an upstream's answer
 _REQUEST_PHASES = (Phase.PRE, Phase.AUTH_CHECK, Phase.POST_KEY_AUTH, Phase.POST)
 _LATE = "Upstream service reached hard timeout."  # as upstream says it
-_NOT_SENT = FRAMING | {"host", "expect"}
 
 
 @dataclass(frozen=True)
@@ -173,9 +172,9 @@ class Proxy:
     async def _answer(self, incoming: web.BaseRequest, visit: Visit, route: _Route | None) -> web.StreamResponse:
         if route is None:
             raise _RefusedError(404, "Not Found", f"no API listens on {visit.target.partition('?')[0]}")
-        came = wire.text(incoming.raw_headers)
+        came = wire.Fields(wire.text(incoming.raw_headers))
         _check(incoming, came)
-        headers = wire.with_id(wire.forwardable(came), visit.request_id)
+        headers = came.named(visit.request_id)
         upload = _Upload(incoming, self._limits) if incoming.can_read_body else None
         body = await upload.whole() if upload is not None and route.reads else b""
         if visit.notes is not None and (route.reads or upload is None):
@@ -205,16 +204,18 @@ class Proxy:
         visit.upstream = url = route.upstream.url(request.url)
         if not url:
             raise _RefusedError(502, wire.PROBLEM, "the definition names no upstream (target_url)")
-        headers = wire.forwardable(wire.unmistaken(came, request.headers))
-        headers = wire.forwarded(headers, visit.client, incoming.scheme)
+        headers = wire.unmistaken(came, request.headers)
+        if request.headers is not came:  # hooks wrote some
+            headers = wire.forwardable(headers)
+        onward = wire.Onward(headers, visit.client, incoming.scheme)
         if visit.notes is not None:
-            visit.notes.asked(Request(request.method, url, headers, request.body), route.upstream.keeps_host)
+            visit.notes.asked(Request(request.method, url, onward.headers, request.body), route.upstream.keeps_host)
         try:
             async with self._session.request(
                 request.method,
                 URL(url, encoded=True),
                 headers={"Content-Length": upload.length} if upload is not None and upload.length else None,
-                middlewares=[_headed(headers, route.upstream.keeps_host, upload)],
+                middlewares=[_headed(onward, route.upstream.keeps_host, upload)],
                 data=upload.pieces() if upload is not None else request.body or None,
                 allow_redirects=False,
                 ssl=not route.upstream.is_unverified,
@@ -236,12 +237,12 @@ class Proxy:
         outcome: Continue,
         answer: aiohttp.ClientResponse,
     ) -> web.StreamResponse:
-        headers = wire.text(answer.raw_headers)
-        if answer.status < 200 or _is_coded(headers):
+        came = wire.Fields(wire.text(answer.raw_headers))
+        if answer.status < 200 or came.is_coded:
             answer.close()
             words = "another protocol" if answer.status < 200 else "a transfer coding that nobody asked for"
             raise _RefusedError(502, wire.PROBLEM, f"{wire.shown(visit.upstream)}: the upstream takes {words}")
-        headers = wire.forwardable(headers)
+        headers = came.kept
         if not route.answers and outcome.request.method == "HEAD" != incoming.method:  # a hook's; there is no body
             response = Response(answer.status, headers)
             if visit.notes is not None:
@@ -250,7 +251,7 @@ class Proxy:
         if not route.answers:
             if visit.notes is not None:
                 visit.notes.answered(Response(answer.status, headers), streamed=True)
-            return await answers.streamed(incoming, visit, answer.status, answer.reason, headers, answer.content)
+            return await answers.streamed(incoming, visit, answer.status, answer.reason, came, answer.content)
         body = await _all(answer.content, self._limits.body)
         if body is None:
             words = f"the answer is longer than the {self._limits.body} bytes that response hooks are shown"
@@ -265,30 +266,25 @@ class Proxy:
         return await answers.whole(incoming, visit, respond.response, reason)
 
 
-def _check(incoming: web.BaseRequest, headers: Headers) -> None:
+def _check(incoming: web.BaseRequest, came: wire.Fields) -> None:
     """Refuse what servers read in different ways, or this one cannot do. Raises _RefusedError."""
     if incoming.method == "CONNECT":
         raise _RefusedError(501, "CONNECT is not supported")
     if incoming.version not in (aiohttp.HttpVersion10, aiohttp.HttpVersion11):
         raise _RefusedError(505, "HTTP/1.1 is spoken here")
-    if incoming.version == aiohttp.HttpVersion11 and sum(name.lower() == "host" for name, _ in headers) != 1:
+    if incoming.version == aiohttp.HttpVersion11 and came.hosts != 1:
         raise _RefusedError(400, "a request needs one Host header")
     authority = wire.origin_form(incoming.raw_path)[0]
-    if authority and authority.rpartition("@")[2].lower() != wire.value(headers, "host").lower():
+    if authority and authority.rpartition("@")[2].lower() != came.first.get("host", "").lower():
         raise _RefusedError(400, "the target and Host name different hosts")
-    if sum(len(name) + len(value) for name, value in incoming.raw_headers) > _HEADERS:
+    if wire.size(incoming.raw_headers) > _HEADERS:
         raise _RefusedError(431, "Request header fields too large")
     if "#" in incoming.raw_path:
         raise _RefusedError(400, "a request's target has no fragment")
-    if _is_coded(headers):
+    if came.is_coded:
         raise _RefusedError(501, "no transfer coding but chunked is supported")
-    if wire.value(headers, "upgrade").lower() == "websocket":
+    if came.upgrade == "websocket":
         raise _RefusedError(501, "websockets are not supported by this gateway")
-
-
-def _is_coded(headers: Headers) -> bool:
-    """Whether a body is coded for one hop in another way than in chunks, which alone are taken off here."""
-    return any(name.lower() == "transfer-encoding" and value.lower() != "chunked" for name, value in headers)
 
 
 class _Upload:
@@ -361,21 +357,20 @@ async def _all(content: aiohttp.StreamReader, limit: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _headed(headers: Headers, keeps_host: bool, upload: _Upload | None) -> aiohttp.ClientMiddlewareType:
+def _headed(onward: wire.Onward, keeps_host: bool, upload: _Upload | None) -> aiohttp.ClientMiddlewareType:
     """Add headers to a request that has its Host and the framing of its body already.
 
     What `ClientSession.request` is given loses repeats whose names are written in different ways.
     """
-    sent = tuple([pair for pair in headers if pair[0].lower() not in _NOT_SENT])
 
     async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         assert isinstance(request, _UpstreamRequest)
         request.waits = upload is not None and not upload.has_begun
-        if keeps_host and (host := wire.value(headers, "host")):
-            request.headers["Host"] = host
-        if wire.value(sent, "authorization"):  # in place of that of the target's URL
+        if keeps_host and onward.host:
+            request.headers["Host"] = onward.host
+        if onward.has_login:  # in place of that of the target's URL
             request.headers.pop("Authorization", None)
-        request.headers.extend(sent if all(wire.is_text(item) for _, item in sent) else await request.hide(sent))
+        request.headers.extend(onward.sent if onward.is_text else await request.hide(onward.sent))
         return await handler(request)
 
     return middleware

@@ -46,8 +46,8 @@ class Recorder:
                 method=visit.method,
                 path=path,
                 status=status,
-                seconds=round(seconds, 6),
-                hooks_seconds=round(visit.hooks, 6),
+                seconds=seconds,
+                hooks_seconds=visit.hooks,
                 client=visit.client,
                 why=one_line(visit.failure, _PATH) if status < 500 else "",  # the proxy has written a line of its own
             )
@@ -60,7 +60,7 @@ class Recorder:
         self._metrics.observe_hook(step.api_id, phase, step.name, seconds, failed)
         if self._log.tells("debug"):
             words = f'{phase} hook "{step.name}" {"failed" if failed else "ran"}'
-            self._log.write(words, "debug", prefix="hook", api_id=step.api_id, seconds=round(seconds, 6))
+            self._log.write(words, "debug", prefix="hook", api_id=step.api_id, seconds=seconds)
 
 
 def path_of(target: str) -> str:

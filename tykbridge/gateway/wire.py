@@ -8,7 +8,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from tykbridge.outcome import Headers
+from tykbridge.outcome import FRAMING, Headers
 
 _HOP_BY_HOP = frozenset(
     {
@@ -24,8 +24,9 @@ _HOP_BY_HOP = frozenset(
     }
 )  # RFC 9110, section 7.6.1, and what browsers once sent
 _OURS = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
+_NOT_SENT = FRAMING | {"host", "expect"}
 _AUTHORITY_END = re.compile("[/?#]")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = bytes({*range(0x20), 0x7F} - {ord("\t")})
 _ESCAPED = re.compile(r"[\ud800-\udfff]")
 BODILESS = frozenset({204, 304})
 """Statuses of responses that have no body by definition (RFC 9110, sections 15.3.5 and 15.4.5)."""
@@ -39,11 +40,51 @@ REQUEST_ID = "X-Request-ID"
 """The header in which a request's id comes and goes."""
 
 
-def with_id(headers: Headers, request_id: str) -> Headers:
-    """Name a request: a header that says something else, which no log line would have, is replaced."""
-    if value(headers, "x-request-id") == request_id:
-        return headers
-    return (*(pair for pair in headers if pair[0].lower() != "x-request-id"), (REQUEST_ID, request_id))
+class Fields:
+    """The headers of a message that came, read once for all that is asked of them.
+
+    Args:
+        headers: all of them.
+
+    Attributes:
+        kept: those that are for more than the next neighbour, as `forwardable` has it.
+        first: of those the first values, by name in lower case.
+        hosts: how many are a Host.
+        upgrade: the protocol that the sender would rather speak, "" for no other.
+        is_coded: the body is coded for one hop in another way than in chunks, which alone are taken off here.
+    """
+
+    def __init__(self, headers: Headers) -> None:
+        self.hosts, self.upgrade, self.is_coded = 0, "", False
+        first: dict[str, str] = {}
+        kept, listed = [], set()
+        for pair in headers:
+            name, value = pair[0].lower(), pair[1]
+            if name not in _HOP_BY_HOP:
+                kept.append(pair)
+                first.setdefault(name, value)
+                if name == "host":
+                    self.hosts += 1
+            elif name == "connection":
+                if value.lower() not in ("close", "keep-alive"):
+                    listed.update([item.strip().lower() for item in value.split(",")])
+            elif name == "transfer-encoding":
+                self.is_coded = self.is_coded or value.lower() != "chunked"
+            elif name == "upgrade":
+                self.upgrade = self.upgrade or value.lower()
+        listed.discard("host")
+        if listed:
+            kept = [pair for pair in kept if pair[0].lower() not in listed]
+            for name in listed:
+                first.pop(name, None)
+        self.kept: Headers = tuple(kept)
+        self.first = first
+
+    def named(self, request_id: str) -> Headers:
+        """Give those kept with a request's id: a header that says something else, as no log line has, is replaced."""
+        if self.first.get("x-request-id") == request_id:
+            return self.kept
+        return (*(pair for pair in self.kept if pair[0].lower() != "x-request-id"), (REQUEST_ID, request_id))
 
 
 def shown(url: str) -> str:
@@ -62,9 +103,20 @@ def origin_form(target: str) -> tuple[str, str]:
     return authority, path if path.startswith("/") else "/" + path
 
 
+def size(raw: Iterable[tuple[bytes, bytes]]) -> int:
+    """Give the bytes of names and values."""
+    total = 0
+    for name, value in raw:
+        total += len(name) + len(value)
+    return total
+
+
 def text(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Give headers as hooks know them; bytes that are not UTF-8 survive (`octets` gives them back)."""
-    return tuple([(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw])
+    headers = []
+    for name, value in raw:
+        headers.append((name.decode("latin-1"), value.decode("utf-8", "surrogateescape")))
+    return tuple(headers)
 
 
 def octets(words: str) -> bytes:
@@ -79,7 +131,10 @@ def is_text(words: str) -> bool:
 
 def value(headers: Headers, name: str) -> str:
     """Give the first value of a header, "" without one; `name` in lower case."""
-    return next((value for key, value in headers if key.lower() == name), "")
+    for key, words in headers:
+        if key.lower() == name:
+            return words
+    return ""
 
 
 def forwardable(headers: Headers) -> Headers:
@@ -87,11 +142,7 @@ def forwardable(headers: Headers) -> Headers:
 
     To be done before hooks run: what they write is no neighbour's to take away. Host stays, whatever is listed.
     """
-    dropped: Iterable[str] = _HOP_BY_HOP
-    for key, listed in headers:
-        if key.lower() == "connection" and listed.lower() not in ("close", "keep-alive"):
-            dropped = {*dropped, *(name.strip().lower() for name in listed.split(","))} - {"host"}
-    return tuple([pair for pair in headers if pair[0].lower() not in dropped])
+    return Fields(headers).kept
 
 
 def unmistaken(came: Headers, headers: Headers) -> Headers:
@@ -105,27 +156,50 @@ def unmistaken(came: Headers, headers: Headers) -> Headers:
     return tuple(pair for pair in headers if "_" not in pair[0] or pair[0].lower().replace("_", "-") not in dashed)
 
 
-def forwarded(headers: Headers, client: str, scheme: str) -> Headers:
-    """Say who asked, and how: X-Forwarded-For grows by the client, the others are ours.
+class Onward:
+    """The headers that an upstream gets, which say who asked, and how.
 
-    A client's own X-Forwarded-Proto and X-Forwarded-Host are not believed.
+    X-Forwarded-For grows by the client, the others are ours: a client's own X-Forwarded-Proto and X-Forwarded-Host are
+    not believed.
+
+    Args:
+        headers: those of the request.
+        client: the address that it came from.
+        scheme: "http" or "https".
+
+    Attributes:
+        headers: all of them.
+        sent: those that do not follow from the URL and the body.
+        host: the client's Host.
+        has_login: one is an Authorization.
+        is_text: the values of `sent` stand for UTF-8.
     """
-    host, hops, kept = "", [], []
-    for pair in headers:
-        name = pair[0].lower()
-        if name == "x-forwarded-for":
-            hops.append(pair[1])
-        elif name == "host":
-            host = host or pair[1]
-        if name not in _OURS:
+
+    def __init__(self, headers: Headers, client: str, scheme: str) -> None:
+        self.host, self.has_login = "", False
+        hops, kept, sent = [], [], []
+        for pair in headers:
+            name, value = pair[0].lower(), pair[1]
+            if name in _OURS:
+                if name == "x-forwarded-for":
+                    hops.append(value)
+                continue
             kept.append(pair)
-    hops.append(client)
-    return (
-        *kept,
-        ("X-Forwarded-For", ", ".join(hops)),
-        ("X-Forwarded-Host", host),
-        ("X-Forwarded-Proto", scheme),
-    )
+            if name not in _NOT_SENT:
+                sent.append(pair)
+                if name == "authorization":
+                    self.has_login = self.has_login or value != ""
+            elif name == "host":
+                self.host = self.host or value
+        hops.append(client)
+        ours = (
+            ("X-Forwarded-For", ", ".join(hops)),
+            ("X-Forwarded-Host", self.host),
+            ("X-Forwarded-Proto", scheme),
+        )
+        self.headers: Headers = (*kept, *ours)
+        self.sent: Headers = (*sent, *ours)
+        self.is_text = is_text("".join([value for _, value in self.sent]))
 
 
 def head(status: int, reason: str | None, headers: Iterable[tuple[str, str]]) -> bytes:
@@ -134,11 +208,13 @@ def head(status: int, reason: str | None, headers: Iterable[tuple[str, str]]) ->
     Raises:
         ValueError: a header would be more than one line, or hold a control character.
     """
-    words = _REASONS.get(status, "") if reason is None else reason
-    lines = [f"HTTP/1.1 {status} {words}", *[f"{name}: {value}" for name, value in headers]]
-    if _CONTROL.search("".join(lines)):
+    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '') if reason is None else reason}"]
+    for name, words in headers:
+        lines.append(f"{name}: {words}")
+    data = octets("\r\n".join(lines))
+    if len(data) - len(data.translate(None, _CONTROL)) > 2 * (len(lines) - 1):  # more than those between the lines
         raise ValueError("a header of the response holds a control character")
-    return octets("\r\n".join(lines)) + b"\r\n\r\n"
+    return data + b"\r\n\r\n"
 
 
 def date() -> str:
