@@ -119,6 +119,17 @@ def test_the_limit_holds_for_authentication_too(plugins, logs):  # noqa: F811
     assert (outcome.response.status, json.loads(outcome.response.body)) == (503, UNAVAILABLE)
 
 
+def test_a_server_that_ends_tells_nobody_that_a_key_is_bad(plugins, logs):  # noqa: F811
+    plugins.hook = lambda message: (grpc.StatusCode.CANCELLED, "")
+    with grpcserver.serving(plugins.answer) as address:
+        section = {"auth_check": {"name": "A"}, "pre": []}
+        keys = {"use_keyless": False, "custom_plugin_auth_enabled": True, "section": section}
+        [outcome] = run(loaded(grpc=target(address), **keys))
+        assert (outcome.response.status, json.loads(outcome.response.body)) == (503, UNAVAILABLE)
+        assert counts(address)["failed"] == 1
+    assert any("CANCELLED" in line and "it ended, or gave the call up" in line for line in logs)
+
+
 # ---- The breaker
 
 

@@ -24,7 +24,10 @@ _Key: TypeAlias = tuple[Target, tuple[bytes | None, ...]]
 _DISPATCH = "/coprocess.Dispatcher/Dispatch"
 _DISPATCH_EVENT = "/coprocess.Dispatcher/DispatchEvent"
 
-_FAILURES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_DOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""Nobody is there to answer: gRPC's servers cancel, when they end, the calls that nobody has taken yet."""
+
+_FAILURES = (*_DOWN, grpc.StatusCode.DEADLINE_EXCEEDED)
 """What the breaker counts. Everything else is a server that answers."""
 
 _BACKOFF_MS = 1_000  # at most between two attempts to connect, so that a server that is back is soon found
@@ -33,6 +36,7 @@ _PROBE_MS = 20_000  # at most, that the answer to a probe of a connection may ta
 
 _HINTS = {
     grpc.StatusCode.UNAVAILABLE: "start it, or mend its address",
+    grpc.StatusCode.CANCELLED: "it ended, or gave the call up",
     grpc.StatusCode.DEADLINE_EXCEEDED: "make it faster, or raise the hook's timeout_ms",
     grpc.StatusCode.UNIMPLEMENTED: "it must serve Dispatch and DispatchEvent of coprocess.Dispatcher",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "where a message is too large, raise recv_max_size or send_max_size of the "
@@ -104,7 +108,7 @@ class Server:
             answered = code not in _FAILURES
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise LateError(words) from None
-            if code is grpc.StatusCode.UNAVAILABLE:
+            if code in _DOWN:
                 raise DownError(words) from None
             raise ScriptError(words) from None
         finally:
