@@ -11,6 +11,7 @@ import pytest
 from tests.definitions import read, smallest
 from tests.rawhttp import TIMEOUT
 from tykbridge import waiting
+from tykbridge.errors import GoneError
 from tykbridge.gateway.hooks import Lane, lane_of
 from tykbridge.gateway.hop import Hop
 from tykbridge.gateway.loop import Loop
@@ -107,6 +108,15 @@ def test_what_one_keeps_in_a_context_variable_is_not_the_next_ones(run):
         return await asyncio.gather(*[lane.run(called) for _ in range(16)])
 
     assert run(scenario()) == [""] * 16
+
+
+def test_what_no_thread_can_be_had_for_says_so(run, monkeypatch):
+    def refuse(task, lane):
+        raise GoneError("no thread could be started")
+
+    monkeypatch.setattr(waiting, "start", refuse)
+    with pytest.raises(GoneError, match="no thread could be started"):
+        run(Lane("refused", waits=True).run(lambda: None))
 
 
 # ---- Which ones the loop waits for

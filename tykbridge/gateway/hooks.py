@@ -46,7 +46,7 @@ class Lane:
         Given up before it began, it does not run; later, it runs to its end all the same, and nobody hears of it.
 
         Raises:
-            GoneError: the interpreter is ending.
+            GoneError: the interpreter is ending, or no thread can be had.
         """
         loop = asyncio.get_running_loop()
         call = _Call(self, function, loop)
@@ -108,8 +108,8 @@ class _Call(Generic[_Result]):
     def move(self) -> None:
         try:
             waiting.start(self, self._lane._name)
-        except GoneError:
-            self.abandon()
+        except GoneError as error:
+            self._fail(error)
 
     def late(self) -> None:
         lane, self._is_late = self._lane, True
@@ -140,7 +140,10 @@ class _Call(Generic[_Result]):
         self._tell()
 
     def abandon(self) -> None:
-        self._failed = GoneError("the interpreter ended before the request did")
+        self._fail(GoneError("the interpreter ended before the request did"))
+
+    def _fail(self, error: GoneError) -> None:
+        self._failed = error
         self._tell()
 
     def _tell(self) -> None:
