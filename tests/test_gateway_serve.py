@@ -1,5 +1,6 @@
 """`tykbridge serve` as a process: what it says, its settings, signals, reloads, and what it takes."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -11,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
@@ -21,12 +23,16 @@ from tests.rawhttp import OK, TIMEOUT, Client, exchange, request
 from tests.servers import until
 from tests.serving import Serve, serving
 from tykbridge import waiting
+from tykbridge.cli import serve as command
 from tykbridge.gateway.server import PORT
 
 pytestmark = pytest.mark.once
 
 HOOKS = """
 import asyncio
+import os
+import signal
+import time
 import urllib.request
 from pathlib import Path
 from tyk.decorators import *
@@ -46,6 +52,19 @@ def Asks(request, session, spec):
 def ask(url):
     with urllib.request.urlopen(url) as answer:
         return str(answer.status)
+
+@Hook
+def Forks(request, session, spec):
+    begun, begins = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(begins, b"1")
+        time.sleep(10)
+        os._exit(0)
+    os.read(begun, 1)
+    os.kill(child, signal.SIGTERM)
+    request.add_header("X-Exit-Code", str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+    return request, session
 
 @Hook
 def Mark(request, session, spec):
@@ -206,6 +225,31 @@ def test_a_second_signal_ends_it_at_once(folder, upstream):
     release.set()
 
 
+def test_signals_that_do_not_wake_the_thread_that_waits_are_heard(monkeypatch, caplog):
+    def refuse(function):
+        raise RuntimeError("can't start new thread")
+
+    def waits():
+        frames = traceback.extract_stack(sys._current_frames()[threading.main_thread().ident])
+        return [frame.name for frame in frames][-3:] == ["join", "wait", "wait"]
+
+    async def main(signals):
+        until(waits)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        return await asyncio.wait_for(signals.get(), TIMEOUT)
+
+    numbers = signal.SIGHUP, signal.SIGTERM
+    monkeypatch.setattr(waiting, "apart", refuse)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        command._run(main)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert "can't start new thread" in caplog.text
+
+
 @pytest.mark.parametrize("option", ["--watch", None])
 def test_reload(folder, upstream, option):
     """On SIGHUP, or by itself; a request that is on its way goes on to the upstream of its version."""
@@ -329,6 +373,14 @@ def test_a_hook_may_ask_the_gateway_itself(folder, upstream):
         for _ in range(3):
             assert exchange(serve.port, request(b"GET /asks/", b"X-Url: " + url)).status == 200
             assert upstream.asked[-1].get("x-answer") == b"200"
+
+
+def test_signals_to_a_child_that_a_hook_forks_are_the_childs(folder, upstream):
+    write(folder, "forks", upstream.url, ["Forks"])
+    with serving("apis", "--port", 0, cwd=folder) as serve:
+        assert exchange(serve.port, request(b"GET /forks/")).status == 200
+        assert upstream.asked[-1].get("x-exit-code") == b"%d" % -signal.SIGTERM
+        assert exchange(serve.port, request(b"GET /plain/")).status == 200
 
 
 def threads(serve: Serve) -> int:

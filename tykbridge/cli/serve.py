@@ -191,26 +191,34 @@ def _advice(error: OSError) -> str:
 
 
 def _run(main: Callable[[asyncio.Queue[int]], Coroutine[Any, Any, None]]) -> None:
-    """Run a coroutine on a loop whose threads are none of this one's, which hears signals: those that end it."""
+    """Run a coroutine, which gets the signals that are to end it, on a loop whose threads are none of this one's."""
     from tykbridge.gateway.loop import Loop
 
-    loop, signals = Loop(), asyncio.Queue[int]()
+    loop, signals, process = Loop(), asyncio.Queue[int](), os.getpid()
+    does: dict[int, Callable[[int], object]] = {
+        signal.SIGINT: signals.put_nowait,
+        signal.SIGTERM: signals.put_nowait,
+        signal.SIGHUP: lambda _: waiting.apart(_reload),
+    }
 
-    def ends(number: int, _: object) -> None:
+    def hear(number: int, _: object) -> None:
+        if os.getpid() != process:  # a child that a hook forked, whose signals are its own
+            give_back()
+            signal.raise_signal(number)
+            return
         with contextlib.suppress(RuntimeError):  # it has ended
-            loop.call_soon_threadsafe(signals.put_nowait, number)
+            loop.call_soon_threadsafe(does[number], number)
 
-    def reloads(_: int, __: object) -> None:
-        waiting.apart(_reload)
+    def give_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
-    handlers = {signal.SIGINT: ends, signal.SIGTERM: ends, signal.SIGHUP: reloads}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.signal(number, hear) for number in does}
     try:
         loop.begin(main(signals))
         loop.join()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        give_back()
 
 
 async def _serve(

@@ -70,7 +70,8 @@ class Loop(asyncio.SelectorEventLoop):
 
     def join(self) -> Any:
         """Wait until the loop is closed; gives what the coroutine returned, or raises what it raised."""
-        self._over.wait()
+        while not self._over.wait(1):
+            pass  # a signal that came just before this thread waited did not wake it, and is handled now
         if self._failure is not None:
             raise self._failure
         assert self._main is not None
