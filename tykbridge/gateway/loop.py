@@ -7,7 +7,7 @@ import collections
 import contextlib
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from tykbridge import locks
@@ -86,7 +86,7 @@ class Loop(asyncio.SelectorEventLoop):
             self.stop()
         self._gathered.append(job)
 
-    def _start(self, function: Any) -> None:
+    def _start(self, function: Callable[[], None]) -> None:
         threading.Thread(target=function, name="tykbridge-loop", daemon=True).start()
 
     def _lead(self) -> None:
@@ -102,8 +102,8 @@ class Loop(asyncio.SelectorEventLoop):
             self._failure = error
         try:
             self._watch.close()
-            with asyncio.Runner(loop_factory=lambda: self) as closing:
-                closing.get_loop()
+            with asyncio.Runner(loop_factory=lambda: self):
+                pass  # it closes the loop as `asyncio.run` does
         except BaseException as error:
             self._failure = self._failure or error
         self._over.set()
