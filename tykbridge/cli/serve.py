@@ -8,7 +8,6 @@ import os
 import resource
 import shlex
 import signal
-import socket
 import sys
 import webbrowser
 from collections.abc import Callable, Coroutine
@@ -195,36 +194,34 @@ def _advice(error: OSError) -> str:
 
 
 def _run(main: Callable[[asyncio.Queue[int]], Coroutine[Any, Any, None]]) -> None:
-    """Run a coroutine on a loop whose threads are none of this one's, which hears signals: those that end it."""
+    """Run a coroutine, which gets the signals that are to end it, on a loop whose threads are none of this one's."""
     from tykbridge.gateway.loop import Loop
 
-    loop, signals = Loop(), asyncio.Queue[int]()
+    loop, signals, process = Loop(), asyncio.Queue[int](), os.getpid()
     does: dict[int, Callable[[int], object]] = {
         signal.SIGINT: signals.put_nowait,
         signal.SIGTERM: signals.put_nowait,
         signal.SIGHUP: lambda _: waiting.apart(_reload),
     }
-    heard, told = socket.socketpair()
 
-    def hear() -> None:
-        for number in heard.recv(4096):
-            if number in does:  # a plugin may handle others
-                loop.call_soon(does[number], number)
+    def hear(number: int, _: object) -> None:
+        if os.getpid() != process:  # a child that a hook forked, whose signals are its own
+            give_back()
+            signal.raise_signal(number)
+            return
+        with contextlib.suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(does[number], number)
 
-    with heard, told:
-        heard.setblocking(False)
-        told.setblocking(False)
-        loop.add_reader(heard, hear)
-        # A handler runs when this thread wakes up, which a signal that comes just before it waits does not bring about.
-        before = {number: signal.signal(number, lambda *_: None) for number in does}
-        told_before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-        try:
-            loop.begin(main(signals))
-            loop.join()
-        finally:
-            signal.set_wakeup_fd(told_before)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def give_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, hear) for number in does}
+    try:
+        loop.begin(main(signals))
+        loop.join()
+    finally:
+        give_back()
 
 
 async def _serve(

@@ -7,7 +7,7 @@ import collections
 import contextlib
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from tykbridge import locks
@@ -70,7 +70,8 @@ class Loop(asyncio.SelectorEventLoop):
 
     def join(self) -> Any:
         """Wait until the loop is closed; gives what the coroutine returned, or raises what it raised."""
-        self._over.wait()
+        while not self._over.wait(1):
+            pass  # a signal that came just before this thread waited did not wake it, and is handled now
         if self._failure is not None:
             raise self._failure
         assert self._main is not None
@@ -85,7 +86,7 @@ class Loop(asyncio.SelectorEventLoop):
             self.stop()
         self._gathered.append(job)
 
-    def _start(self, function: Any) -> None:
+    def _start(self, function: Callable[[], None]) -> None:
         threading.Thread(target=function, name="tykbridge-loop", daemon=True).start()
 
     def _lead(self) -> None:
@@ -101,8 +102,8 @@ class Loop(asyncio.SelectorEventLoop):
             self._failure = error
         try:
             self._watch.close()
-            with asyncio.Runner(loop_factory=lambda: self) as closing:
-                closing.get_loop()
+            with asyncio.Runner(loop_factory=lambda: self):
+                pass  # it closes the loop as `asyncio.run` does
         except BaseException as error:
             self._failure = self._failure or error
         self._over.set()
