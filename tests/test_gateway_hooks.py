@@ -12,6 +12,7 @@ from tests.definitions import read, smallest
 from tests.rawhttp import TIMEOUT
 from tykbridge import waiting
 from tykbridge.errors import GoneError
+from tykbridge.gateway import hooks
 from tykbridge.gateway.hooks import Lane, lane_of
 from tykbridge.gateway.hop import Hop
 from tykbridge.gateway.loop import Loop
@@ -201,6 +202,44 @@ def test_after_one_that_was_late_the_loop_does_not_wait_for_the_next_ones(waited
         return counts
 
     assert asyncio.run(scenario()) == [16, 16, 1024]
+
+
+def test_one_that_is_not_quick_is_not_waited_for_either(waited_for, monkeypatch):
+    lane = Lane("not quick")
+
+    async def scenario():
+        counts = []
+        for seconds in (0.0, 1.0):  # all are slow, none is
+            monkeypatch.setattr(hooks, "_QUICK", seconds)
+            call, job = await _begun(lane, waited_for)
+            _, behind = await _begun(lane, waited_for)
+            job.do()
+            job.over()
+            await call
+            counts += [behind.should_move, await _moved(lane, waited_for)]
+            lane._skip, lane._skips = 0, hooks._FEWEST
+        return counts
+
+    assert asyncio.run(scenario()) == [True, 8, False, 0]
+
+
+def test_where_all_threads_are_stuck_only_a_lane_of_which_one_is_late_waits_there(waited_for, monkeypatch):
+    lane = Lane("quick mostly")
+
+    async def scenario():
+        await _be_late(lane, waited_for)
+        monkeypatch.setattr(waiting, "has_room", lambda: False)
+        for _ in range(3):
+            assert await _moved(lane, waited_for) == 0
+            await _be_late(lane, waited_for)
+        call, job = await _begun(lane, waited_for)
+        job.late()
+        assert lane.moves
+        job.do()
+        job.over()
+        await call
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("driver", ["grpc", "lua"])

@@ -17,7 +17,7 @@ from tests.gatewayed import SECRET, Served, ask, definition, write
 from tests.webserver import serving
 from tykbridge import _bridge
 from tykbridge.gateway import visit
-from tykbridge.gateway.logs import Log
+from tykbridge.gateway.logs import Log, server_logger
 from tykbridge.gateway.recorder import path_of
 
 pytestmark = pytest.mark.once
@@ -342,3 +342,12 @@ def test_a_level_that_is_none_is_refused(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert 'TYK_LOGLEVEL is "loud", none of debug, info, warn' in done.stderr
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("Cannot write to closing transport"), ValueError("other")])
+def test_a_client_that_leaves_is_no_error_of_the_gateways(error):
+    lines = []
+    logger = server_logger(lambda words, level: lines.append(f"{level}: {words}"))
+    logger.error("Error handling request from %s", "127.0.0.1", exc_info=error)
+    told = [f"error: internal error: Error handling request from 127.0.0.1: {error!r}"]
+    assert lines == ([] if isinstance(error, ConnectionError) else told)

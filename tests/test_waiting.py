@@ -57,6 +57,16 @@ def test_a_thousand_wait_on_a_few_threads(outside):
     assert [future.result(TIMEOUT) for future in futures] == [(n, True) for n in range(1000)]
 
 
+def test_there_is_no_room_where_all_threads_are_stuck():
+    go_on = threading.Event()
+    assert waiting.has_room()
+    futures = [waiting.call(lambda: go_on.wait(TIMEOUT), lane) for lane in "ab" for _ in range(waiting.SHARE)]
+    until(lambda: not waiting.has_room())
+    go_on.set()
+    assert all(future.result(TIMEOUT) for future in futures)
+    until(waiting.has_room)
+
+
 def test_one_waits_several_times_on_one_thread(outside):
     seen = []
 

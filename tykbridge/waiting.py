@@ -372,6 +372,11 @@ def give_later(baton: _bridge.Baton) -> None:
         worker.owed = baton
 
 
+def has_room() -> bool:
+    """Tell whether what is started now would begin soon: a moment ago not all threads were with something."""
+    return bool(_pool._idle) or _pool._count < MOST
+
+
 def can_suspend() -> bool:
     """Tell whether `suspend` would put aside what runs here, for who would do something else first."""
     worker = _here.worker

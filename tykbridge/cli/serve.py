@@ -256,8 +256,12 @@ def _open(screen: Console, inspector: Inspector) -> None:
 
 
 def _reload() -> None:
-    with contextlib.suppress(BridgeError):  # it is in the log
+    try:
         hosted.reload()
+    except BridgeError:
+        pass  # it is in the log
+    except Exception as error:  # of which nobody else hears
+        hosted.bridge.services.log(f"internal error: the reload broke off: {error!r}", "error")
 
 
 def _tell(screen: Console, gateway: Gateway, watched: bool, missing: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import math
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
@@ -17,16 +19,17 @@ from tykbridge.gateway.loop import Loop
 
 _Result = TypeVar("_Result")
 
-_FEWEST, _MOST = 8, 1024  # requests of a lane that go to threads after one that took long
+_QUICK = 0.00025  # seconds: what takes longer costs others more, on their event loop, than the way to a thread does
+_FEWEST, _MOST = 8, 1024  # requests of a lane that go to threads after one that took longer
 
 
 class Lane:
     """The hooks of one API, on one event loop.
 
     As long as they are quick, they run between two turns of the loop, which a `loop.Loop` does itself, and a `hop.Hop`
-    for others. When one is not, the loop goes on without it, and the next 8 requests go to threads of
-    `tykbridge.waiting` at once; after another one that is not, the next 16, and so on. Until it is over, all of them
-    do.
+    for others. After one that was not, the next 8 requests go to threads of `tykbridge.waiting` at once; after another
+    one, the next 16, and so on. The loop does not even wait for the end of one that takes a millisecond or more: until
+    it is over, all of them go to threads.
 
     Args:
         name: see `waiting.start`.
@@ -34,9 +37,9 @@ class Lane:
     """
 
     def __init__(self, name: str, waits: bool = False) -> None:
-        self._name, self._waits = name, waits
+        self.name, self._waits = name, waits
         self._skip = 0  # so many requests go to threads
-        self._skips = _FEWEST  # after the next one that takes long
+        self._skips = _FEWEST  # after the next one that is not quick
         self._left_behind = 0  # of those that took long, so many are not over
         self._hop = Hop(name)
 
@@ -51,8 +54,7 @@ class Lane:
         loop = asyncio.get_running_loop()
         call = _Call(self, function, loop)
         del function  # the call's alone, which gives it up in time
-        if self._waits or self._skip or self._left_behind:
-            self._skip = max(0, self._skip - 1)
+        if self._waits or self.moves:
             call.move()
         else:
             place = loop if isinstance(loop, Loop) else self._hop
@@ -63,6 +65,31 @@ class Lane:
             call.give_up()
             raise
         return call.result()
+
+    @property
+    def moves(self) -> bool:
+        """The next request goes to a thread. Where all threads are stuck, those that may be quick do not wait there."""
+        return self._left_behind > 0 or (self._skip > 0 and waiting.has_room())
+
+    def moved(self) -> None:
+        """Hear that one went to a thread."""
+        self._skip = max(0, self._skip - 1)
+
+    def took(self, seconds: float) -> None:
+        """Hear how long one took that did not."""
+        if seconds > _QUICK:
+            self._skip, self._skips = self._skips, min(_MOST, 2 * self._skips)
+        else:
+            self._skips = _FEWEST
+
+    def leave(self) -> None:
+        """Hear that one takes long, and the loop goes on without it."""
+        self._left_behind += 1
+        self.took(math.inf)
+
+    def came_back(self) -> None:
+        """Hear that such a one is over."""
+        self._left_behind -= 1
 
 
 def lane_of(definition: Definition) -> Lane:
@@ -77,7 +104,7 @@ class _Call(Generic[_Result]):
         waiter: gets its result, None, when the call is over.
     """
 
-    __slots__ = ("_failed", "_function", "_is_late", "_lane", "_loop", "_result", "_visit", "waiter")
+    __slots__ = ("_failed", "_function", "_is_late", "_lane", "_loop", "_result", "_seconds", "_visit", "waiter")
 
     def __init__(self, lane: Lane, function: Callable[[], _Result], loop: asyncio.AbstractEventLoop) -> None:
         self._lane, self._loop = lane, loop
@@ -87,40 +114,42 @@ class _Call(Generic[_Result]):
         self.waiter: asyncio.Future[None] = loop.create_future()
         self._result: _Result | None = None
         self._failed: BaseException | None = None
-        self._is_late = False
+        self._is_late, self._seconds = False, 0.0
 
     def do(self) -> None:
         function, self._function = self._function, None
         if function is None:
             return
+        began = time.perf_counter()
         try:
             # One of its own, as a greenlet has: what plugins keep in context variables is not the next request's.
             self._result = contextvars.Context().run(_inside, self._visit, function)
         except BaseException as error:
             self._failed = error
+        self._seconds = time.perf_counter() - began
 
     # ---- On the event loop
 
     @property
     def should_move(self) -> bool:
-        return self._lane._left_behind > 0
+        return self._lane.moves
 
     def move(self) -> None:
+        self._lane.moved()
         try:
-            waiting.start(self, self._lane._name)
+            waiting.start(self, self._lane.name)
         except GoneError as error:
             self._fail(error)
 
     def late(self) -> None:
-        lane, self._is_late = self._lane, True
-        lane._left_behind += 1
-        lane._skip, lane._skips = lane._skips, min(_MOST, 2 * lane._skips)
+        self._is_late = True
+        self._lane.leave()
 
     def over(self) -> None:
         if self._is_late:
-            self._lane._left_behind -= 1
+            self._lane.came_back()
         else:
-            self._lane._skips = _FEWEST
+            self._lane.took(self._seconds)
         self._settle()
 
     def give_up(self) -> None:

@@ -43,7 +43,7 @@ class Hop:
         together: list[Job] = []
         while self._gathered and len(together) < loop.TOGETHER:
             job = self._gathered.popleft()
-            if job.should_move:
+            if job.should_move or not waiting.has_room():
                 job.move()
             else:
                 together.append(job)

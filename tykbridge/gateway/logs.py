@@ -178,6 +178,8 @@ def server_logger(log: Callable[[str, str], None], prefix: str = "") -> logging.
 
     def emit(record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ConnectionError):
+            return  # the client went away, which is its own business
         if isinstance(error, HttpProcessingError) and isinstance(record.args, tuple) and record.args:
             log(f"{prefix}a request from {record.args[0]} is no HTTP: {unquoted(error.message)}", "info")
         else:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from tykbridge import locks
 from tykbridge._bridge import Watch
+from tykbridge.errors import GoneError
 
 PATIENCE = 1000
 """Microseconds that a job may hold up the loop; where a `Loop` looks after them, twice that at the most."""
@@ -63,10 +64,17 @@ class Loop(asyncio.SelectorEventLoop):
         self._process = os.getpid()
 
     def begin(self, main: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine, and the loop until that is over; then close the loop. Once."""
+        """Run a coroutine, and the loop until that is over; then close the loop. Once.
+
+        Raises:
+            GoneError: no thread can be started.
+        """
         self._main = self.create_task(main)
         self._main.add_done_callback(lambda _: self.stop())
-        self._start(self._lead)
+        try:
+            self._start(self._lead)
+        except RuntimeError as error:
+            raise GoneError(f"no thread could be started: {error}") from error
 
     def join(self) -> Any:
         """Wait until the loop is closed; gives what the coroutine returned, or raises what it raised."""
