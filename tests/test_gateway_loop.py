@@ -13,8 +13,6 @@ from tykbridge.gateway import loop as loops
 from tykbridge.gateway.hop import Hop
 from tykbridge.gateway.loop import Loop
 
-pytestmark = pytest.mark.once
-
 
 class Job:
     """Calls a function, and remembers what it heard."""

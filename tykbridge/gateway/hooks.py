@@ -20,15 +20,15 @@ from tykbridge.gateway.loop import Loop
 _Result = TypeVar("_Result")
 
 _QUICK = 0.00025  # seconds: what takes longer costs others more, on their event loop, than the way to a thread does
-_FEWEST, _MOST = 8, 1024  # requests of a lane that go to threads after one that took longer
+_MOST = 1024  # requests of a lane, at the most, that go to threads after one that took longer
 
 
 class Lane:
     """The hooks of one API, on one event loop.
 
     As long as they are quick, they run between two turns of the loop, which a `loop.Loop` does itself, and a `hop.Hop`
-    for others. After one that was not, the next 8 requests go to threads of `tykbridge.waiting` at once; after another
-    one, the next 16, and so on. The loop does not even wait for the end of one that takes a millisecond or more: until
+    for others. After one that was not, the next request goes to a thread of `tykbridge.waiting` at once; after another
+    one, the next 2, and so on. The loop does not even wait for the end of one that takes a millisecond or more: until
     it is over, all of them go to threads.
 
     Args:
@@ -39,7 +39,7 @@ class Lane:
     def __init__(self, name: str, waits: bool = False) -> None:
         self.name, self._waits = name, waits
         self._skip = 0  # so many requests go to threads
-        self._skips = _FEWEST  # after the next one that is not quick
+        self._skips = 1  # after the next one that is not quick
         self._left_behind = 0  # of those that took long, so many are not over
         self._hop = Hop(name)
 
@@ -80,7 +80,7 @@ class Lane:
         if seconds > _QUICK:
             self._skip, self._skips = self._skips, min(_MOST, 2 * self._skips)
         else:
-            self._skips = _FEWEST
+            self._skips = 1
 
     def leave(self) -> None:
         """Hear that one takes long, and the loop goes on without it."""

@@ -124,7 +124,9 @@ class Log:
         self._put(made.get().removesuffix("\n"))
 
     def _put(self, line: str) -> None:
-        self._stream.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+        if not line.isascii():
+            line = line.encode("utf-8", "backslashreplace").decode()
+        self._stream.write(line + "\n")
         self._stream.flush()
 
     # ---- What others have to say
