@@ -123,7 +123,7 @@ def command(
             else f"there is no API in {wanted}"
         )
     observers: list[Observer] = [operation.recorder]
-    parts: list[Part] = [operation.control]
+    parts: list[Part] = [operation.control, operation.recorder]
     if tracer is not None:
         observers.append(tracer)
     if inspector is not None:
@@ -168,6 +168,7 @@ def _tracer(strict: bool, log: Log, screen: Console | None) -> Tracer:
     log.event_listeners.append(tracer.fired)
     hosted.bridge.services = replace(hosted.bridge.services, watch=tracer.watch)
     if screen is not None:
+        tracer.listeners.append(lambda *_: log.earlier())  # its line in the log comes before its block
         tracer.listeners.append(Explainer(screen).heard)
     hear_prints(passing_on=screen is None)
     return tracer
