@@ -300,6 +300,22 @@ def test_reload(folder, upstream, option):
         assert mark() == b"other"
 
 
+def test_what_check_warns_of_is_in_the_log(folder, upstream):
+    """At the start, and with the reload that brings it."""
+    off = 'custom authentication is off: the hook "Check" does not run'
+    write(folder, "plain", upstream.url)
+    file = folder / "apis" / "plain.json"
+    definition = json.loads(file.read_text()) | {"use_keyless": False, "use_standard_auth": True}
+    file.write_text(json.dumps(definition | {"custom_middlewares": {}}))
+    with serving("apis", "--port", 0, "--watch", "--log-format", "json", cwd=folder) as serve:
+        serve.wait_for("$.custom_middlewares: not a key that is known here")
+        assert off not in serve.errors
+        file.write_text(json.dumps(definition | {"custom_middleware": CHECKED}))
+        serve.wait_for("files changed: loaded again")
+        [line] = [json.loads(line) for line in serve.errors.splitlines() if "does not run" in line]
+        assert (line["level"], line["msg"]) == ("warning", f"{file}: $.custom_middleware.auth_check: {off}")
+
+
 @pytest.mark.parametrize("option", ["--watch", None])
 def test_a_plugin_whose_loading_never_ends_keeps_nobody(folder, upstream, option):
     write(folder, "marked", upstream.url, ["Mark"])

@@ -177,6 +177,7 @@ def _apis(place: Path, gateway: Gateway) -> list[Item]:
     # No queue: a check calls no handler, not even those of what is told of a load.
     bridge = gateway.bridge(Services(log=gateway.log, queue=None))
     loaded = bridge.load(place)
+    gateway.forget({str(notice) for notice in loaded.notices})  # each is told with its file
     names = gateway.names
     definitions = [bridge.chain(Request("GET", "/"), api_id).definition for api_id in loaded.apis]
     items = [_running(definition, gateway.bundles_path) for definition in definitions]

@@ -10,7 +10,7 @@ import contextlib
 import os
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -84,6 +84,10 @@ class Gateway:
         """Keep what a gateway would warn of."""
         if level == "warning" and words not in self.warnings and not (self._aside and self._aside in words):
             self.warnings.append(words)
+
+    def forget(self, lines: Collection[str]) -> None:
+        """Drop lines that are told where they belong."""
+        self.warnings = [words for words in self.warnings if words not in lines]
 
     def bridge(self, services: Services) -> Bridge:
         """Make what loads and runs API definitions with these settings."""

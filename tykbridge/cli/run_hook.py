@@ -135,6 +135,7 @@ def command(
         else:
             settings = _settings(scenario, config_data)
             opened = open_plugin(source, kind, wanted, settings, runner.services, gateway)
+    loading.logged[:0] = [("warning", words) for words in opened.notices]
     url = url or opened.chain.definition.listen_path
     made, scheme = calls.make(method, url, headers, data, status, response_header, response_body)
     if kind is Kind.APIS and scenario is None:
