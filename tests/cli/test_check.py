@@ -380,6 +380,11 @@ def test_policies(check, check_json, place):
     assert (problem["path"], problem["message"]) == ("$.gold.org_id", "expected a string, found a number (5)")
     items, _ = check_json("apis", "--policies", "none.json", status=1)
     assert items["none.json"]["status"] == "refused"
+    write(place, {"tyk.conf": {"policies": {"policy_source": "file", "policy_record_name": "bad.json"}}})
+    items, _ = check_json("apis", "--conf", "tyk.conf", status=1)
+    assert (items["bad.json"]["status"], items["tyk.conf"]["warnings"]) == ("refused", [])
+    items, _ = check_json("apis", "--conf", "tyk.conf", "--policies", "good.json")
+    assert "bad.json" not in items
 
 
 @pytest.mark.once

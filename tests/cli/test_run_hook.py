@@ -511,6 +511,11 @@ def test_session_and_policies_of_a_token(run, run_json, apis, place):
     flags = ("apis/keys.json", "--session", "session.json", "--policies", "policies.json")
     only, _ = run_json(*flags, "-H", "Authorization: key")
     assert ["X-Who", "Ada/x"] in only["upstream"]["headers"]
+    policies = {"policy_source": "file", "policy_record_name": "policies.json"}
+    write(place, {"tyk.conf": {"policies": policies}, "none.json": {}})
+    by_conf = (*flags[:3], "--conf", "tyk.conf", "-H", "Authorization: key")
+    assert run_json(*by_conf)[0]["upstream"] == only["upstream"]
+    assert run_json(*by_conf, "--policies", "none.json")[0]["response"]["status"] == 403  # the option wins
     calls = [{"request": {"method": "GET", "url": "/keys/", "headers": {"Authorization": "key"}}}] * 2
     write(place, {"twice.json": {"calls": calls}})
     result = run(*flags, "--request-file", "twice.json", "--json")

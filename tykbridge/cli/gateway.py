@@ -113,6 +113,11 @@ class Gateway:
         return folder.resolve().is_relative_to(os.path.realpath(os.path.join(self._middleware_path, "bundles")))
 
     @property
+    def policies(self) -> Path | None:
+        """The file of policies that the settings name."""
+        return Path(self.settings.policies.file) if self.settings.policies.file else None
+
+    @property
     def bundles_path(self) -> str:
         """The folder that has `bundles/`."""
         return self._aside or self._middleware_path

@@ -128,7 +128,8 @@ def command(
     except ConfError as error:
         raise Refusal(str(error)) from error
     witness = Witness()
-    runner = Runner(witness, {} if policies is None else _policies(policies), strict, gateway.keys)
+    named = policies or gateway.policies
+    runner = Runner(witness, {} if named is None else _policies(named), strict, gateway.keys)
     with witness.watching() as loading:
         if kind is Kind.APIS:
             opened = open_api(source, wanted, runner.services, gateway)

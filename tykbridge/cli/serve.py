@@ -62,7 +62,9 @@ Then: curl -i http://127.0.0.1:8181/my-api/get
 )
 @click.option("--conf", type=_PATH, metavar="FILE", help="A tyk.conf: stores, keys, bundles (docs/settings.md).")
 @click.option("--middleware-path", type=_PATH, metavar="DIR", help="Where bundles and files of hooks are.")
-@click.option("--policies", type=_PATH, metavar="FILE", help="The policies that sessions name.")
+@click.option(
+    "--policies", type=_PATH, metavar="FILE", help="The policies that sessions name. [default: those of --conf]"
+)
 @click.option("--watch", "watched", is_flag=True, help="Load again what changes.")
 @click.option("--explain", is_flag=True, help="Show for each request what each hook changed.")
 @click.option("--inspect", is_flag=True, help="Show requests on a page in the browser, as they come.")
