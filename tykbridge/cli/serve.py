@@ -25,6 +25,7 @@ from tykbridge.cli.screen import clean, color_option, console
 from tykbridge.definition import Definition, Phase, TokenSource
 from tykbridge.errors import BridgeError
 from tykbridge.settings import PREFIX, read_settings
+from tykbridge.stores.opening import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
     from tykbridge.gateway.server import Gateway, Part
     from tykbridge.gateway.trace import Tracer
     from tykbridge.gateway.visit import Observer
+    from tykbridge.stores.opening import Storage
 
 _PATH = click.Path(path_type=Path)
 _FILES = 1 << 16
 _KEY = "<a key>"
+_PATIENCE = 2.0  # seconds that the start waits for Redis
 _NO_FILE = "{}"  # settings of which only the variables count
 
 _EXAMPLES = """\b
@@ -62,7 +65,9 @@ Then: curl -i http://127.0.0.1:8181/my-api/get
 )
 @click.option("--conf", type=_PATH, metavar="FILE", help="A tyk.conf: stores, keys, bundles (docs/settings.md).")
 @click.option("--middleware-path", type=_PATH, metavar="DIR", help="Where bundles and files of hooks are.")
-@click.option("--policies", type=_PATH, metavar="FILE", help="The policies that sessions name.")
+@click.option(
+    "--policies", type=_PATH, metavar="FILE", help="The policies that sessions name. [default: those of --conf]"
+)
 @click.option("--watch", "watched", is_flag=True, help="Load again what changes.")
 @click.option("--explain", is_flag=True, help="Show for each request what each hook changed.")
 @click.option("--inspect", is_flag=True, help="Show requests on a page in the browser, as they come.")
@@ -122,6 +127,7 @@ def command(
             if count
             else f"there is no API in {wanted}"
         )
+    _tell_of_store(hosted.settings().storage, operation.log)
     observers: list[Observer] = [operation.recorder]
     parts: list[Part] = [operation.control, operation.recorder]
     if tracer is not None:
@@ -154,6 +160,16 @@ def _hint(place: Path) -> str:
     if not is_bundle and drivers.of_file(place.name) is None:
         return ""
     return f"; {place} is a plugin: name the definition of its API, a *.json file, or a folder of such"
+
+
+def _tell_of_store(storage: Storage, log: Log) -> None:
+    """Say that Redis cannot be reached before requests do. It may come up later, so that this is no reason to end."""
+    try:
+        words = waiting.apart(lambda: unreachable(storage, _PATIENCE / 2)).result(_PATIENCE)
+    except TimeoutError:  # the name of its host is looked up for longer
+        words = f"Redis at {storage.host}: nothing was heard of it within {_PATIENCE:g} s"
+    if words:
+        log(f"$.storage: {words}; requests that need it are refused with 503 until it can be reached", "error")
 
 
 def _tracer(strict: bool, log: Log, screen: Console | None) -> Tracer:
