@@ -41,7 +41,7 @@ COMPILED = sorted(str(p.relative_to(ROOT).with_suffix("")) for p in (ROOT / "tyk
 COMPILED = [name for name in COMPILED if (ROOT / f"{name}.py").exists()]
 
 # What `tykbridge new` writes is of these; what was built or run in the templates is none of it.
-TEMPLATES = (".go", ".js", ".json", ".lua", ".md", ".py")
+TEMPLATES = (".go", ".ini", ".js", ".json", ".lua", ".md", ".py")
 
 PKG_CONFIG = f"""\
 prefix=${{pcfiledir}}/..

@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 from tests import asgi_applications, asgi_servers
 from tests.asgi_applications import SECRET, STREAMED
 from tests.asgi_servers import by_hypercorn, by_uvicorn, raw
+from tests.test_readme import blocks
 from tykbridge.asgi import TykMiddleware
 
 pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore::DeprecationWarning:(websockets|uvicorn).*")]
@@ -243,12 +244,23 @@ def test_stripped_listen_paths_are_mounts(apis, tmp_path, done):
         assert ask(port, url="/public")[0] == 404
 
 
+def test_the_page(root, tmp_path, done):
+    """The definition, the hook and the request that it has to copy."""
+    found = blocks(root / "docs" / "asgi.md")
+    [definition], [_, hooks], [asked] = found["json"], found["python"], found["sh"]
+    (tmp_path / "all.json").write_text(definition)
+    (tmp_path / "hooks.py").write_text(hooks)
+    with by_uvicorn(wrapped(asgi_applications.starlette(done), tmp_path)) as port:
+        path = re.fullmatch(r"curl -i http://127.0.0.1:8080(\S+)\n", asked)[1]
+        assert dict(ask(port, url=path)[1])["x-signed"] == "yes"
+
+
 def test_the_example(root):
     """What its README says, word for word."""
     example = root / "examples" / "asgi"
     app = runpy.run_path(str(example / "app.py"))["app"]
     commands = re.findall(
-        r"curl -i http://127.0.0.1:8000(\S+)(?: -H '(.+?): (.+?)')?", (example / "README.md").read_text()
+        r"curl -i http://127.0.0.1:8080(\S+)(?: -H '(.+?): (.+?)')?", (example / "README.md").read_text()
     )
     with by_uvicorn(app) as port:
         answers = [ask(port, url=path, headers=[(name, value)] if name else []) for path, name, value in commands]

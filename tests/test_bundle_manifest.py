@@ -101,6 +101,15 @@ def test_what_is_wrong_is_named_with_file_and_path(tmp_path: Path, value: Any, w
     assert str(failure.value).startswith(str(tmp_path / "manifest.json"))
 
 
+def test_a_file_that_is_not_there_is_named_with_the_one_that_is_meant(tmp_path: Path) -> None:
+    trees.write(tmp_path, {"lib/plugin_v0.1.0_linux_amd64.so": "", "lib/plugin.py": "", "lib/other.so": ""})
+    words = r'the bundle has no file "lib/plugin\.so"; there is "lib/plugin_v0\.1\.0_linux_amd64\.so"$'
+    with pytest.raises(LoadError, match=words):
+        read(tmp_path, {"file_list": ["lib/plugin.so"]})
+    with pytest.raises(LoadError, match=r'the bundle has no file "lib/mine\.so"$'):
+        read(tmp_path, {"file_list": ["lib/mine.so"]})
+
+
 def test_a_manifest_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").mkdir()
     with pytest.raises(LoadError, match=r"manifest\.json: cannot be read"):

@@ -332,8 +332,8 @@ def test_log_has_the_plugins_traceback_and_no_line_of_ours(dispatch):
 
 
 MISSES = {
-    'request.headers["A"]': "they are in request.object.headers; get_header(name) gives one or None",
-    'request.headers.get("A")': "they are in request.object.headers",
+    'request.headers["A"]': "get_header(name) gives one or None, add_header(name, value) sets one; all",
+    'request.headers.get("A")': "in request.object.headers, where a write has no effect",
     'request.set_header("A", "1")': "it is request.add_header(name, value)",
     "request.cookies": 'they are in request.get_header("Cookie")',
     "request.body": "it is request.object.body",

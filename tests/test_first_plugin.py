@@ -78,8 +78,9 @@ class Reader:
 @pytest.fixture
 def reader(tmp_path):
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "tykbridge").write_text(f'#!/bin/sh\nexec {sys.executable} -m tykbridge "$@"\n')
-    (tmp_path / "bin" / "tykbridge").chmod(0o755)
+    for name, words in (("tykbridge", "-m tykbridge"), ("python", "")):
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
+        (tmp_path / "bin" / name).chmod(0o755)
     at_work = Reader(tmp_path)
     yield at_work
     at_work.leaves()
@@ -93,10 +94,19 @@ def until(program, words):
     pytest.fail(f"it ended before it said {words!r}")
 
 
+def puts(file, listed):
+    """Write the list `pre` of a file as the page has it."""
+    before = file.read_text()
+    after = re.sub(r'^    "pre": \[.*?^    \],\n', lambda _: listed, before, flags=re.MULTILINE | re.DOTALL)
+    assert after != before
+    file.write_text(after)
+
+
 def test_the_page_is_true(reader):
     kinds = [kind for kind, _ in BLOCKS]
-    assert kinds == ["sh", "sh", "sh", "sh", "sh", "sh", "text", "python", "json", "sh", "text"]
-    setup, begin, shown, upstream, serve, asked, first, code, listed, again, second = (text for _, text in BLOCKS)
+    assert kinds == ["sh", "sh", "sh", "sh", "sh", "sh", "text", "python", "json", "json", "sh", "text", "sh"]
+    setup, begin, shown, upstream, serve, asked, first, code, *rest = (text for _, text in BLOCKS)
+    listed, bundled, again, second, tested = rest
     assert "make build\n" in setup
     for line in begin.splitlines():
         reader.types(line)
@@ -112,11 +122,11 @@ def test_the_page_is_true(reader):
 
     plugin = reader.folder / "plugin" / "middleware.py"
     plugin.write_text(f"{plugin.read_text()}\n\n{code}")
-    before = api.read_text()
-    after = re.sub(r'^    "pre": \[.*?^    \],\n', lambda _: listed, before, flags=re.MULTILINE | re.DOTALL)
-    assert after != before
-    api.write_text(after)
+    puts(api, listed)
+    puts(reader.folder / "plugin" / "manifest.json", bundled)
     for line in gateway.stdout:
         if "loaded again" in line and second.strip() in reader.types(again):
-            return
-    pytest.fail("the gateway ended")
+            break
+    else:
+        pytest.fail("the gateway ended")
+    assert "4 passed" in reader.types(tested.strip())

@@ -9,10 +9,12 @@ import stat
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from tests.gatewayed import SECRET, Served, ask, definition, operated, write
 from tests.rawhttp import exchange, request
 from tests.webserver import serving
+from tykbridge.cli import new
 from tykbridge.errors import LoadError
 
 pytestmark = pytest.mark.once
@@ -238,6 +240,23 @@ def test_an_extractors_session_becomes_no_key(gateway):
         assert answer.status == 400
         assert "ID extractor" in answer.json["message"]
     assert gateway.control("/tyk/keys/extracted", "DELETE").status == 200  # so that its plugin is asked again
+
+
+def test_what_the_page_says_of_keys_opens_the_plugin_that_it_names(tmp_path, upstream, root):
+    page = (root / "docs/operating.md").read_text()
+    session = json.loads(re.search(r"/tyk/keys -d '(\{.*?^\})'", page, flags=re.MULTILINE | re.DOTALL)[1])
+    path, header = re.search(
+        r"^curl http://127.0.0.1:8181(\S+) -H '(\w+): default29f4...'", page, flags=re.MULTILINE
+    ).groups()
+    assert CliRunner().invoke(new.command, [str(tmp_path / path.strip("/"))]).exit_code == 0
+    api = json.loads((tmp_path / path.strip("/") / "api.json").read_bytes())
+    del api["custom_middleware"]
+    api["proxy"]["target_url"] = upstream.url
+    with operated(tmp_path, {**api, "use_keyless": False}) as gateway:
+        assert gateway.get(path).status == 401
+        assert gateway.get(path, **{header: fresh(gateway, session)}).status == 200
+        said = gateway.control("/tyk/keys", "POST", {**session, "rate": "5"}).json["message"]
+        assert said in page.replace("\n", " ")
 
 
 def test_hashes_stand_for_keys(gateway):

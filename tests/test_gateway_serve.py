@@ -118,6 +118,7 @@ def test_what_it_says_when_it_starts(folder, upstream):
         assert exchange(serve.port, request(b"GET /marked/")).status == 200
         assert serve.end(signal.SIGINT) == 0
         assert "Traceback" not in serve.errors
+        assert "no control API" not in serve.errors  # nobody asked for one
 
 
 CHECKED = {"driver": "python", "auth_check": {"name": "Check", "path": "hooks.py"}}
@@ -164,12 +165,15 @@ def test_what_cannot_be_served(folder):
     (folder / "empty").mkdir()
     (folder / "broken.json").write_text("{")
     (folder / "plugin").mkdir()
+    (folder / "bundles" / "hello").mkdir(parents=True)
+    (folder / "bundles" / "hello" / "manifest.json").touch()
     for name in ("manifest.json", "x.py"):
         (folder / "plugin" / name).touch()
     for arguments, status, words in (
         (["nowhere"], 1, "there is no definition"),
         (["empty"], 1, "there is no API in empty"),
         (["broken.json"], 1, "no API can be served, for the reasons above"),
+        (["bundles"], 1, "there is no API in bundles; bundles has plugins: name the definition of their API"),
         (["plugin"], 1, "plugin is a plugin: name the definition of its API"),
         (["plugin/manifest.json"], 1, "plugin/manifest.json is a plugin: name the definition of its API"),
         (["plugin/x.py"], 1, "plugin/x.py is a plugin: name the definition of its API"),
@@ -207,6 +211,7 @@ def test_settings(folder, upstream):
             assert serve.port == port
             assert exchange(port, request(b"GET /plain/")).status == 200
             assert "$.no_such_key" in serve.errors
+            assert "no control API: the settings have no secret" in serve.errors
     over = threading.Event()
     upstream.answers = lambda message: iter([b""] if over.wait(TIMEOUT) else [])
     with serving(cwd=folder, TYK_GW_APPPATH="apis", TYK_GW_PROXYDEFAULTTIMEOUT="0.1") as serve:

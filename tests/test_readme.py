@@ -34,10 +34,20 @@ def blocks(page: Path) -> dict[str, list[str]]:
 @pytest.mark.plain
 def test_readmes_host_runs_readmes_plugin(tmp_path):
     found = blocks(ROOT / "README.md")
-    [plugin], [host], shell, printed = found["python"], found["c"], found["sh"][-1], found["text"][0]
+    [plugin], [host], printed = found["python"], found["c"], found["text"][0]
+    [manifest], [*_, tried, shell] = found["json"], found["sh"]
     bundle = tmp_path / "bundles" / "hello"
     bundle.mkdir(parents=True)
     (bundle / "middleware.py").write_text(plugin)
+    (bundle / "manifest.json").write_text(manifest)
+    shown = subprocess.run(
+        ["sh", "-ec", tried.replace("tykbridge", f"{sys.executable} -m tykbridge")],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert printed.strip() in shown.stdout
     (tmp_path / "host.c").write_text(host)
     command, compiled, started = shell.splitlines()
     assert command == "make build"

@@ -94,7 +94,8 @@ class Place:
         count = len(self.over)
         try:
             connection.request(method or ("POST" if body else "GET"), path, body, names)
-            connection.getresponse().read()
+            answer = connection.getresponse()
+            self.answer = answer.getheaders(), answer.read()
         finally:
             connection.close()
         return self.wait(count + 1)[-1]
@@ -210,6 +211,20 @@ def test_what_a_hook_changes_in_vain_is_told(place, tmp_path):
         assert step(record, "Price").warnings == ()
         assert "session.alias" in step(record, "Price").fault
         assert record.visit.status == 500
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("/shop/orders", "GET"), ("/shop/orders", "HEAD"), ("/open/x", "GET"), ("/open/x", "HEAD"), ("/nowhere", "GET")],
+)
+def test_what_the_client_gets_is_shown_as_it_was_sent(place, path, method):
+    """But for what is said of the connection alone."""
+    shown = place.ask(path, method=method).steps[-1].response
+    headers, body = place.answer
+    left_out = {"connection", "transfer-encoding"}
+    assert list(shown.headers) == [pair for pair in headers if pair[0].lower() not in left_out]
+    assert {"X-Request-ID", "Date"} <= dict(shown.headers).keys()
+    assert shown.body == (b"" if path == "/open/x" else body)
 
 
 def test_an_upstream_that_does_not_answer_is_told(tmp_path):

@@ -123,7 +123,8 @@ cdef class Request:
 
     headers = Elsewhere(
         "headers",
-        "they are in request.object.headers; get_header(name) gives one or None, add_header(name, value) sets one",
+        "get_header(name) gives one or None, add_header(name, value) sets one; all as they came are in "
+        "request.object.headers, where a write has no effect",
     )
     set_header = Elsewhere("set_header", "it is request.add_header(name, value), which replaces")
     cookies = Elsewhere("cookies", 'they are in request.get_header("Cookie"), which is None without any')

@@ -69,6 +69,23 @@ def test_a_project_has_its_name_everywhere_and_nothing_else(driver, projects):
     assert json.loads((folder / "api.json").read_bytes())["api_id"] == f"plugin-in-{driver}"
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_readme_says_what_each_file_is_for(driver, projects):
+    folder, template = projects / f"plugin-in-{driver}", new.TEMPLATES / driver
+    listed = re.findall(r"^\| `(\S+)` \|", (folder / "README.md").read_text(), flags=re.MULTILINE)
+    files = [path.relative_to(template).as_posix() for path in template.rglob("*") if path.suffix in new._SUFFIXES]
+    assert sorted([*listed, "README.md"]) == sorted(new._named(file, folder.name) for file in files)
+
+
+def test_the_settings_of_a_project_round_it_do_not_count(tmp_path):
+    """A plugin may be made in a clone of tykbridge, whose own tests are run in a way of their own."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    for driver in DRIVERS:
+        folder = tmp_path / f"plugin-in-{driver}"
+        assert CliRunner().invoke(new.command, [str(folder), "--driver", driver]).exit_code == 0
+        shell("python -m pytest -p no:cacheprovider --markers", folder)
+
+
 def test_the_tests_of_all_projects_pass(projects):
     """In one run: projects that lie side by side are in nobody's way."""
     done = subprocess.run(
@@ -201,7 +218,7 @@ def test_the_folder_that_one_is_in(tmp_path):
     place = tmp_path / "hello"
     place.mkdir()
     assert tykbridge("new", ".", cwd=place).status == 0
-    assert {"README.md", "api.json", "plugin", "test_hello.py"} == {path.name for path in place.iterdir()}
+    assert {"README.md", "api.json", "plugin", "pytest.ini", "test_hello.py"} == {path.name for path in place.iterdir()}
 
 
 def test_nothing_is_left_when_it_cannot_be_written(tmp_path, monkeypatch):

@@ -489,6 +489,24 @@ def test_api_of_a_folder_by_id_or_url(run, run_json, apis):
         assert words in result.errors
 
 
+def test_the_only_api_of_a_folder_runs_where_it_listens_whatever_else_lies_there(run, place):
+    write(
+        place,
+        {
+            "apis/api.json": definition("only", custom_middleware=hooks(path="../plugin.py", pre=["mark"])),
+            "apis/session.json": {"rate": 5},
+        },
+    )
+    for words in ((), ("mark",)):
+        result = run("apis", *words)
+        told = "note: not loaded: session.json; `tykbridge check apis` says why\n"
+        assert (result.status, result.errors) == (0, told)
+        assert "X-Mark" in result.output
+    result = run("apis", "/nowhere")
+    assert result.status == 2
+    assert "no API listens on /nowhere" in result.errors
+
+
 @pytest.mark.parametrize(
     ("url", "note"),
     [("/open/a?b=/c", ""), ("/other", "note: open listens on /open/: a gateway would not send it /other\n")],

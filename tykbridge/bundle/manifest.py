@@ -14,6 +14,7 @@ from tykbridge.handlers import is_text
 
 FILE_NAME = "manifest.json"
 
+_ALIKE = 3  # names that a message has
 _LISTS = ("pre", "post_key_auth", "post", "response")
 _NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
@@ -140,8 +141,20 @@ class _Reader:
             except OSError as error:
                 raise LoadError(f"{self.file}: {path}: {_quoted(name)} cannot be read: {error.strerror}") from error
             if not found:
-                raise LoadError(f"{self.file}: {path}: the bundle has no file {_quoted(name)}")
+                meant = ", ".join(map(_quoted, self.alike(name)))
+                there = f"; there is {meant}" if meant else ""
+                raise LoadError(f"{self.file}: {path}: the bundle has no file {_quoted(name)}{there}")
         return files
+
+    def alike(self, missing: str) -> list[str]:
+        """Give the files that begin and end as one that is not there: a compiled plugin's version is in its name."""
+        path = pathlib.PurePosixPath(missing)
+        try:
+            names = sorted(os.listdir(self.file.parent / path.parent))
+        except OSError:
+            return []
+        found = [name for name in names if name.startswith(path.stem) and name.endswith(path.suffix)]
+        return [str(path.with_name(name)) for name in found[:_ALIKE]] if path.suffix else []
 
     def inside(self, name: str, path: str) -> None:
         if not is_inside(self.file.parent, name):

@@ -18,7 +18,8 @@ from tykbridge.definition import Driver
 
 TEMPLATES = Path(tykbridge.__file__).parent / "templates"
 _DRIVERS = tuple(sorted(folder.name for folder in TEMPLATES.iterdir() if folder.is_dir()))
-_SUFFIXES = frozenset({".go", ".js", ".json", ".lua", ".md", ".py"})  # a template may have been run, or compiled
+# A template may have been run, or compiled.
+_SUFFIXES = frozenset({".go", ".ini", ".js", ".json", ".lua", ".md", ".py"})
 _NAME = "my-plugin"
 _PLUGIN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 40

@@ -47,7 +47,8 @@ Examples:
   tykbridge plugin build plugin.so --source hello --debug
   tykbridge plugin build plugin.so "" linux arm64
 
-Next: name plugin.so as a hook's "path" in the API's definition, and tykbridge check it.
+Next: name plugin.so as a hook's "path" in the API's definition, and tykbridge check it. A bundle's file_list has the
+whole name, as it is printed.
 """
 
 

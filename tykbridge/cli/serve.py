@@ -123,13 +123,14 @@ def command(
         raise click.ClickException(str(error)) from None
     if not hosted.bridge.apis:
         raise click.ClickException(
-            f"no API can be served, for the reasons above{_hint(Path(wanted))}"
-            if count
-            else f"there is no API in {wanted}"
+            ("no API can be served, for the reasons above" if count else f"there is no API in {wanted}")
+            + _hint(Path(wanted))
         )
     _tell_of_store(hosted.settings().storage, operation.log)
     observers: list[Observer] = [operation.recorder]
-    parts: list[Part] = [operation.control, operation.recorder]
+    parts: list[Part] = [operation.recorder]
+    if given:  # nobody misses it where nothing is set
+        parts.append(operation.control)
     if tracer is not None:
         observers.append(tracer)
     if inspector is not None:
@@ -155,11 +156,15 @@ def command(
 
 
 def _hint(place: Path) -> str:
-    """Say what is meant instead of a bundle or a file of hooks, which are taken for definitions easily."""
+    """Say what is meant instead of bundles or a file of hooks, which are taken for definitions easily."""
     is_bundle = place.name == manifest.FILE_NAME or place.suffix == ".zip" or (place / manifest.FILE_NAME).is_file()
-    if not is_bundle and drivers.of_file(place.name) is None:
+    if is_bundle or drivers.of_file(place.name) is not None:
+        what = "is a plugin: name the definition of its API"
+    elif any(place.glob(f"*/{manifest.FILE_NAME}")):
+        what = "has plugins: name the definition of their API"
+    else:
         return ""
-    return f"; {place} is a plugin: name the definition of its API, a *.json file, or a folder of such"
+    return f"; {place} {what}, a *.json file, or a folder of such"
 
 
 def _tell_of_store(storage: Storage, log: Log) -> None:

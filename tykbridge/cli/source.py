@@ -321,8 +321,10 @@ def open_api(place: Path, wanted: Wanted, services: Services, gateway: Gateway) 
     bridge = gateway.bridge(services)
     loaded = bridge.load(place)
     api_id = wanted.api_id
-    if not api_id and len(loaded.apis) == 1 and not loaded.not_loaded:
+    if not api_id and len(loaded.apis) == 1 and not (loaded.not_loaded and wanted.url):
         (api_id,) = loaded.apis
+        if left_out := _left_out(place, loaded, gateway):
+            click.echo(f"note: {left_out}", err=True)
     try:
         chain = bridge.chain(Request("GET", wanted.url or "/"), api_id)
     except NotFoundError as error:
@@ -356,11 +358,18 @@ def _no_api(place: Path, words: str, bridge: Bridge, loaded: Loaded, gateway: Ga
     lines = [f"{place}: {words}", *(f"{api.api_id} listens on {api.listen_path}" for api in there)]
     if len(loaded.apis) > 1:
         lines.append("say which one with --api, or with the path of the URL")
-    if loaded.not_loaded:
-        files = ", ".join(os.path.basename(item.file) for item in loaded.not_loaded)
-        conf = f" --conf {gateway.conf}" if gateway.conf else ""
-        lines.append(f"not loaded: {files}; `tykbridge check {place}{conf}` says why")
+    if left_out := _left_out(place, loaded, gateway):
+        lines.append(left_out)
     return Refusal("\n  ".join(lines))
+
+
+def _left_out(place: Path, loaded: Loaded, gateway: Gateway) -> str:
+    """Say what could not be loaded, "" where everything was."""
+    if not loaded.not_loaded:
+        return ""
+    files = ", ".join(os.path.basename(item.file) for item in loaded.not_loaded)
+    conf = f" --conf {gateway.conf}" if gateway.conf else ""
+    return f"not loaded: {files}; `tykbridge check {place}{conf}` says why"
 
 
 def _unknown(place: Path, name: str, there: Iterable[str]) -> Refusal:

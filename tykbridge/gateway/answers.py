@@ -49,14 +49,12 @@ async def whole(
         headers.append(("Content-Length", str(len(response.body))))
     elif response.status != 204 and (length := wire.value(response.headers, "content-length")):
         headers.append(("Content-Length", length))
-    names = {name.lower() for name, _ in headers}
-    data = wire.head(response.status, reason, _completed(headers, names, incoming, visit, keeps))
-    visit.status = response.status
+    names, body = {name.lower() for name, _ in headers}, b"" if is_bodiless else response.body
+    _complete(headers, names, visit)
+    data = wire.head(response.status, reason, headers + _connection(incoming, keeps)) + body
+    visit.status, visit.sent = response.status, len(body)
     if visit.notes is not None:
-        visit.notes.gave(response)
-    if not is_bodiless:
-        data += response.body
-        visit.sent = len(response.body)
+        visit.notes.gave(Response(response.status, tuple(headers), body))
     await incoming.writer.write(data)
     await incoming.writer.drain()
     return _KEPT if keeps else _CLOSED
@@ -76,11 +74,14 @@ async def streamed(
     has_length = bool(came.first.get("content-length"))
     is_chunked = not is_bodiless and not has_length and incoming.version >= HttpVersion11
     keeps = incoming.keep_alive and (is_bodiless or has_length or is_chunked)
-    lines = _completed(headers, came.first, incoming, visit, keeps)
+    _complete(headers, came.first, visit)
+    lines = headers + _connection(incoming, keeps)
     if is_chunked:
         lines.append(("Transfer-Encoding", "chunked"))
     data = wire.head(status, reason, lines)
     write, visit.status = incoming.writer.write, status
+    if visit.notes is not None:
+        visit.notes.gave(Response(status, tuple(headers)))
     if not is_bodiless:
         part = body.read_nowait()  # what is there goes with the head; what is not does not hold it up
         try:
@@ -104,16 +105,16 @@ async def streamed(
     return _KEPT if keeps else _CLOSED
 
 
-def _completed(
-    headers: list[tuple[str, str]], names: Container[str], incoming: web.BaseRequest, visit: Visit, keeps: bool
-) -> list[tuple[str, str]]:
+def _complete(headers: list[tuple[str, str]], names: Container[str], visit: Visit) -> None:
     """Add what each answer has, unless it is among `names`, which are in lower case."""
     if "x-request-id" not in names:
         headers.append((wire.REQUEST_ID, visit.request_id))
     if "date" not in names:
         headers.append(("Date", wire.date()))
+
+
+def _connection(incoming: web.BaseRequest, keeps: bool) -> list[tuple[str, str]]:
+    """Give what is said of the connection, which is not of the answer: those who look on are not shown it."""
     if not keeps:
-        headers.append(("Connection", "close"))
-    elif incoming.version < HttpVersion11:
-        headers.append(("Connection", "keep-alive"))
-    return headers
+        return [("Connection", "close")]
+    return [("Connection", "keep-alive")] if incoming.version < HttpVersion11 else []

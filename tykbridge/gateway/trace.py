@@ -127,14 +127,11 @@ class Record:
         self._ask_failed()
         body, remark = _cut_body(response.body)
         asked = any(isinstance(step, UpstreamStep) for step in self.steps)
-        self._add(ClientStep(replace(response, body=body), asked, self._event, remark))
+        self._add(ClientStep(replace(response, body=body), asked, self._event, self._past or remark))
 
     def ended(self) -> None:
         """Hear that it is over."""
         self._ask_failed()
-        upstream = next((step for step in self.steps if isinstance(step, UpstreamStep)), None)
-        if self._past and upstream is not None and upstream.response is not None and self.visit.status:
-            self._add(ClientStep(replace(upstream.response, body=b""), True, remark=self._past))
 
     def _ask_failed(self) -> None:
         if self._asked is not None:

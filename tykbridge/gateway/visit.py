@@ -38,7 +38,7 @@ class Notes(Protocol):
         """What the upstream answers. `streamed`: the body goes past."""
 
     def gave(self, response: Response) -> None:
-        """What the client gets, of a response that does not go past."""
+        """What the client gets; of a response that goes past the head."""
 
 
 class Visit:
