@@ -183,8 +183,8 @@ class Bridge:
 
         Everything is built aside and put in place in one step; requests on their way finish on what they started with.
         A bad definition stops no other; an API that ran before goes on running when its new version is bad. Why it is
-        bad goes to the log as an error, and each of the `Loaded.notices` of definitions that run as a warning, unless
-        the version before was the same.
+        bad goes to the log as an error, and what has no effect in definitions that run as a warning, unless the
+        version before was the same. `Loaded.notices` has what was inferred, too.
 
         Raises:
             NotFoundError: there is no such file or folder. Nothing changes.
@@ -425,10 +425,7 @@ class Bridge:
         return await _result(waiting.call(lambda: self.response(request, response, session, api_id, scheme), api_id))
 
     def notices(self, api_id: str) -> tuple[Notice, ...]:
-        """Give what is worth knowing of the definition of an API that runs, and of its bundles; () where there is none.
-
-        They are in the log since the definition was loaded.
-        """
+        """Give what is worth knowing of an API's definition, and of its bundles; () where there is no such API."""
         found = self._state.by_id.get(api_id)
         return () if found is None else tuple(dict.fromkeys(found.notices))
 
@@ -524,11 +521,12 @@ def _read(source: str, capabilities: Capabilities) -> Catalog:
 def _fresh_notices(before: _State, built: Iterable[_Api]) -> Iterator[Notice]:
     """Give the notices of what has changed: nobody wants to read those of all others again at each reload."""
     for api in built:
-        if not api.notices:
+        mistakes = [notice for notice in api.notices if not notice.inferred]
+        if not mistakes:
             continue
         earlier = before.by_id.get(api.definition.api_id)
         if earlier is None or (earlier.notices, earlier.definition) != (api.notices, api.definition):
-            yield from api.notices
+            yield from mistakes
 
 
 def _folder_problems(catalog: Catalog) -> list[Any]:

@@ -220,7 +220,7 @@ class Settings:
 class Opened:
     """A chain, and the hook of it that is run alone; None: all of them. `codes` is what would go otherwise.
 
-    `notices` has a line for each thing that is worth knowing of the definition or manifest.
+    `notices` has a line for each thing in the definition or manifest that has no effect.
     """
 
     chain: Chain
@@ -281,8 +281,12 @@ def open_plugin(
         raise Refusal(f"{plugin.file}: {error}") from error
     finally:
         loader.close()
-    notices = tuple(renamed(str(notice), plugin.names) for notice in plugin.notices)
+    notices = _told(plugin.notices, plugin.names)
     return Opened(chain, phase, None if phase is None else chain.steps[phase][0], tuple(codes), notices)
+
+
+def _told(notices: Iterable[Notice], names: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(renamed(str(notice), names) for notice in notices if not notice.inferred)
 
 
 def _called(plugin: Plugin, hook: Hook, definition: Definition) -> str:
@@ -329,7 +333,7 @@ def open_api(place: Path, wanted: Wanted, services: Services, gateway: Gateway) 
         chain = bridge.chain(Request("GET", wanted.url or "/"), api_id)
     except NotFoundError as error:
         raise _no_api(place, str(error), bridge, loaded, gateway) from error
-    notices = tuple(renamed(str(notice), gateway.names) for notice in bridge.notices(chain.definition.api_id))
+    notices = _told(bridge.notices(chain.definition.api_id), gateway.names)
     if not wanted.hook:
         return Opened(chain, notices=notices)
     running = {(step.name, phase): step for phase, steps in chain.steps.items() for step in steps}

@@ -103,7 +103,8 @@ def hook(
     if language is None and not draft.driver:
         language = SUFFIXES.get(PurePosixPath(draft.path).suffix)
         if language is not None:
-            report.notice(where, f'no driver is named: "{language}", from the suffix of "{draft.path}"')
+            words = f'no driver is named: "{language}", from the suffix of "{draft.path}"'
+            report.notice(where, words, inferred=True)
         elif not in_bundle and not draft.disabled:
             suffixes = ", ".join(SUFFIXES)
             found = f'the path "{draft.path}"' if draft.path else "neither"
@@ -316,7 +317,8 @@ def authentication(
                 paths["base"], f"a method of authentication that is on ({on_now})", f'"{auth.base_identity}"'
             )
     elif len(methods) > 1 and not auth.keyless and not auth.base_identity:
-        report.notice(paths["base"], f'no base identity is named: the session is that of "{methods[-1]}"')
+        words = f'no base identity is named: the session is that of "{methods[-1]}"'
+        report.notice(paths["base"], words, inferred=True)
 
 
 _IDENTITIES = ("auth_token", "custom_auth", "hmac_key", "basic_auth_user", "jwt_claim", "oidc_user", "oauth_key")

@@ -66,7 +66,7 @@ def _spellings(report: Report, names: set[str], value: dict[str, Any], path: str
             report.problem(key(path, given), f'"{name}" once', f'"{spelled.get(name, name)}" and "{given}"')
         else:
             spelled[name] = given
-            report.notice(key(path, given), f'read as "{name}"')
+            report.notice(key(path, given), f'read as "{name}"', inferred=True)
     return spelled
 
 

@@ -35,11 +35,15 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that the author should know: what was inferred, and what was read but has no effect."""
+    """Something that the author should know: what was inferred, and what was read but has no effect.
+
+    `inferred` tells the two apart: who left something out that can be inferred has made no mistake.
+    """
 
     file: str
     path: str
     text: str
+    inferred: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}: {self.path}: {self.text}"
@@ -79,9 +83,9 @@ class Report:
                 Problem(file=self.file, path=path, expected=expected, found=found, line=line, column=column)
             )
 
-    def notice(self, path: str, text: str) -> None:
+    def notice(self, path: str, text: str, *, inferred: bool = False) -> None:
         """Tell the author something about `path`; the file stays good."""
-        self.notices.append(Notice(file=self.file, path=path, text=text))
+        self.notices.append(Notice(file=self.file, path=path, text=text, inferred=inferred))
 
     def need(self, path: str, what: str) -> None:
         """Keep the API from being loaded until `what` exists; the file stays good."""

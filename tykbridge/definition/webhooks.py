@@ -104,7 +104,7 @@ def _url(report: Report, where: str, url: str, webhook_id: str = "") -> str:
 
 def _method(report: Report, where: str, method: str) -> str:
     if not method:
-        report.notice(where, "missing: GET is sent, as upstream does")
+        report.notice(where, "missing: GET is sent, as upstream does", inferred=True)
         return "GET"
     if method.upper() not in _METHODS:
         report.problem(where, one_of(_METHODS), describe(method))
