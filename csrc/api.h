@@ -155,7 +155,7 @@ struct tykb_configuration {
   uint32_t flags;     /* TYKB_STRICT and TYKB_WATCH, or 0 */
   const char *source; /* a folder of API definitions (*.json), one file, or JSON text; Tyk's classic form or OAS */
   const char *middleware_path; /* of bundles and relative paths of hooks; NULL: that of settings, else "middleware" */
-  const char *policies;        /* a file of policies; NULL: none */
+  const char *policies;        /* a file of policies; NULL: that of settings, or none */
   /* A tyk.conf, or its text ("{}" for the environment alone): stores, how keys are hashed, where bundles come from and what
    * they must prove (docs/settings.md). TYK_GW_* variables win over it. NULL: none of both; what is kept is kept in memory. */
   const char *settings;

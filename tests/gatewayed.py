@@ -136,7 +136,7 @@ def operated(folder: Path, *definitions: dict[str, Any], policies: str = "{}", *
         return len(left_out), "\n".join(map(str, left_out))
 
     control = Control(bridge, lambda: settings[0], reload, metrics, log)
-    started = Gateway(bridge, port=0, log=log, observers=[recorder], parts=[control])
+    started = Gateway(bridge, port=0, log=log, observers=[recorder], parts=[control, recorder])
     with contextlib.closing(made.stores.store), running(started) as gateway:
         found = Operated(gateway.url, control.url, lines)
         found.bridge, found.settings, found.made = bridge, settings, made  # type: ignore[attr-defined]

@@ -725,11 +725,13 @@ def test_it_loads_in_the_turn_of_settings(apis, monkeypatch):
     assert len(loads) == 1
 
 
-def test_settings_and_policies(apis, tmp_path, process):
+@pytest.mark.parametrize("by", ["argument", "settings"])
+def test_settings_and_policies(apis, tmp_path, process, by):
     """The settings say where sessions are, the policies what they may do."""
     storage = {"type": "sqlite", "path": str(tmp_path / "store")}
     conf, policies = tmp_path / "tyk.conf", tmp_path / "policies.json"
-    conf.write_text(json.dumps({"storage": storage, "hash_keys": False}))
+    named = {"policy_source": "file", "policy_record_name": str(policies if by == "settings" else tmp_path / "none")}
+    conf.write_text(json.dumps({"storage": storage, "hash_keys": False, "policies": named}))
     policies.write_text(json.dumps({"gold": {"org_id": "org", "access_rights": {"api": {"api_id": "api"}}}}))
     folder = apis(use_keyless=False, use_standard_auth=True, org_id="org", auth={"auth_header_name": "Authorization"})
     stores = open_stores(Storage(type="sqlite", path=storage["path"]))
@@ -738,7 +740,7 @@ def test_settings_and_policies(apis, tmp_path, process):
         stores.store.set(f"apikey-{key}", json.dumps(session).encode())
     stores.store.close()
     app = Echo()
-    middleware = TykMiddleware(app, folder, conf=conf, policies=policies)
+    middleware = TykMiddleware(app, folder, conf=conf, policies=policies if by == "argument" else "")
     asked = [drive(middleware, scope_of(headers=[(b"authorization", key)])) for key in (b"good", b"bad", b"no")]
     assert [answer(sent)[0] for sent in asked] == [200, 403, 403]
     assert app.scope["tyk"].alias == "good"

@@ -587,3 +587,59 @@ def test_problems_and_needs_by_themselves(bridge, tmp_path):
     assert [(need.path, need.what) for need in second.needs] == [
         ("$.custom_middleware_bundle", 'a download of the bundle "far"')
     ]
+
+
+def test_warnings_of_what_runs_are_in_the_log_when_it_is_loaded_and_not_again_until_it_changes(tmp_path):
+    told = []
+    bridge = Bridge(Services(log=lambda words, level: told.append((level, words))), tmp_path / "middleware")
+    place = tmp_path / "apis"
+    put(tmp_path, "middleware/plugin.py", HOOK)
+    wrong = api("one", custom_middlewares={"pre": []})
+    put(place, "one.json", json.dumps(wrong))
+    off = api("off", enable_coprocess_auth=False, use_keyless=False, use_standard_auth=True)
+    off["custom_middleware"]["auth_check"] = {"name": "check", "path": "gone.py"}
+    put(place, "off.json", json.dumps({**off, "active": False}))
+    line = f"{place / 'one.json'}: $.custom_middlewares: not a key that is known here, it has no effect; did you mean"
+
+    def lines(loaded):
+        words = [words for level, words in told if level == "warning"]
+        told.clear()
+        assert set(words) <= set(map(str, loaded.notices))  # the words of `check`
+        return words
+
+    [first] = lines(bridge.load(place))
+    assert first == f'{line} "custom_middleware"?'
+    assert list(map(str, bridge.notices("one"))) == [first]
+    assert bridge.notices("off") == ()
+    assert lines(bridge.reload()) == []
+    put(place, "other.json", json.dumps(api("other")))  # another one
+    assert lines(bridge.reload()) == []
+    put(place, "one.json", json.dumps({**wrong, "name": "changed"}))
+    assert lines(bridge.reload()) == [first]
+    put(place, "one.json", "{")  # the version before runs on, of which it is known
+    assert lines(bridge.reload()) == []
+    put(place, "one.json", json.dumps(api("one")))
+    assert lines(bridge.reload()) == []
+    put(place, "one.json", json.dumps(wrong))
+    assert lines(bridge.reload()) == [first]
+
+
+def test_a_warning_of_a_bundle_is_told_once_for_all_its_apis(tmp_path):
+    told = []
+    bridge = Bridge(Services(log=lambda words, level: told.append((level, words))), tmp_path / "middleware")
+    folder = bundle(tmp_path)
+    section = {"driver": "python", "pre": [{"name": "mark", "nmae": "x"}]}
+    put(folder, "manifest.json", json.dumps({"file_list": ["middleware.py"], "custom_middleware": section}))
+    for name in ("a", "b"):
+        put(
+            tmp_path / "apis",
+            f"{name}.json",
+            json.dumps(api(name, custom_middleware={}, custom_middleware_bundle="one")),
+        )
+    assert bridge.load(tmp_path / "apis").apis == ("a", "b")
+    [(level, words)] = told
+    assert level == "warning"
+    assert words.startswith(f"{folder / 'manifest.json'}: $.custom_middleware.pre[0].nmae: not a key that is known")
+    told.clear()
+    bridge.reload()
+    assert told == []

@@ -1,5 +1,6 @@
 """The log of the gateway: nobody forges lines, they say whose request they are about, and they tell no secret."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import io
@@ -9,16 +10,18 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 
 from tests import grpcserver
 from tests.gatewayed import SECRET, Served, ask, definition, write
 from tests.webserver import serving
-from tykbridge import _bridge
+from tykbridge import Bridge, _bridge
 from tykbridge.gateway import visit
 from tykbridge.gateway.logs import Log, server_logger
-from tykbridge.gateway.recorder import path_of
+from tykbridge.gateway.metrics import Metrics
+from tykbridge.gateway.recorder import Recorder, path_of
 
 pytestmark = pytest.mark.once
 
@@ -351,3 +354,78 @@ def test_a_client_that_leaves_is_no_error_of_the_gateways(error):
     logger.error("Error handling request from %s", "127.0.0.1", exc_info=error)
     told = [f"error: internal error: Error handling request from 127.0.0.1: {error!r}"]
     assert lines == ([] if isinstance(error, ConnectionError) else told)
+
+
+# ---- Lines of requests, which are written together
+
+
+def _ended(number):
+    made = visit.Visit("GET", f"/{number}?token=1", "127.0.0.1", f"id-{number}")
+    made.status, made.ended = 200, made.began + 0.5
+    return made
+
+
+def _recorded(*acts):
+    """Lets a recorder hear, on an event loop; gives the log's lines."""
+    out = io.StringIO()
+    log = Log(out, "json", "debug")
+    recorder = Recorder(log, Metrics(Bridge()))
+
+    async def scenario():
+        for act in acts:
+            await act(recorder, log) if asyncio.iscoroutinefunction(act) else act(recorder, log)
+
+    asyncio.run(scenario())
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_each_request_has_a_line_of_its_own_with_its_time():
+    visits = [_ended(number) for number in range(3)]
+    lines = _recorded(*(lambda recorder, log, made=made: recorder.end(made) for made in visits), _later)
+    assert [line["msg"] for line in lines] == [f"GET /{number} 200" for number in range(3)]
+    assert [line["request_id"] for line in lines] == ["id-0", "id-1", "id-2"]
+    for line, made in zip(lines, visits, strict=True):
+        at = datetime.fromisoformat(line["time"]).timestamp()
+        assert at == pytest.approx(made.at + 0.5, abs=0.002)
+
+
+async def _later(recorder, log):
+    while recorder._ended:
+        await asyncio.sleep(0.001)
+
+
+def test_what_is_written_later_stands_later():
+    lines = _recorded(
+        lambda recorder, log: recorder.end(_ended(1)),
+        lambda recorder, log: log.write("said", "info"),
+        lambda recorder, log: recorder.end(_ended(2)),
+        lambda recorder, log: log.write("not said", "debug"),
+    )
+    assert [line["msg"] for line in lines] == ["GET /1 200", "said", "GET /2 200", "not said"]
+
+
+def test_the_last_lines_are_written_when_it_ends():
+    async def stop(recorder, log):
+        await recorder.stop()
+
+    assert len(_recorded(lambda recorder, log: recorder.end(_ended(1)), stop)) == 1
+
+
+def test_no_line_is_lost_or_doubled_when_threads_write():
+    out = io.StringIO()
+    log = Log(out, "json", "info")
+    recorder = Recorder(log, Metrics(Bridge()))
+
+    async def scenario():
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            told = [pool.submit(lambda: [log.write("said", "info") for _ in range(200)]) for _ in range(4)]
+            for number in range(500):
+                recorder.end(_ended(number))
+                await asyncio.sleep(0)
+            for each in told:
+                each.result()
+        await recorder.stop()
+
+    asyncio.run(scenario())
+    said = [json.loads(line)["msg"] for line in out.getvalue().splitlines()]
+    assert sorted(said) == sorted([f"GET /{number} 200" for number in range(500)] + ["said"] * 800)

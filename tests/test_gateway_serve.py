@@ -26,6 +26,7 @@ from tykbridge import Bridge, waiting
 from tykbridge.cli import serve as cli_serve
 from tykbridge.definition import read_text
 from tykbridge.gateway.server import PORT, Gateway
+from tykbridge.stores.opening import Storage
 
 pytestmark = pytest.mark.once
 
@@ -218,6 +219,36 @@ def test_settings(folder, upstream):
         over.set()
 
 
+def test_a_redis_that_is_not_there_is_told_at_the_start(folder, upstream, redis_server):
+    """Once, and it goes on: Redis may come up. One that answers is nothing to tell of."""
+    write(folder, "kept", upstream.url)
+    file = folder / "apis" / "kept.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_keyless": False}))
+    for where, told in (({"host": "127.0.0.1", "port": 1}, 1), ({"host": redis_server.path}, 0)):
+        conf = {"storage": {"type": "redis", **where}, "log_format": "json"}
+        (folder / "tyk.conf").write_text(json.dumps(conf))
+        with serving("apis", "--port", 0, "--conf", "tyk.conf", cwd=folder) as serve:
+            serve.wait_for("control API")
+            lines = [line for line in map(json.loads, serve.errors.splitlines()) if line["level"] == "error"]
+            assert len(lines) == told, lines
+            for line in lines:
+                assert line["msg"].startswith("$.storage: Redis at 127.0.0.1:1: ")
+                assert line["msg"].endswith("requests that need it are refused with 503 until it can be reached")
+            status = exchange(serve.port, request(b"GET /kept/", b"Authorization: key")).status
+            assert status == (503 if told else 403)
+
+
+def test_a_redis_whose_name_is_looked_up_for_ever_does_not_hold_up_the_start(monkeypatch):
+    over, lines = threading.Event(), []
+    monkeypatch.setattr(cli_serve, "unreachable", lambda storage, longest: str(over.wait(TIMEOUT)))
+    monkeypatch.setattr(cli_serve, "_PATIENCE", 0.01)
+    cli_serve._tell_of_store(Storage(type="redis", host="redis.test"), lambda *line: lines.append(line))
+    over.set()
+    [(words, level)] = lines
+    assert words.startswith("$.storage: Redis at redis.test: nothing was heard of it within 0.01 s; requests that need")
+    assert level == "error"
+
+
 def test_requests_on_their_way_end_before_it_does(folder, upstream):
     release = threading.Event()
 
@@ -303,6 +334,22 @@ def test_reload(folder, upstream, option):
             serve.process.send_signal(signal.SIGHUP)
         serve.wait_for("hooks.py", before)
         assert mark() == b"other"
+
+
+def test_what_check_warns_of_is_in_the_log(folder, upstream):
+    """At the start, and with the reload that brings it."""
+    off = 'custom authentication is off: the hook "Check" does not run'
+    write(folder, "plain", upstream.url)
+    file = folder / "apis" / "plain.json"
+    definition = json.loads(file.read_text()) | {"use_keyless": False, "use_standard_auth": True}
+    file.write_text(json.dumps(definition | {"custom_middlewares": {}}))
+    with serving("apis", "--port", 0, "--watch", "--log-format", "json", cwd=folder) as serve:
+        serve.wait_for("$.custom_middlewares: not a key that is known here")
+        assert off not in serve.errors
+        file.write_text(json.dumps(definition | {"custom_middleware": CHECKED}))
+        serve.wait_for("files changed: loaded again")
+        [line] = [json.loads(line) for line in serve.errors.splitlines() if "does not run" in line]
+        assert (line["level"], line["msg"]) == ("warning", f"{file}: $.custom_middleware.auth_check: {off}")
 
 
 @pytest.mark.parametrize("option", ["--watch", None])

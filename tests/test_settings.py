@@ -136,6 +136,20 @@ def test_variables_win_over_the_file_and_are_named_as_tyk_names_them():
     assert not [notice for notice in notices if notice.path.startswith("TYK_GW_")]
 
 
+@pytest.mark.parametrize("source", ["", "file", "service", "rpc"])
+def test_policies_are_a_file_s_or_told_to_be_none(source):
+    section = {"policy_source": source, "policy_record_name": "policies.json"}
+    as_variables = {f"TYK_GW_POLICIES_{name.replace('_', '').upper()}": value for name, value in section.items()}
+    for settings, notices in (read({"policies": section}), read({}, **as_variables)):
+        if source in ("service", "rpc"):
+            assert settings.policies.file == ""
+            [notice] = notices
+            assert notice.path == "$.policies.policy_source"
+            assert "write them to a file, and name it in policy_record_name" in notice.text
+        else:
+            assert (settings.policies.file, notices) == ("policies.json", ())
+
+
 def test_a_variable_that_has_no_effect_is_told():
     _, notices = read({}, TYK_GW_BUNDELBASEURL="http://x")
     assert [(notice.path, notice.text) for notice in notices] == [

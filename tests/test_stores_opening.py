@@ -1,5 +1,6 @@
 """Stores as a configuration asks for them."""
 
+import socket
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from tykbridge.definition.fields import fill
 from tykbridge.definition.problems import Report
 from tykbridge.stores import StoreError
 from tykbridge.stores.memory import MemoryStore
-from tykbridge.stores.opening import Storage, one_server, open_stores
+from tykbridge.stores.opening import Storage, one_server, open_stores, unreachable
 from tykbridge.stores.sqlite import SqliteStore
 
 pytestmark = pytest.mark.once
@@ -114,3 +115,17 @@ except Exception as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("StoreError")
     assert "pip install 'tykbridge[redis]'" in done.stdout
+
+
+def test_what_keeps_redis_from_answering_is_told(redis_server, tmp_path):
+    assert unreachable(redis_server.storage()) == ""
+    assert "Connection refused" in unreachable(Storage(type="redis", host="127.0.0.1", port=1))
+    assert unreachable(Storage(type="redis", enable_cluster=True)).startswith("storage: Redis Cluster")
+    assert unreachable(Storage(type="sqlite", path=str(tmp_path / "data"))) == ""
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_redis_that_never_answers_is_not_waited_for_longer_than_wanted():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        storage = Storage(type="redis", host="127.0.0.1", port=silent.getsockname()[1], timeout=3600)
+        assert "Timeout reading" in unreachable(storage, 0.1)

@@ -81,7 +81,7 @@ class TykMiddleware:
         app: the application.
         source: a folder of definitions, one file, JSON text; or a Bridge, which its owner loads and reloads.
         conf: a tyk.conf, over which TYK_GW_* variables win (docs/settings.md); "": no settings, and no variable counts.
-        policies: the file of policies that sessions name.
+        policies: the file of policies that sessions name; "": that of the settings.
         body_limit: bytes of a body that hooks are shown. A longer request is answered with 413, a longer response
             with 502. Bodies that no hook asks for are streamed, however long.
 
@@ -282,8 +282,9 @@ class _Source:
         with turn:
             operation = read_operation(self._conf, None, bridge.services.log) if self._conf else None
             with using(bridge, operation):
-                if self._policies:
-                    file = read_policies(self._policies)
+                named = self._policies or ("" if operation is None else operation.settings.policies.file)
+                if named:
+                    file = read_policies(named)
                     problems += map(str, file.problems)
                     bridge.services = replace(bridge.services, policies=file.policies)
                 loaded = bridge.load(self._source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -118,17 +118,18 @@ class Loaded:
 
 
 class _Api(Chain):
-    """A chain, the code that its hooks need, and where in the source it is defined."""
+    """A chain, the code that its hooks need, where in the source it is defined, and what is worth knowing of it."""
 
     def __init__(
         self,
         definition: Definition,
         place: str,
+        notices: tuple[Notice, ...],
         codes: Mapping[Hook, Code],
         services: Services,
         handlers: Handlers,
     ) -> None:
-        self.place = place
+        self.place, self.notices = place, notices
         self.codes = tuple(dict.fromkeys([*codes.values(), *handlers.codes]))
         super().__init__(definition, lambda hook: codes[hook].called(hook, definition), services, handlers)
 
@@ -181,7 +182,9 @@ class Bridge:
         """Load a configuration in place of the one before: a folder of definitions, one file, or JSON text.
 
         Everything is built aside and put in place in one step; requests on their way finish on what they started with.
-        A bad definition stops no other; an API that ran before goes on running when its new version is bad.
+        A bad definition stops no other; an API that ran before goes on running when its new version is bad. Why it is
+        bad goes to the log as an error, and each of the `Loaded.notices` of definitions that run as a warning, unless
+        the version before was the same.
 
         Raises:
             NotFoundError: there is no such file or folder. Nothing changes.
@@ -279,6 +282,8 @@ class Bridge:
         loaded: Loaded,
     ) -> None:
         """Write to the log, and fire events of, what a loading came to."""
+        for notice in dict.fromkeys(_fresh_notices(before, built)):  # several APIs may have one bundle
+            self.services.log(str(notice), "warning")
         for item in loaded.not_loaded:
             self.services.log(str(item), "error")
         in_use_before = {code for api in before.by_id.values() for code in api.codes}
@@ -317,7 +322,7 @@ class Bridge:
             raise _refused(*problems.values())
         where = definition.section.extractor.where if definition.section.extractor else "$"
         try:
-            return _Api(definition, place, codes, self.services, handlers)
+            return _Api(definition, place, reading.notices, codes, self.services, handlers)
         except idextractor.ConfigError as error:
             raise _refused(HookProblem(definition.file, where, f"the ID extractor: {error}")) from error
         except regex.MissingEngineError as error:
@@ -419,6 +424,14 @@ class Bridge:
         """
         return await _result(waiting.call(lambda: self.response(request, response, session, api_id, scheme), api_id))
 
+    def notices(self, api_id: str) -> tuple[Notice, ...]:
+        """Give what is worth knowing of the definition of an API that runs, and of its bundles; () where there is none.
+
+        They are in the log since the definition was loaded.
+        """
+        found = self._state.by_id.get(api_id)
+        return () if found is None else tuple(dict.fromkeys(found.notices))
+
     def chain(self, request: Request, api_id: str = "") -> Chain:
         """Give the chain that a request goes through.
 
@@ -506,6 +519,16 @@ def _read(source: str, capabilities: Capabilities) -> Catalog:
         raise NotFoundError(f"there is no definition {source}, neither a file nor a folder")
     reading = read_file(source, capabilities)
     return Catalog((reading,), reading.problems)
+
+
+def _fresh_notices(before: _State, built: Iterable[_Api]) -> Iterator[Notice]:
+    """Give the notices of what has changed: nobody wants to read those of all others again at each reload."""
+    for api in built:
+        if not api.notices:
+            continue
+        earlier = before.by_id.get(api.definition.api_id)
+        if earlier is None or (earlier.notices, earlier.definition) != (api.notices, api.definition):
+            yield from api.notices
 
 
 def _folder_problems(catalog: Catalog) -> list[Any]:

@@ -37,7 +37,7 @@ class Configuration:
     Attributes:
         source: a folder of definitions, a file, or JSON text.
         middleware_path: the folder of bundles and of relative paths.
-        policies: a file of policies; "" for none.
+        policies: a file of policies; "" for that of the settings.
         strict: whether a session that a hook may not change fails the request.
         settings: a tyk.conf, or its text; "" for none.
     """
@@ -51,6 +51,7 @@ class Configuration:
 
 _configuration: Configuration | None = None  # in use; by who has the turn, as the watcher and the operation
 _operation: Operation | None = None  # None: there were no settings yet
+_policies = ""  # the file of those in use; "": there is none
 _watcher: watch.Watcher | None = None
 
 
@@ -63,7 +64,7 @@ def load_configuration(
         source: a folder of definitions, a file, or JSON text.
         middleware_path: the folder of bundles and of relative paths; "" for that of the settings, else "middleware" in
             the working directory.
-        policies: a file of policies; "" for none.
+        policies: a file of policies; "" for that of the settings, else none.
         strict: whether a session that a hook may not change fails the request.
         watched: whether everything that is loaded is loaded again when files change.
         settings: a tyk.conf, or its text; "" for none, and then no variable counts either.
@@ -117,21 +118,25 @@ def _prepared(wanted: Configuration) -> Operation | None:
 
 def _use(wanted: Configuration, operation: Operation | None) -> list[str]:
     """Load a configuration, and say what of it is not in use. Needs the turn."""
-    global _operation
+    global _operation, _policies
+    named = wanted.policies or ("" if operation is None else operation.settings.policies.file)
+    named = named and os.path.abspath(named)
     known: Mapping[str, Policy] = {}
     lines: list[str] = []
-    if wanted.policies:
-        file = read_policies(wanted.policies)
-        again = _configuration is not None and _configuration.policies == wanted.policies
-        known = file.over(bridge.services.policies if again else {})
+    if named:
+        file = read_policies(named)
+        known = file.over(bridge.services.policies if named == _policies else {})
         kept = len(known) - len(file.policies)
         lines = [f"{problem}" + (f"; {kept} policies stay as they were" if kept else "") for problem in file.problems]
     mode = Mode.STRICT if wanted.strict else Mode.COMPATIBLE
     with using(bridge, operation, _operation, wanted.middleware_path):
         bridge.services = replace(bridge.services, policies=known, mode=mode)
         loaded = bridge.load(wanted.source)
+    _policies = named
     if operation is not None:
         _operation = operation
+    for line in lines:
+        bridge.services.log(line, "error")  # the bridge has told of definitions
     return lines + [str(item) for item in loaded.not_loaded]
 
 
@@ -195,7 +200,7 @@ def _reload_changed() -> tuple[str, int]:
 
 def _places() -> list[str]:
     wanted, operation = _configuration, _operation
-    files = [] if wanted is None else [wanted.policies, wanted.settings]
+    files = [] if wanted is None else [_policies, wanted.settings]
     if operation is not None and operation.settings.public_key_path:
         files.append(os.path.abspath(operation.settings.public_key_path))
     return [*bridge.places, *runtime.registry.places, *(file for file in files if file and not is_json(file))]

@@ -84,6 +84,25 @@ class Coprocess(msgspec.Struct, frozen=True, kw_only=True):
     """Calls go to all addresses of the name in turn."""
 
 
+class Policies(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the policies are that sessions name."""
+
+    OTHERS: ClassVar = frozenset(("allow_explicit_policy_id", "policy_connection_string", "policy_path"))
+
+    policy_source: str = ""
+    """file, which is also "" and what is none of Tyk's; from "service" and "rpc" nothing is fetched."""
+    policy_record_name: str = ""
+    """The file, where the host names none."""
+
+    @property
+    def file(self) -> str:
+        """The path of the file; "" for none."""
+        return "" if self.policy_source in _REMOTE else self.policy_record_name
+
+
+_REMOTE = ("service", "rpc")
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings, named and defaulting as in Tyk's tyk.conf. Relative paths are the working directory's."""
 
@@ -150,6 +169,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     disable_virtual_path_blobs: bool = False
     """Virtual endpoints whose code stands in a definition are not run."""
     storage: Storage = Storage()
+    policies: Policies = Policies()
     coprocess_options: Coprocess = Coprocess()
     tykbridge: Own = Own()
 
@@ -295,6 +315,11 @@ def _check(report: Report, settings: Settings) -> None:
         report.choice("$.log_format", settings.log_format, LOG_FORMATS)
     if not 0 <= settings.control_api_port < 1 << 16:
         report.problem("$.control_api_port", "a port, 0 to 65535", str(settings.control_api_port))
+    if settings.policies.policy_source in _REMOTE:
+        words = (
+            'no policies are fetched from there: write them to a file, and name it in policy_record_name, with "file"'
+        )
+        report.notice("$.policies.policy_source", f"{words} here, or to the host (--policies)")
     storage = settings.storage
     if report.choice("$.storage.type", storage.type, TYPES) and storage.type == "sqlite" and not storage.path:
         report.problem("$.storage.path", "the path of a file, because the type is sqlite", "none")

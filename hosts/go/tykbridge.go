@@ -81,7 +81,7 @@ func Version() string { return C.GoString(C.tykb_version()) }
 type Configuration struct {
 	Source         string // a folder of API definitions, one file, or JSON text
 	MiddlewarePath string // where bundles and relative paths of hooks are looked for; "": as Settings say, else "middleware"
-	Policies       string // a file of policies; "": none
+	Policies       string // a file of policies; "": that of Settings, or none
 	Settings       string // a tyk.conf, or its text ("{}" for TYK_GW_* variables alone); "": none, all is kept in memory
 	Strict         bool   // a session that a hook changed without the right to fails the request
 	Watch          bool   // when files change, everything is loaded again, as Reload does; needs watchfiles (Python)

@@ -165,6 +165,9 @@ def test_notices_are_warnings(check, check_json, place):
     assert warning["path"] == "$.custom_middleware.pre[0]"
     assert warning["message"] == 'no driver is named: "python", from the suffix of "plugin.py"'
     assert "warning $.custom_middleware.pre[0]: no driver is named" in check("apis").words
+    write(place, {"tyk.conf": {}})
+    items, document = check_json("apis", "--conf", "tyk.conf")  # told with its file, and not of the settings as well
+    assert (document["counts"]["warnings"], items["apis/a.json"]["warnings"]) == (1, [warning])
 
 
 def test_the_seeds_definitions(check, check_json, place):
@@ -380,6 +383,11 @@ def test_policies(check, check_json, place):
     assert (problem["path"], problem["message"]) == ("$.gold.org_id", "expected a string, found a number (5)")
     items, _ = check_json("apis", "--policies", "none.json", status=1)
     assert items["none.json"]["status"] == "refused"
+    write(place, {"tyk.conf": {"policies": {"policy_source": "file", "policy_record_name": "bad.json"}}})
+    items, _ = check_json("apis", "--conf", "tyk.conf", status=1)
+    assert (items["bad.json"]["status"], items["tyk.conf"]["warnings"]) == ("refused", [])
+    items, _ = check_json("apis", "--conf", "tyk.conf", "--policies", "good.json")
+    assert "bad.json" not in items
 
 
 @pytest.mark.once

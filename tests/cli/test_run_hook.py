@@ -422,6 +422,33 @@ def test_whole_api(run, run_json, apis):
     assert words.index("● pre mark") < words.index("+ set_headers[\"X-Seen\"] = '1'") < words.index("● response stamp")
 
 
+def test_warnings_of_the_definition_stand_above(run, run_json, place):
+    section = hooks(path="../plugin.py", auth_check=["check"], pre=["mark"])
+    write(
+        place,
+        {
+            "apis/off.json": definition("off", custom_middleware=section, use_keyless=False, use_standard_auth=True),
+            "apis/other.json": definition("other", custom_middlewares={}),  # of which the call is not
+        },
+    )
+    _, document = run_json("apis", "--api", "off")
+    file = place / "apis" / "off.json"
+    why = 'custom authentication is off: the hook "check" does not run'
+    told = {"level": "warning", "message": f"{file}: $.custom_middleware.auth_check: {why}"}
+    assert document["loading"]["log"] == [told]
+    words = run("apis", "--api", "off").words
+    assert words.index("● loading") < words.index("log warning") < words.index("● client")
+    assert run_json("apis", "mark", "--api", "off")[1]["loading"]["log"] == [told]
+
+
+def test_warnings_of_a_manifest_stand_above(run_json, place):
+    section = {"driver": "python", "pre": [{"name": "mark", "nmae": "x"}]}
+    write(place, {"b/middleware.py": PLUGIN, "b/manifest.json": {"file_list": [], "custom_middleware": section}})
+    [told] = run_json("b")[1]["loading"]["log"]
+    assert told["level"] == "warning"
+    assert told["message"].startswith("b/manifest.json: $.custom_middleware.pre[0].nmae: not a key that is known here")
+
+
 def test_the_upstream_gets_what_a_gateway_sends_it(run, run_json, place):
     """The listen path is left out, the target's path and query are joined, and its host is named."""
     proxy = {"listen_path": "/shop/", "target_url": "http://me:pw@orders.test:81/v1?k=1", "strip_listen_path": True}
@@ -502,6 +529,11 @@ def test_session_and_policies_of_a_token(run, run_json, apis, place):
     flags = ("apis/keys.json", "--session", "session.json", "--policies", "policies.json")
     only, _ = run_json(*flags, "-H", "Authorization: key")
     assert ["X-Who", "Ada/x"] in only["upstream"]["headers"]
+    policies = {"policy_source": "file", "policy_record_name": "policies.json"}
+    write(place, {"tyk.conf": {"policies": policies}, "none.json": {}})
+    by_conf = (*flags[:3], "--conf", "tyk.conf", "-H", "Authorization: key")
+    assert run_json(*by_conf)[0]["upstream"] == only["upstream"]
+    assert run_json(*by_conf, "--policies", "none.json")[0]["response"]["status"] == 403  # the option wins
     calls = [{"request": {"method": "GET", "url": "/keys/", "headers": {"Authorization": "key"}}}] * 2
     write(place, {"twice.json": {"calls": calls}})
     result = run(*flags, "--request-file", "twice.json", "--json")

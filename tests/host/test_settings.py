@@ -206,6 +206,34 @@ def test_variables_count_where_there_are_settings_alone(configured, host, tmp_pa
     assert mark() == "one"
 
 
+def test_policies_of_the_file_that_settings_name(configured, host, tmp_path, monkeypatch):
+    """A reload reads it again, which is watched; one that the host names counts instead."""
+    monkeypatch.chdir(tmp_path)
+    pack(tmp_path / "served/b.zip", "one")
+    conf, told, file = tmp_path / "tyk.conf", [], tmp_path / "policies.json"
+    conf.write_text(json.dumps(downloads(tmp_path, policies={"policy_record_name": "policies.json"})))
+    file.write_text('{"gold": {}, "lead": {}}')
+    assert configured(str(conf)) == (OK, b"")
+    assert set(hosted.bridge.services.policies) == {"gold", "lead"}
+    assert str(file) in hosted._places()
+    monkeypatch.setattr(
+        hosted.bridge, "services", replace(hosted.bridge.services, log=lambda words, level: told.append((level, words)))
+    )
+    file.write_text('{"gold": 1, "tin": {}}')
+    reply = host.reload_all()
+    assert reply.status == 1
+    assert reply.words.startswith(f"{file}: $.gold: expected an object")
+    assert told == [("error", reply.words)]
+    assert set(hosted.bridge.services.policies) == {"gold", "tin"}  # the version before of the bad one
+    (tmp_path / "own.json").write_text('{"iron": {}}')
+    assert configured(str(conf), policies=str(tmp_path / "own.json")).status == OK
+    assert set(hosted.bridge.services.policies) == {"iron"}
+    assert str(file) not in hosted._places()
+    conf.write_text(json.dumps(downloads(tmp_path)))
+    assert configured(str(conf)).status == OK
+    assert not hosted.bridge.services.policies
+
+
 def test_a_zip_that_the_host_names(configured, host, tmp_path):
     pack(tmp_path / "served/b.zip", "one")
     assert host.load_bundle(str(tmp_path / "served/b.zip"), "zipped") == (OK, b"")

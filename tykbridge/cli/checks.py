@@ -81,15 +81,14 @@ def check(place: Path, policies: Path | None, conf: Path | None, middleware_path
 
     Raises Refusal: there is nothing.
     """
-    items = [] if policies is None else [_policies(policies)]
     try:
         gateway = Gateway(conf, middleware_path)
     except ConfError as error:
         file = os.path.abspath(str(conf))
         problems = [_problem(problem) for problem in error.problems]
         rest = Finding(file, "$", "nothing was loaded, because these settings say what may be")
-        return [Item("settings", file, "", REFUSED, problems=problems, warnings=[rest]), *items]
-    items += _sources(place, gateway)
+        return [Item("settings", file, "", REFUSED, problems=problems, warnings=[rest]), *_policies(policies)]
+    items = [*_policies(policies or gateway.policies), *_sources(place, gateway)]
     if conf is not None:
         items.insert(0, _settings(conf, gateway))  # last, when it is known what the downloader warns of
     return items
@@ -143,10 +142,12 @@ def _has_key(file: Path, keys: frozenset[str]) -> bool | None:
     return isinstance(tree, dict) and not keys.isdisjoint(tree)
 
 
-def _policies(file: Path) -> Item:
+def _policies(file: Path | None) -> list[Item]:
+    if file is None:
+        return []
     read = read_policies(file)
     problems = [_problem(problem) for problem in read.problems]
-    return Item("policies", os.path.abspath(file), "", REFUSED if problems else LOADED, problems=problems)
+    return [Item("policies", os.path.abspath(file), "", REFUSED if problems else LOADED, problems=problems)]
 
 
 def _settings(conf: Path, gateway: Gateway) -> Item:
@@ -177,6 +178,7 @@ def _apis(place: Path, gateway: Gateway) -> list[Item]:
     # No queue: a check calls no handler, not even those of what is told of a load.
     bridge = gateway.bridge(Services(log=gateway.log, queue=None))
     loaded = bridge.load(place)
+    gateway.forget({str(notice) for notice in loaded.notices})  # each is told with its file
     names = gateway.names
     definitions = [bridge.chain(Request("GET", "/"), api_id).definition for api_id in loaded.apis]
     items = [_running(definition, gateway.bundles_path) for definition in definitions]

@@ -420,18 +420,12 @@ def _settings(conf: Path | None) -> Iterator[Finding]:
 
 def _store(conf: Path) -> Iterator[Finding]:
     from tykbridge.settings import read_settings
-    from tykbridge.stores import StoreError
-    from tykbridge.stores.opening import open_stores
+    from tykbridge.stores.opening import unreachable
 
     storage = read_settings(conf)[0].storage
-    if storage.type != "redis":  # to open an SQLite file would make it
+    if storage.type != "redis":
         yield Finding("settings", OK, f"{conf}: storage of type {storage.type}")
-        return
-    try:
-        store = open_stores(storage).store
-        with contextlib.closing(store):
-            store.get("tykbridge-doctor")
-    except StoreError as error:
-        yield Finding("settings", PROBLEM, f"{conf}: $.storage: {error}", "see that Redis runs there, and lets this in")
+    elif words := unreachable(storage):
+        yield Finding("settings", PROBLEM, f"{conf}: $.storage: {words}", "see that Redis runs there, and lets this in")
     else:
         yield Finding("settings", OK, f"{conf}: Redis answers")

@@ -10,7 +10,7 @@ import contextlib
 import os
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -85,6 +85,10 @@ class Gateway:
         if level == "warning" and words not in self.warnings and not (self._aside and self._aside in words):
             self.warnings.append(words)
 
+    def forget(self, lines: Collection[str]) -> None:
+        """Drop lines that are told where they belong."""
+        self.warnings = [words for words in self.warnings if words not in lines]
+
     def bridge(self, services: Services) -> Bridge:
         """Make what loads and runs API definitions with these settings."""
         bridge = Bridge(services, self._middleware_path)
@@ -107,6 +111,11 @@ class Gateway:
         if self.conf is None:
             return False
         return folder.resolve().is_relative_to(os.path.realpath(os.path.join(self._middleware_path, "bundles")))
+
+    @property
+    def policies(self) -> Path | None:
+        """The file of policies that the settings name."""
+        return Path(self.settings.policies.file) if self.settings.policies.file else None
 
     @property
     def bundles_path(self) -> str:

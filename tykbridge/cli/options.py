@@ -25,7 +25,9 @@ _OPTIONS = (
         metavar="DIR",
         help="Where definitions find bundles and files of hooks. [default: that of --conf, else middleware]",
     ),
-    click.option("--policies", type=_FILE, metavar="FILE", help="The policies that sessions name."),
+    click.option(
+        "--policies", type=_FILE, metavar="FILE", help="The policies that sessions name. [default: those of --conf]"
+    ),
 )
 
 

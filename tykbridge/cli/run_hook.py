@@ -128,13 +128,15 @@ def command(
     except ConfError as error:
         raise Refusal(str(error)) from error
     witness = Witness()
-    runner = Runner(witness, {} if policies is None else _policies(policies), strict, gateway.keys)
+    named = policies or gateway.policies
+    runner = Runner(witness, {} if named is None else _policies(named), strict, gateway.keys)
     with witness.watching() as loading:
         if kind is Kind.APIS:
             opened = open_api(source, wanted, runner.services, gateway)
         else:
             settings = _settings(scenario, config_data)
             opened = open_plugin(source, kind, wanted, settings, runner.services, gateway)
+    loading.logged[:0] = [("warning", words) for words in opened.notices]
     url = url or opened.chain.definition.listen_path
     made, scheme = calls.make(method, url, headers, data, status, response_header, response_body)
     if kind is Kind.APIS and scenario is None:

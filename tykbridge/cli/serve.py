@@ -25,6 +25,7 @@ from tykbridge.cli.screen import clean, color_option, console
 from tykbridge.definition import Definition, Phase, TokenSource
 from tykbridge.errors import BridgeError
 from tykbridge.settings import PREFIX, read_settings
+from tykbridge.stores.opening import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
     from tykbridge.gateway.server import Gateway, Part
     from tykbridge.gateway.trace import Tracer
     from tykbridge.gateway.visit import Observer
+    from tykbridge.stores.opening import Storage
 
 _PATH = click.Path(path_type=Path)
 _FILES = 1 << 16
 _KEY = "<a key>"
+_PATIENCE = 2.0  # seconds that the start waits for Redis
 _NO_FILE = "{}"  # settings of which only the variables count
 
 _EXAMPLES = """\b
@@ -62,7 +65,9 @@ Then: curl -i http://127.0.0.1:8181/my-api/get
 )
 @click.option("--conf", type=_PATH, metavar="FILE", help="A tyk.conf: stores, keys, bundles (docs/settings.md).")
 @click.option("--middleware-path", type=_PATH, metavar="DIR", help="Where bundles and files of hooks are.")
-@click.option("--policies", type=_PATH, metavar="FILE", help="The policies that sessions name.")
+@click.option(
+    "--policies", type=_PATH, metavar="FILE", help="The policies that sessions name. [default: those of --conf]"
+)
 @click.option("--watch", "watched", is_flag=True, help="Load again what changes.")
 @click.option("--explain", is_flag=True, help="Show for each request what each hook changed.")
 @click.option("--inspect", is_flag=True, help="Show requests on a page in the browser, as they come.")
@@ -121,8 +126,11 @@ def command(
             ("no API can be served, for the reasons above" if count else f"there is no API in {wanted}")
             + _hint(Path(wanted))
         )
+    _tell_of_store(hosted.settings().storage, operation.log)
     observers: list[Observer] = [operation.recorder]
-    parts: list[Part] = [operation.control] if given else []  # nobody misses it where nothing is set
+    parts: list[Part] = [operation.recorder]
+    if given:  # else nobody misses a control API
+        parts.insert(0, operation.control)
     if tracer is not None:
         observers.append(tracer)
     if inspector is not None:
@@ -159,6 +167,16 @@ def _hint(place: Path) -> str:
     return f"; {place} {what}, a *.json file, or a folder of such"
 
 
+def _tell_of_store(storage: Storage, log: Log) -> None:
+    """Say that Redis cannot be reached before requests do. It may come up later, so that this is no reason to end."""
+    try:
+        words = waiting.apart(lambda: unreachable(storage, _PATIENCE / 2)).result(_PATIENCE)
+    except TimeoutError:  # the name of its host is looked up for longer
+        words = f"Redis at {storage.host}: nothing was heard of it within {_PATIENCE:g} s"
+    if words:
+        log(f"$.storage: {words}; requests that need it are refused with 503 until it can be reached", "error")
+
+
 def _tracer(strict: bool, log: Log, screen: Console | None) -> Tracer:
     """Make what looks on at hooks, and hears what they print, log and fire; `screen` gets a block for each request."""
     from tykbridge.cli.explain import Explainer
@@ -171,6 +189,7 @@ def _tracer(strict: bool, log: Log, screen: Console | None) -> Tracer:
     log.event_listeners.append(tracer.fired)
     hosted.bridge.services = replace(hosted.bridge.services, watch=tracer.watch)
     if screen is not None:
+        tracer.listeners.append(lambda *_: log.earlier())  # its line in the log comes before its block
         tracer.listeners.append(Explainer(screen).heard)
     hear_prints(passing_on=screen is None)
     return tracer

@@ -218,12 +218,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Opened:
-    """A chain, and the hook of it that is run alone; None: all of them. `codes` is what would go otherwise."""
+    """A chain, and the hook of it that is run alone; None: all of them. `codes` is what would go otherwise.
+
+    `notices` has a line for each thing that is worth knowing of the definition or manifest.
+    """
 
     chain: Chain
     phase: Phase | None = None
     step: Step | None = None
     codes: tuple[Code, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 def open_plugin(
@@ -277,7 +281,8 @@ def open_plugin(
         raise Refusal(f"{plugin.file}: {error}") from error
     finally:
         loader.close()
-    return Opened(chain, phase, None if phase is None else chain.steps[phase][0], tuple(codes))
+    notices = tuple(renamed(str(notice), plugin.names) for notice in plugin.notices)
+    return Opened(chain, phase, None if phase is None else chain.steps[phase][0], tuple(codes), notices)
 
 
 def _called(plugin: Plugin, hook: Hook, definition: Definition) -> str:
@@ -324,12 +329,13 @@ def open_api(place: Path, wanted: Wanted, services: Services, gateway: Gateway) 
         chain = bridge.chain(Request("GET", wanted.url or "/"), api_id)
     except NotFoundError as error:
         raise _no_api(place, str(error), bridge, loaded, gateway) from error
+    notices = tuple(renamed(str(notice), gateway.names) for notice in bridge.notices(chain.definition.api_id))
     if not wanted.hook:
-        return Opened(chain)
+        return Opened(chain, notices=notices)
     running = {(step.name, phase): step for phase, steps in chain.steps.items() for step in steps}
     for (name, phase), step in running.items():
         if name == wanted.hook and wanted.phase in (None, phase):
-            return Opened(chain, phase, step)
+            return Opened(chain, phase, step, notices=notices)
     if any(hook.name == wanted.hook for hook in chain.definition.section.hooks):
         when = f" as {wanted.phase}" if wanted.phase else ""
         notes = [f"\n  {note}" for note in loaded.notices if f'"{wanted.hook}"' in note.text]

@@ -6,13 +6,14 @@ cdef class Log:
     cdef int _least
     cdef public list listeners
     cdef public list event_listeners
+    cdef public object earlier
     cdef object _write
     cdef object _console
     cdef tuple _second
     cdef object _lock
 
-    @cython.locals(now=double, second=long)
-    cdef str _now(self)
+    @cython.locals(second=long)
+    cdef str _clock(self, double at)
     cdef _put(self, str line)
 
 

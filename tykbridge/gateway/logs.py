@@ -50,12 +50,14 @@ class Log:
         listeners: hear each line of plugins and of tykbridge itself, whatever its level, on the thread that it is from;
             one that returns True has told it in its own way.
         event_listeners: hear each event in the same way, its name and payload.
+        earlier: is called before a line is written: whoever holds others back writes them now.
     """
 
     def __init__(self, stream: TextIO, form: str = "console", level: str = "info") -> None:
         self._stream, self._least = stream, LEVELS[level]
         self.listeners: list[Callable[[str, str], bool]] = []
         self.event_listeners: list[Callable[[str, str], bool]] = []
+        self.earlier: Callable[[], None] = lambda: None
         self._write = self._json if form == "json" else self._plain
         if form != "json" and stream.isatty():
             from rich.console import Console
@@ -82,22 +84,25 @@ class Log:
             return
         if (visit := current.get()) is not None:
             more["request_id"] = visit.request_id
-        now = self._now()
+        self.earlier()
+        self.line(time.time(), words, level, more)
+
+    def line(self, at: float, words: str, level: str, more: dict[str, Any]) -> None:
+        """Write a line, of a level that is written: when it was, in unix seconds, and all that is known besides."""
         try:
             with self._lock:
-                self._write(now, level, words, more)
+                self._write(self._clock(at), level, words, more)
         except (OSError, ValueError, RuntimeError):
             pass  # closed, or written to right now
 
-    def _now(self) -> str:
+    def _clock(self, at: float) -> str:
         """Give the time; its seconds are written once for all lines in them."""
-        now = time.time()
         second, text = self._second
-        if second != int(now):
-            second = int(now)
+        if second != int(at):
+            second = int(at)
             text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             self._second = (second, text)
-        return f"{text}.{int(now * 1000) % 1000:03d}Z"
+        return f"{text}.{int(at * 1000) % 1000:03d}Z"
 
     def _json(self, now: str, level: str, words: str, more: dict[str, Any]) -> None:
         line: dict[str, Any] = {"time": now, "level": level, "msg": words}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -104,6 +105,24 @@ def open_stores(storage: Storage) -> Stores:
         raise StoreError(f"storage: {error.msg}") from error
     server = RedisStore(one_server(storage))
     return Stores(server, server)
+
+
+def unreachable(storage: Storage, longest: float = 0) -> str:
+    """Says why Redis does not do what it is asked; "" where it does, or where the store is another one.
+
+    Its answer is waited for as long as `storage` says, but not more than `longest` seconds (0: any number); looking up
+    the host's name is not in this.
+    """
+    if storage.type != "redis":  # to open an SQLite file would make it
+        return ""
+    if longest > 0 and not 0 < storage.timeout <= longest:
+        storage = msgspec.structs.replace(storage, timeout=longest)
+    try:
+        with contextlib.closing(open_stores(storage).store) as store:
+            store.get("apikey-tykbridge")  # of a session, which access lists let us read
+    except StoreError as error:
+        return str(error)
+    return ""
 
 
 def one_server(storage: Storage) -> Storage:

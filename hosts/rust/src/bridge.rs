@@ -45,7 +45,7 @@ impl Configuration {
         self
     }
 
-    /// A file of policies.
+    /// A file of policies, in place of that of the settings.
     pub fn policies(mut self, file: impl Into<PathBuf>) -> Configuration {
         self.policies = Some(file.into());
         self
