@@ -24,28 +24,29 @@ NO_OVERRIDES = _bridge.NO_OVERRIDES
 
 def request_message(request: Request, scheme: str, request_uri: str, *, readable: bool = True) -> bytes:
     """Serialise a MiniRequestObject. `readable`: the body as text too, where it is UTF-8 (not for raw_body_only)."""
-    message = _bridge.message("MiniRequestObject")
-    put_headers(message.headers, request.headers)
+    made = [_entries(1, _first(request.headers))]
     query = request.url.partition("?")[2]
     if query:
         params: dict[str, str] = {}
         for name, value in parse_qsl(query.partition("#")[0], keep_blank_values=True):
             params.setdefault(name, value)
-        message.params.update(params)
-    message.url, message.method = text(request.url), text(request.method)
-    message.request_uri, message.scheme = text(request_uri), text(scheme)
+        made.append(_entries(6, list(params.items())))
+    for number, words in ((5, request.url), (11, request.method), (12, request_uri), (13, scheme)):
+        if words:
+            made.append(part(number, text(words).encode()))
     if request.body:
-        message.raw_body = request.body
-        if readable:
-            message.body = readable_body(request.body)
-    return message.SerializeToString()
+        made.append(part(14, request.body))
+        if readable and (body := readable_body(request.body)):
+            made.append(part(4, body.encode()))
+    return b"".join(made)
 
 
 def response_message(response: Response) -> bytes:
     """Serialise a ResponseObject: in `headers` the first value of each, in `multivalue_headers` all."""
     message = _bridge.message("ResponseObject")
     message.status_code = response.status
-    put_headers(message.headers, response.headers)
+    for name, value in _first(response.headers):
+        message.headers[text(name)] = text(value)
     groups: dict[str, Any] = {}
     for name, value in response.headers:
         entry = groups.get(name.lower())
@@ -67,7 +68,7 @@ def session_message(session: Session) -> bytes:
 
 def map_parts(number: int, entries: Mapping[str, str] | _bridge.Map) -> bytes:
     """Serialise a map from text to text."""
-    return b"".join(part(number, part(1, key.encode()) + part(2, value.encode())) for key, value in entries.items())
+    return _entries(number, list(entries.items()))
 
 
 def request_changes(before: Request, after: Request, touched: Iterable[str]) -> bytes:
@@ -107,13 +108,19 @@ def response_whole(response: Response) -> bytes:
     return status + part(2, response.body) + b"".join(part(5, header) for header in groups.values())
 
 
-def put_headers(headers: Any, pairs: tuple[tuple[str, str], ...]) -> None:
-    """Put the first value of each header into a map, under the spelling that came first."""
+def _first(pairs: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+    """Give the first value of each header, under the spelling that came first."""
     first: dict[str, tuple[str, str]] = {}
     for pair in pairs:
         first.setdefault(pair[0].lower(), pair)
-    for name, value in first.values():
-        headers[text(name)] = text(value)
+    return list(first.values())
+
+
+def _entries(number: int, pairs: list[tuple[str, str]]) -> bytes:
+    made = []
+    for name, value in pairs:
+        made.append(part(number, part(1, text(name).encode()) + part(2, text(value).encode())))
+    return b"".join(made)
 
 
 def readable_body(body: bytes) -> str:

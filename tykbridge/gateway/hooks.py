@@ -28,7 +28,7 @@ class Lane:
 
     As long as they are quick, they run between two turns of the loop, which a `loop.Loop` does itself, and a `hop.Hop`
     for others. After one that was not, the next request goes to a thread of `tykbridge.waiting` at once; after another
-    one, the next 2, and so on. The loop does not even wait for the end of one that takes a millisecond or more: until
+    one, the next 2, and so on. The loop does not even wait for the end of one that takes a few milliseconds: until
     it is over, all of them go to threads.
 
     Args:

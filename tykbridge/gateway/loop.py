@@ -14,11 +14,13 @@ from tykbridge import locks
 from tykbridge._bridge import Watch
 from tykbridge.errors import GoneError
 
-PATIENCE = 1000
+PATIENCE = 2000
 """Microseconds that a job may hold up the loop; where a `Loop` looks after them, twice that at the most."""
 
 TOGETHER = 16
 """Jobs between two turns, at the most."""
+
+_forks = 0  # of this process's ancestors: a loop of one of them is not ours
 
 
 class Job(Protocol):
@@ -61,7 +63,7 @@ class Loop(asyncio.SelectorEventLoop):
         self._main: asyncio.Task[Any] | None = None
         self._failure: BaseException | None = None
         self._over = locks.event()
-        self._process = os.getpid()
+        self._forks = _forks
 
     def begin(self, main: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine, and the loop until that is over; then close the loop. Once.
@@ -130,7 +132,7 @@ class Loop(asyncio.SelectorEventLoop):
             self._job = job
             number = self._watch.begin()
             job.do()
-            if os.getpid() != self._process:  # a hook forked: the loop is the parent's
+            if self._forks != _forks:  # the job forked, and this is the child: the loop is the parent's
                 return False
             if not self._watch.end(number):
                 with contextlib.suppress(RuntimeError):  # it is closed
@@ -151,3 +153,11 @@ class Loop(asyncio.SelectorEventLoop):
         if self._gathered:
             self.stop()
         self._lead()
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -61,10 +61,15 @@ class _Times:
 
 
 class Metrics(Collector):
-    """What is counted of a bridge's requests. Its methods may be called from any thread, but for those of requests."""
+    """What is counted of a bridge's requests. Its methods may be called from any thread, but for those of requests.
+
+    Attributes:
+        earlier: is called before it is told: whoever holds something back counts it now.
+    """
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
+        self.earlier: Callable[[], None] = lambda: None
         # By the event loop alone.
         self._begun = self._ended = 0
         self._statuses: dict[tuple[str, int], int] = {}
@@ -102,6 +107,7 @@ class Metrics(Collector):
 
         `accept` is what the client can read.
         """
+        self.earlier()
         encode, kind = choose_encoder(accept)
         return encode(self._registry), kind
 
