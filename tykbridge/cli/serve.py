@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import webbrowser
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,9 @@ from tykbridge.cli.screen import clean, color_option, console
 from tykbridge.definition import Definition, Phase, TokenSource
 from tykbridge.errors import BridgeError
 from tykbridge.settings import PREFIX, read_settings
-from tykbridge.stores.opening import unreachable
+from tykbridge.stores.opening import Storage, unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
 
     from tykbridge.gateway.inspector.server import Inspector
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from tykbridge.gateway.server import Gateway, Part
     from tykbridge.gateway.trace import Tracer
     from tykbridge.gateway.visit import Observer
-    from tykbridge.stores.opening import Storage
 
 _PATH = click.Path(path_type=Path)
 _FILES = 1 << 16

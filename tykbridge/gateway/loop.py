@@ -103,11 +103,11 @@ class Loop(asyncio.SelectorEventLoop):
         assert self._main is not None
         try:
             while not self._main.done():
+                if self._gathered:
+                    self.stop()  # after one turn
                 self.run_forever()
                 if not self._do_gathered():
                     return
-                if self._gathered:
-                    self.stop()  # after one turn
         except BaseException as error:
             self._failure = error
         try:
@@ -150,8 +150,6 @@ class Loop(asyncio.SelectorEventLoop):
         if job is not None:
             job.late()
         del job  # it is the other thread's, which may be with it for long
-        if self._gathered:
-            self.stop()
         self._lead()
 
 
