@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -192,6 +193,29 @@ def test_a_database_of_somebody_else_is_refused(path: Path) -> None:
     with pytest.raises(StoreError, match="another program"):
         SqliteStore(path)
     assert rows(path, "theirs") == 0
+
+
+class Slow:
+    """A connection to a new file, whose program is held up after its first question: another one makes the tables."""
+
+    def __init__(self, link: sqlite3.Connection, path: Path) -> None:
+        self.link, self.path = link, path
+
+    def execute(self, command: str) -> Any:
+        row = self.link.execute(command).fetchone()
+        if self.path.stat().st_size == 0:
+            SqliteStore(self.path).close()
+        return SimpleNamespace(fetchone=lambda: row)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.link, name)
+
+
+def test_a_file_that_several_programs_make_at_once_is_ours(path: Path) -> None:
+    link = sqlite3.connect(path, isolation_level=None)
+    sqlite._prepare(Slow(link, path), str(path))  # type: ignore[arg-type]
+    assert rows(path, "entries") == 0
+    link.close()
 
 
 @pytest.mark.parametrize("where", ["no/such/folder/data", "."])

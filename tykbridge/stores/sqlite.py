@@ -300,11 +300,10 @@ def _open(path: str, deadline: float) -> tuple[sqlite3.Connection, tuple[int, in
 
 
 def _prepare(link: sqlite3.Connection, path: str) -> None:
-    (number,) = link.execute("PRAGMA application_id").fetchone()
-    if number != _OURS:
-        (tables,) = link.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if number or tables:
-            raise StoreError(f"{path}: this is a database of another program")
+    (tables,) = link.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (number,) = link.execute("PRAGMA application_id").fetchone()  # after them: another process may make both now
+    if number != _OURS and (number or tables):
+        raise StoreError(f"{path}: this is a database of another program")
     if link.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
         raise StoreError(f"{path}: this file system cannot hold a file that processes share")
     link.execute("PRAGMA synchronous = NORMAL")
