@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <tykbridge/plugin.h>
 
 #ifndef VERSION
@@ -50,7 +51,8 @@ static int64_t define(const char *json, size_t size, struct tykb_plugin_reply *r
 
 static void release(int64_t definition) {
   char words[64];
-  int size = snprintf(words, sizeof words, "released %lld", (long long)definition);
+  long process = (long)getpid();
+  int size = snprintf(words, sizeof words, "released %lld of %s in %ld", (long long)definition, VERSION, process);
   host.log(host.context, "info", words, (size_t)size);
 }
 
