@@ -152,8 +152,9 @@ class BuildExtensions(build_ext):
         generated = cythonize(
             [Extension(e.name, [e.sources[0]], include_dirs=e.include_dirs) for e in (module, *compiled)],
             build_dir=os.path.relpath(self.build_temp),
-            # A compiled module means what it means when it is not: annotations are for readers and mypy.
-            compiler_directives={"language_level": 3, "annotation_typing": False},
+            # A compiled module means what it means when it is not: annotations are for readers and mypy, and None has
+            # no members, which C would read all the same.
+            compiler_directives={"language_level": 3, "annotation_typing": False, "nonecheck": True},
             quiet=True,
             force=bool(self.force),
         )

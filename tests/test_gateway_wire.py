@@ -31,6 +31,11 @@ def Rewrite(request, session, spec):
     return request, session
 
 @Hook
+def Write(request, session, spec):
+    request.add_header(request.get_header("Written"), "1")
+    return request, session
+
+@Hook
 def Answer(request, session, spec):
     request.object.return_overrides.response_code = int(request.get_header("Code"))
     return request, session
@@ -109,6 +114,7 @@ def gateway(tmp_path_factory, upstream):
         api("named", url.replace("//", "//me:secret@")),
         api("status", url, {"response": ["SetStatus"]}),
         api("hopping", url, {"pre": ["Hop"]}),
+        api("writing", url, {"pre": ["Write"]}),
         api("ringing", url, {"response": ["Ring"]}),
         api("kept", f"{url}/base", strip_listen_path=False, preserve_host_header=True),
         api("balanced", url, enable_load_balancing=True, target_list=[f"{url}/one", f"{url}/two"]),
@@ -271,6 +277,19 @@ def test_a_hook_says_nothing_of_the_connection_to_the_upstream(gateway, upstream
     exchange(gateway.port, request(b"GET /hopping/"))
     [asked] = upstream.asked
     assert [asked.all(name) for name in ("connection", "x-hop", "te", "x-own")] == [[], [], [], [b"1"]]
+
+
+NEIGHBOURS = (
+    "Connection Keep-Alive Proxy-Authenticate Proxy-Authorization Proxy-Connection TE Trailer Transfer-Encoding Upgrade"
+)
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS.split())
+def test_a_hook_writes_no_header_that_is_between_neighbours(gateway, upstream, name):
+    exchange(gateway.port, request(b"GET /writing/", b"Written: " + name.encode()))
+    exchange(gateway.port, request(b"GET /writing/", b"Written: " + b"x" * len(name)))
+    asked, other = upstream.asked
+    assert (asked.all(name.lower()), other.all("x" * len(name))) == ([], [b"1"])
 
 
 def test_an_answer_has_no_control_characters_in_its_head(gateway, upstream):

@@ -134,6 +134,22 @@ def test_headers_of_a_request(ask, case):
     assert list(continued(ask(edit)).headers) == expected
 
 
+def test_a_header_with_a_long_name(ask):
+    name = "X-" + "o" * 70
+    request = Request("GET", "/", (("X-Old", "1"), (name.upper(), "1"), ("Host", "api.test"), (name, "2")))
+    left = continued(ask(lambda reply: reply.request.set_headers.update({name: "3"}), request))
+    assert left.headers == (("X-Old", "1"), (name, "3"), ("Host", "api.test"))
+
+
+@pytest.mark.parametrize("name", ["Content-length", "TRANSFER-Encoding"])
+def test_framing_of_a_body_that_is_not_there(ask, name):
+    request = Request("GET", "/", (("X-Framing-Name", "1"), (name, "chunked"), ("X-Framing-Names-", "1")))
+    told = {"Content-length": (("Content-length", "0"),), "TRANSFER-Encoding": ()}[name]
+    left = continued(ask(lambda reply: reply.request.set_headers.update({"X-Framing-Name": "2"}), request))
+    last = () if told else (("Content-Length", "0"),)
+    assert left.headers == (("X-Framing-Name", "2"), *told, ("X-Framing-Names-", "1"), *last)
+
+
 def test_headers_map_of_a_request_is_what_came(ask):
     """Only set_headers and delete_headers act, as upstream: what a hook writes into `headers` is not applied."""
 

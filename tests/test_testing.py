@@ -1,6 +1,7 @@
 """`tykbridge.testing`: what a test can ask of an API, what it is told when it fails, and that nothing stays behind."""
 
 import sys
+from http import HTTPMethod
 
 import pytest
 
@@ -122,6 +123,8 @@ def test_a_request_has_what_the_test_gives_it(make):
     assert sent.headers.all("a") == ["1", "3"]
     assert api.delete("/").upstream.method == "DELETE"
     assert api.options("/").upstream.method == "OPTIONS"
+    sent = api.request(HTTPMethod.PUT, body=bytearray(b"a")).upstream
+    assert (sent.method, sent.body) == ("PUT", b"a")
     assert "Content-Length" not in api.get("/").upstream.headers
     for arguments in ({"body": "a", "json": 1}, {"form": {"a": "b"}, "json": 1}):
         with pytest.raises(TypeError, match=r"a body or json|one of body, json and form"):

@@ -338,6 +338,8 @@ cdef class Exchange:
 
 
 cpdef bytes part(uint32_t number, bytes data)
+cpdef bytes entries(uint32_t number, list pairs)
+cpdef str text(str value)
 cpdef bytes quota_message(int64_t remaining, int64_t renews)
 cpdef bytes with_text(bytes shown)
 cpdef double unix_time() noexcept

@@ -174,6 +174,12 @@ def with_text(shown: bytes) -> bytes:
 def part(number: int, data: bytes) -> bytes:
     """The bytes of a field that holds a message, text or bytes; empty ones are written too. `number`: 1 to 15."""
 
+def entries(number: int, pairs: list[tuple[str, str]]) -> bytes:
+    """The bytes of a map from text to text, of its keys and values. `number`: 1 to 15."""
+
+def text(value: str) -> str:
+    """Text that a message can hold: a lone surrogate, from bytes that are not UTF-8, becomes "?"."""
+
 def quota_message(remaining: int, renews: int) -> bytes:
     """A serialised SessionState with what is left of a quota, and when it renews (unix seconds)."""
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=False, boundscheck=False, wraparound=False, initializedcheck=False
-# cython: auto_pickle=False, embedsignature=True
+# cython: nonecheck=False, auto_pickle=False, embedsignature=True
 """The hot path: message views, and the dispatch of a message to a hook.
 
 The views behave as google.protobuf's Python messages, maps and repeated fields do, over the lazy tree of csrc/object.h.

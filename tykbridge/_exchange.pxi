@@ -171,7 +171,7 @@ cdef class Exchange:
         cdef tykb_header *header = self.set.first if self.frame != NULL else NULL
         cdef size_t size = 0
         while header != NULL:
-            size += 1 + tykb_wire_varint_size(entry_size(header)) + entry_size(header)
+            size += entry_size(header.name, header.value)
             header = header.next
         return size
 
@@ -245,15 +245,9 @@ cdef class Exchange:
 
 cdef uint8_t *put_changes(uint8_t *p, tykb_header *header) noexcept:
     while header != NULL:
-        p = tykb_wire_put_varint(tykb_wire_put_varint(p, tykb_wire_tag(2, TYKB_WIRE_LEN)), entry_size(header))
-        p = put_text(put_text(p, 1, header.name), 2, header.value)
+        p = put_entry(p, 2, header.name, header.value)
         header = header.next
     return p
-
-
-cdef inline size_t entry_size(tykb_header *header) noexcept:
-    cdef size_t name = header.name.size, value = header.value.size
-    return 2 + tykb_wire_varint_size(name) + name + tykb_wire_varint_size(value) + value
 
 
 cpdef bytes quota_message(int64_t remaining, int64_t renews):

@@ -6,11 +6,72 @@ cdef inline uint8_t *put_text(uint8_t *p, uint32_t number, tykb_span text) noexc
     return tykb_wire_put_bytes(p, text.data, text.size)
 
 
+cdef inline int check_number(uint32_t number) except -1:
+    """Sizes are worked out for tags of one byte."""
+    if not 1 <= number <= 15:
+        raise ValueError(f"{number}: a part's field has a number from 1 to 15")
+    return 0
+
+
 cpdef bytes part(uint32_t number, bytes data):
     """The bytes of a field that holds a message, text or bytes; empty ones are written too. `number`: 1 to 15."""
     cdef size_t size = <size_t>PyBytes_GET_SIZE(data)
-    cdef bytes made = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(1 + tykb_wire_varint_size(size) + size))
+    cdef bytes made
+    check_number(number)
+    made = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(1 + tykb_wire_varint_size(size) + size))
     put_text(<uint8_t *>PyBytes_AS_STRING(made), number, span_of(PyBytes_AS_STRING(data), <Py_ssize_t>size))
+    return made
+
+
+cdef inline size_t entry_inside(tykb_span key, tykb_span value) noexcept:
+    return 2 + tykb_wire_varint_size(key.size) + key.size + tykb_wire_varint_size(value.size) + value.size
+
+
+cdef inline size_t entry_size(tykb_span key, tykb_span value) noexcept:
+    """Bytes of an entry of a map from text to text."""
+    cdef size_t inside = entry_inside(key, value)
+    return 1 + tykb_wire_varint_size(inside) + inside
+
+
+cdef inline uint8_t *put_entry(uint8_t *p, uint32_t number, tykb_span key, tykb_span value) noexcept:
+    p = tykb_wire_put_varint(tykb_wire_put_varint(p, tykb_wire_tag(number, TYKB_WIRE_LEN)), entry_inside(key, value))
+    return put_text(put_text(p, 1, key), 2, value)
+
+
+cdef inline bint is_plain(object value) noexcept:
+    return PyUnicode_Check(value) and PyUnicode_IS_COMPACT_ASCII(value)
+
+
+cpdef str text(str value):
+    """Text that a message can hold: a lone surrogate, from bytes that are not UTF-8, becomes "?"."""
+    return value if is_plain(value) else value.encode("utf-8", "replace").decode()
+
+
+cpdef bytes entries(uint32_t number, list pairs):
+    """The bytes of a map from text to text, of its keys and values. `number`: 1 to 15."""
+    cdef tykb_span key, value
+    cdef size_t size = 0
+    cdef bytes made
+    cdef uint8_t *p
+    cdef tuple pair  # which says the same each time
+    check_number(number)
+    for pair in pairs:
+        name, words = pair
+        if not (is_plain(name) and is_plain(words)):
+            pairs = [(text(name), text(words)) for name, words in pairs]
+            break
+    for pair in pairs:
+        name, words = pair
+        text_from_python(name, &key)
+        text_from_python(words, &value)
+        size += entry_size(key, value)
+    made = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+    p = <uint8_t *>PyBytes_AS_STRING(made)
+    for pair in pairs:
+        name, words = pair
+        text_from_python(name, &key)
+        text_from_python(words, &value)
+        p = put_entry(p, number, key, value)
     return made
 
 

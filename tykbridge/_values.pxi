@@ -145,7 +145,7 @@ cdef object to_python(const tykb_field *row, tykb_value value):
 
 cdef inline int text_from_python(object value, tykb_span *text) except -1:
     """str, or bytes that are UTF-8, as protobuf accepts. Borrows from the object."""
-    if PyUnicode_Check(value) and PyUnicode_IS_COMPACT_ASCII(value):
+    if is_plain(value):
         text[0] = span_of(<const char *>PyUnicode_DATA(value), PyUnicode_GET_LENGTH(value))
         return 0
     return text_from_other(value, text)

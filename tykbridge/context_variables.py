@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
-from tykbridge.messages import text
+from tykbridge._bridge import text
 from tykbridge.outcome import Request
 
 LIMIT = 16_384

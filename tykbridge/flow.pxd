@@ -1,6 +1,8 @@
 cimport cython
 
-from tykbridge._bridge cimport Exchange, part, quota_message, with_text
+from tykbridge._bridge cimport Exchange, part, quota_message, text, with_text
+from tykbridge.messages cimport request_message
+from tykbridge.outcome cimport Request, with_headers
 
 
 cdef class Run:
@@ -29,8 +31,8 @@ cdef class Flow:
     cdef bytes _sent
     cdef bytes _readable
     cdef bytes _raw
-    cdef object _first
-    cdef object _request
+    cdef Request _first
+    cdef Request _request
     cdef str _scheme
     cdef str _request_uri
     cdef Exchange _exchange
@@ -47,6 +49,16 @@ cdef class Flow:
     cdef public object response
     cdef public object variables
     cdef public object crossing
+
+    cpdef _start(self, Request request, str scheme, str request_uri)
+    cdef _replace(self, Request request)
+    cdef _touch(self, names)
+
+    @cython.locals(request=Request, headers=list)
+    cdef _settle(self)
+
+    @cython.locals(request=Request, message=bytes, wire=bytes)
+    cdef bytes _make(self, bint readable)
 
     @cython.locals(run=Run, edits=int)
     cpdef run(self, tuple together)

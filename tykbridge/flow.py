@@ -9,11 +9,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from tykbridge import _bridge, messages
-from tykbridge._bridge import Exchange, part, quota_message, with_text
+from tykbridge._bridge import Exchange, part, quota_message, text, with_text
 from tykbridge.context_variables import LABEL, ContextVariables
 from tykbridge.crossing import Crossing, Several
 from tykbridge.definition import Bundle, Definition, Hook, OnFailure, Phase
 from tykbridge.errors import BridgeError, DeadlineError, HookError, UnavailableError
+from tykbridge.messages import request_message
 from tykbridge.outcome import (
     AUTH_FAILURE,
     CUSTOM_KEY_CHECK,
@@ -152,7 +153,7 @@ class _SentRequest:
     __slots__ = ("body", "method", "raw_body", "url")
 
     def __init__(self, request: Request, readable: bool) -> None:
-        self.url, self.method, self.raw_body = messages.text(request.url), messages.text(request.method), request.body
+        self.url, self.method, self.raw_body = text(request.url), text(request.method), request.body
         self.body = messages.readable_body(request.body) if readable and request.body else ""
 
 
@@ -246,7 +247,8 @@ class Flow:
     def _touch(self, names: Iterable[str]) -> None:
         if self._touched is None:
             self._touched = set()
-        self._touched.update(map(str.lower, names))
+        for name in names:
+            self._touched.add(name.lower())
 
     def header(self, name: str) -> bytes | None:
         """The first value of a header, None without one. Its name's case does not count."""
@@ -414,7 +416,7 @@ class Flow:
         """Bring the request up to date with the headers that are in the message already."""
         if self._exchange is not None and (headers := self._exchange.headers):
             assert self._request is not None
-            self._touch(name for name, _ in headers)
+            self._touch([name for name, _ in headers])
             request = with_headers(self._request, headers)
             if request != self._request:
                 self._replace(request)
@@ -458,7 +460,7 @@ class Flow:
             self._readable = with_text(self._sent)
             return self._readable
         request = self.request
-        message = messages.request_message(request, self._scheme, self._request_uri, readable=readable)
+        message = request_message(request, self._scheme, self._request_uri, readable)
         wire = part(messages.REQUEST, message + messages.NO_OVERRIDES)
         if readable or not request.body:
             self._readable = wire

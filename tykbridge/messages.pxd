@@ -1,17 +1,14 @@
 cimport cython
 
-from tykbridge._bridge cimport part
+from tykbridge._bridge cimport entries, part, text
+from tykbridge.outcome cimport Request
 
 
-@cython.locals(first=dict, pair=tuple)
+cpdef bytes request_message(Request request, str scheme, str request_uri, bint readable=*)
+
+
+@cython.locals(pair=tuple, first=dict)
 cdef list _first(tuple pairs)
 
 
-@cython.locals(made=list, name=str, value=str)
-cdef bytes _entries(int number, list pairs)
-
-
 cpdef str readable_body(bytes body)
-
-
-cpdef str text(str value)

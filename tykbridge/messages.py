@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from tykbridge import _bridge
-from tykbridge._bridge import part
-from tykbridge.outcome import FRAMING, Request, Response
+from tykbridge._bridge import entries, part, text
+from tykbridge.outcome import FRAMING, Headers, Request, Response
 from tykbridge.session import Session, write_message
 
 REQUEST, SESSION, METADATA, SPEC, RESPONSE = 3, 4, 5, 6, 7
@@ -22,15 +22,15 @@ NO_OVERRIDES = _bridge.NO_OVERRIDES
 """The fields of a MiniRequestObject whose return_overrides.response_code is -1, as hooks find it."""
 
 
-def request_message(request: Request, scheme: str, request_uri: str, *, readable: bool = True) -> bytes:
+def request_message(request: Request, scheme: str, request_uri: str, readable: bool = True) -> bytes:
     """Serialise a MiniRequestObject. `readable`: the body as text too, where it is UTF-8 (not for raw_body_only)."""
-    made = [_entries(1, _first(request.headers))]
+    made = [entries(1, _first(request.headers))]
     query = request.url.partition("?")[2]
     if query:
         params: dict[str, str] = {}
         for name, value in parse_qsl(query.partition("#")[0], keep_blank_values=True):
             params.setdefault(name, value)
-        made.append(_entries(6, list(params.items())))
+        made.append(entries(6, list(params.items())))
     for number, words in ((5, request.url), (11, request.method), (12, request_uri), (13, scheme)):
         if words:
             made.append(part(number, text(words).encode()))
@@ -66,9 +66,9 @@ def session_message(session: Session) -> bytes:
     return message.SerializeToString()
 
 
-def map_parts(number: int, entries: Mapping[str, str] | _bridge.Map) -> bytes:
+def map_parts(number: int, values: Mapping[str, str] | _bridge.Map) -> bytes:
     """Serialise a map from text to text."""
-    return _entries(number, list(entries.items()))
+    return entries(number, list(values.items()))
 
 
 def request_changes(before: Request, after: Request, touched: Iterable[str]) -> bytes:
@@ -108,19 +108,12 @@ def response_whole(response: Response) -> bytes:
     return status + part(2, response.body) + b"".join(part(5, header) for header in groups.values())
 
 
-def _first(pairs: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+def _first(pairs: Headers) -> list[tuple[str, str]]:
     """Give the first value of each header, under the spelling that came first."""
     first: dict[str, tuple[str, str]] = {}
     for pair in pairs:
         first.setdefault(pair[0].lower(), pair)
     return list(first.values())
-
-
-def _entries(number: int, pairs: list[tuple[str, str]]) -> bytes:
-    made = []
-    for name, value in pairs:
-        made.append(part(number, part(1, text(name).encode()) + part(2, text(value).encode())))
-    return b"".join(made)
 
 
 def readable_body(body: bytes) -> str:
@@ -129,8 +122,3 @@ def readable_body(body: bytes) -> str:
         return body.decode()
     except UnicodeDecodeError:
         return ""
-
-
-def text(value: str) -> str:
-    """Give text that a message can hold: a lone surrogate, from bytes that are not UTF-8, becomes "?"."""
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()

@@ -43,7 +43,7 @@ FRAMING = frozenset({"content-length", "transfer-encoding"})
 """Headers that follow from the body, which the host sets."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """An HTTP request on its way to the upstream. `url` is path and query."""
 
@@ -53,7 +53,7 @@ class Request:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Response:
     """An HTTP response on its way to the client."""
 
@@ -62,7 +62,7 @@ class Response:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Continue:
     """The chain goes on, with this request.
 
@@ -74,7 +74,7 @@ class Continue:
     session: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Respond:
     """The client gets this response.
 
@@ -238,20 +238,24 @@ def with_several(request: Request, several: Mapping[str, Sequence[tuple[str, str
 
 
 def _with(headers: Headers, new: Iterable[tuple[str, str]]) -> Headers:
-    keys = {name.lower() for name, _ in headers}
-    added: dict[str, tuple[str, str]] = {}
-    replaced: dict[str, Sequence[tuple[str, str]]] = {}
-    for name, value in new:
-        key = name.lower()
-        if key in FRAMING:  # it follows the body
-            continue
-        if key in keys:
-            replaced[key] = [(name, value)]
-        else:
-            added[key] = (name, value)
-    if replaced:
-        headers = tuple(_put(headers, replaced, str.lower))
-    return (*headers, *added.values()) if added else headers
+    """Set headers: each where the first of its name stands, else at the end. Of two of one name the last one counts."""
+    wanted: dict[str, tuple[str, str]] = {}
+    sizes = 0  # bits: most names tell by the end of their length that they are none of them
+    for pair in new:
+        key = pair[0].lower()
+        if key not in FRAMING:  # these follow the body
+            wanted[key] = pair
+            sizes |= 1 << (len(key) & 15)
+    if not wanted:
+        return headers
+    made, left = [], wanted.copy()
+    for pair in headers:
+        if not sizes & 1 << (len(pair[0]) & 15) or (key := pair[0].lower()) not in wanted:
+            made.append(pair)
+        elif (put := left.pop(key, None)) is not None:
+            made.append(put)
+    made.extend(left.values())
+    return tuple(made)
 
 
 def _body(kept: bytes, before: Any, after: Any) -> bytes:
@@ -381,15 +385,29 @@ def _status(code: int) -> int:
 
 def _framed(headers: Headers, length: int) -> Headers:
     """Tell the body's length, spelled and placed as the one that is there."""
-    name = next((name for name, _ in headers if name.lower() == "content-length"), "Content-Length")
-    headers = _without(headers, FRAMING - {"content-length"})
-    return tuple(_put(headers, {"content-length": [(name, str(length))]}, str.lower))
+    made, is_told = [], False
+    for pair in headers:
+        if not _frames(pair[0]):
+            made.append(pair)
+        elif not is_told and pair[0].lower() == "content-length":
+            made.append((pair[0], str(length)))
+            is_told = True
+    if not is_told:
+        made.append(("Content-Length", str(length)))
+    return tuple(made)
 
 
 def _framed_request(headers: Headers, body: bytes) -> Headers:
-    if body or not FRAMING.isdisjoint([name.lower() for name, _ in headers]):
+    if body:
         return _framed(headers, len(body))
+    for pair in headers:
+        if _frames(pair[0]):
+            return _framed(headers, 0)
     return headers
+
+
+def _frames(name: str) -> bool:
+    return len(name) in (14, 17) and name.lower() in FRAMING  # most tell by their length
 
 
 def _framed_response(status: int, headers: Headers, body: bytes) -> Response:

@@ -35,5 +35,16 @@ cpdef bint is_text(str words) except -1
 cpdef str value(tuple headers, str name)
 
 
+@cython.locals(pair=tuple)
+cpdef tuple forwardable(tuple headers)
+
+
+cdef bint _is_hop_by_hop(str name) except -1
+
+
+@cython.locals(pair=tuple, name=str)
+cpdef tuple unmistaken(tuple came, tuple headers)
+
+
 @cython.locals(data=bytes, lines=list, name=str, words=str)
 cpdef bytes head(int status, reason, headers)

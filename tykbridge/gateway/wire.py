@@ -142,7 +142,14 @@ def forwardable(headers: Headers) -> Headers:
 
     To be done before hooks run: what they write is no neighbour's to take away. Host stays, whatever is listed.
     """
-    return Fields(headers).kept
+    for pair in headers:
+        if _is_hop_by_hop(pair[0]):
+            return Fields(headers).kept
+    return headers
+
+
+def _is_hop_by_hop(name: str) -> bool:
+    return len(name) in (2, 7, 10, 16, 17, 18, 19) and name.lower() in _HOP_BY_HOP  # most tell by their length
 
 
 def unmistaken(came: Headers, headers: Headers) -> Headers:
@@ -150,8 +157,13 @@ def unmistaken(came: Headers, headers: Headers) -> Headers:
 
     `came` is what the client sent, of which hooks made `headers`.
     """
-    if not any("_" in name for name, _ in headers):
-        return headers
+    for pair in headers:
+        if "_" in pair[0]:
+            return _unmistaken(came, headers)
+    return headers
+
+
+def _unmistaken(came: Headers, headers: Headers) -> Headers:
     dashed = {name.lower() for name, _ in (*came, *headers) if "_" not in name}
     return tuple(pair for pair in headers if "_" not in pair[0] or pair[0].lower().replace("_", "-") not in dashed)
 

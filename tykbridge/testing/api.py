@@ -222,7 +222,7 @@ class Api:
             pairs.insert(0, ("Host", definition.domain or "localhost"))
         if content and not _has(pairs, "Content-Length"):
             pairs.append(("Content-Length", str(len(content))))
-        return self._sent(chain, Request(method, url, tuple(pairs), content), scheme)
+        return self._sent(chain, Request(str(method), url, tuple(pairs), content), scheme)
 
     def get(self, path: str = "/", **arguments: Unpack[Arguments]) -> Reply:
         """Send a GET; the arguments are those of `request`."""

@@ -128,7 +128,7 @@ class Answer:
 def written(pairs: list[tuple[str, str]], body: bytes | str, value: Any) -> bytes:
     """Give a body as bytes; adds the Content-Type of JSON to the headers, where it is that."""
     if value is None:
-        return body.encode() if isinstance(body, str) else body
+        return body.encode() if isinstance(body, str) else bytes(body)
     if body:
         raise TypeError("a message has a body or json, not both")
     if not any(name.lower() == "content-type" for name, _ in pairs):

@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=False, boundscheck=False, wraparound=False, auto_pickle=False
+# cython: language_level=3, binding=False, boundscheck=False, wraparound=False, nonecheck=False, auto_pickle=False
 """One native plugin: csrc/plugin.h for Python, and a message's views as items and back.
 
 Python's lock is released while a plugin runs. What it asks of the host comes back on any thread, takes the lock for as

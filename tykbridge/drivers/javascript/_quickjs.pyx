@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=False, boundscheck=False, wraparound=False, auto_pickle=False
+# cython: language_level=3, binding=False, boundscheck=False, wraparound=False, nonecheck=False, auto_pickle=False
 """One JavaScript state: engine.h for Python, and a message's views for engine.h."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
