@@ -44,6 +44,7 @@ class Whole(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
+        """Never: what follows on the connection is not read."""
         return False
 
     async def prepare(self, request: web.BaseRequest) -> None:
