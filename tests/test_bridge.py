@@ -626,6 +626,22 @@ def test_warnings_of_what_runs_are_in_the_log_when_it_is_loaded_and_not_again_un
     assert lines(bridge.reload()) == [first]
 
 
+def test_warnings_of_what_is_refused_are_in_the_log_with_each_of_its_errors(tmp_path):
+    told = []
+    bridge = Bridge(Services(log=lambda words, level: told.append((level, words))), tmp_path / "middleware")
+    put(tmp_path, "middleware/plugin.py", HOOK)
+    file = tmp_path / "apis" / "one.json"
+    wrong = api("one")
+    wrong["proxy"]["listen_pth"] = wrong["proxy"].pop("listen_path")
+    put(tmp_path, "apis/one.json", json.dumps(wrong))
+    hint = f'{file}: $.proxy.listen_pth: not a key that is known here, it has no effect; did you mean "listen_path"?'
+    for load in (lambda: bridge.load(tmp_path / "apis"), bridge.reload):  # as often as the error
+        load()
+        assert [words for level, words in told if level == "warning"] == [hint]
+        assert [level for level, words in told if "$.proxy.listen_path: expected" in words] == ["error"]
+        told.clear()
+
+
 def test_a_warning_of_a_bundle_is_told_once_for_all_its_apis(tmp_path):
     told = []
     bridge = Bridge(Services(log=lambda words, level: told.append((level, words))), tmp_path / "middleware")

@@ -188,6 +188,25 @@ def test_what_cannot_be_served(folder):
         assert done.errors.count("broken.json") == 2 * (arguments == ["broken.json"])  # told once: file and place
 
 
+def test_a_definition_that_was_found_is_not_asked_for(folder):
+    """What is to be mended is the plugin or the definition itself; other JSON in a plugin's folder is none."""
+    plugin = folder / "plugin"
+    plugin.mkdir()
+    (plugin / "middleware.py").write_text("def broken(:\n")
+    (plugin / "manifest.json").write_text('{"custom_middleware": {"driver": "python", "pre": [{"name": "Mark"}]}}')
+    definition = json.loads((folder / "apis" / "plain.json").read_text())
+    pre = [{"name": "Mark", "path": "plugin/middleware.py"}]
+    definition["custom_middleware"] = {"driver": "python", "pre": pre}
+    for place, text in ((".", json.dumps(definition)), ("api.json", "{}"), ("plugin", "{}"), ("api.json", "{")):
+        (folder / "api.json").write_text(text)
+        (plugin / "package.json").write_text("{}")
+        done = tykbridge("serve", place, cwd=folder)
+        assert done.status == 1
+        assert "no API can be served, for the reasons above" in done.words
+        assert ("name the definition" in done.words) == (place == "plugin"), done.words
+        assert ("middleware.py:1" in done.words) == (place == "."), done.words
+
+
 def test_the_missing_extra_is_named(folder):
     program = "import sys; sys.modules['aiohttp'] = None; from tykbridge.cli import main; main(['serve', 'apis'])"
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import threading
 import weakref
 
@@ -714,8 +715,10 @@ def test_no_api(gateway):
 
 def test_an_upstream_that_is_not_there(gateway):
     assert error(exchange(gateway.port, request(b"GET /down/"))) == (502, PROBLEM)
-    assert 'api "down": http://127.0.0.1:' in gateway.log[-1]
+    assert re.fullmatch(r'api "down": http://127\.0\.0\.1:\d+/: connection refused', gateway.log[-1])
     assert error(exchange(gateway.port, request(b"GET /unknown/"))) == (502, "Upstream host lookup failed")
+    assert gateway.log[-1].startswith('api "unknown": http://upstream.invalid/: ')
+    assert "ssl" not in gateway.log[-1]
     assert error(exchange(gateway.port, request(b"GET /none/"))) == (502, PROBLEM)
     assert "target_url" in gateway.log[-1]
 
@@ -782,6 +785,32 @@ def test_requests_that_are_not_for_this_gateway(gateway, upstream):
     assert exchange(gateway.port, request(b"CONNECT other.test:443")).status >= 400
     assert exchange(gateway.port, request(b"GET /plain/x#y")).status == 400
     assert upstream.asked == []
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"FOO /plain/ HTTP/1.1\r\nHost: h\r\n\r\n", "the request has no method that is known here"),
+        (b"GET /plain/ SPDY/3\r\nHost: h\r\n\r\n", "the request is malformed"),
+        (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", "the request has no method that is known here"),
+    ],
+)
+def test_what_never_becomes_a_request_is_answered_and_logged_as_all_else(gateway, upstream, data, words):
+    for begins in (b"", request(b"GET /plain/")):  # first on its connection, and not
+        del gateway.log[:]
+        with Client(gateway.port) as client:
+            if begins:
+                assert client.send(begins).receive().status == 200
+            answer = client.send(data).receive()
+            assert (answer.status, json.loads(answer.body)) == (400, {"error": words})
+            assert answer.first.startswith(b"HTTP/1.1 400 ")
+            assert answer.get("content-type") == b"application/json"
+            assert answer.get("connection") == b"close"
+            assert answer.get("x-request-id")
+            assert answer.get("server") is None
+            assert client.is_over()
+        [line] = gateway.log
+        assert line.startswith("a request from 127.0.0.1 is no HTTP: ")
 
 
 def test_what_is_no_http_is_told_without_what_may_be_secret(gateway, upstream):

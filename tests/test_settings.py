@@ -151,22 +151,42 @@ def test_policies_are_a_file_s_or_told_to_be_none(source):
 
 
 def test_a_variable_that_has_no_effect_is_told():
-    _, notices = read({}, TYK_GW_BUNDELBASEURL="http://x")
+    _, notices = read({}, TYK_GW_PIDFILELOCATION="x")
     assert [(notice.path, notice.text) for notice in notices] == [
-        ("TYK_GW_BUNDELBASEURL", "not a variable that is known here, it has no effect")
+        ("TYK_GW_PIDFILELOCATION", "not a variable that is known here, it has no effect")
     ]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("TYK_GW_STORAGE_PORT", "s3cret", "a whole number"),
-        ("TYK_GW_STORAGE_TIMEOUT", "s3cret", "a number"),
+        ("TYK_GW_STORAGE_PORT", "abc", "a whole number"),
+        ("TYK_GW_STORAGE_TIMEOUT", "abc", "a number"),
         ("TYK_GW_HASHKEYS", "yes", "true or false"),
     ],
 )
-def test_a_wrong_variable_is_named_and_its_value_not_repeated(name, text, expected):
-    assert problems({}, **{name: text}) == [(name, expected, "something else")]
+def test_a_wrong_variable_is_named_with_its_value_and_not_as_the_file_s(tmp_path, name, text, expected):
+    (tmp_path / "tyk.conf").write_text("{}")
+    with pytest.raises(SettingsError) as caught:
+        read_settings(tmp_path / "tyk.conf", {name: text})
+    assert str(caught.value) == f'<environment>: {name}: expected {expected}, found a string ("{text}")'
+
+
+def test_a_mistyped_variable_is_told_which_one_it_looks_like():
+    wrong = {"SECERT": "SECRET", "STORAGE_PASWORD": "STORAGE_PASSWORD", "LISTEN_PORT": "LISTENPORT"}
+    notices = read({}, **{f"TYK_GW_{name}": "x" for name in wrong})[1]
+    assert {notice.path: notice.text.partition("; ")[2] for notice in notices} == {
+        f"TYK_GW_{name}": f'did you mean "TYK_GW_{meant}"?' for name, meant in wrong.items()
+    }
+    assert {notice.file for notice in notices} == {"<environment>"}
+
+
+def test_no_variable_of_tyks_is_taken_for_another_one_mistyped():
+    known = {f"TYK_GW_{field.upper().replace('_', '')}" for field in Settings.__struct_fields__}
+    names = {f"TYK_GW_{name.upper().replace('_', '')}" for name in TYKS.split()} - known
+    notices = read({}, **dict.fromkeys(names, "x"))[1]
+    assert len(notices) == len(names)
+    assert {notice.text for notice in notices} == {"not a variable that is known here, it has no effect"}
 
 
 def test_regression_a_secret_that_is_no_text_is_not_repeated():

@@ -183,7 +183,7 @@ class Bridge:
 
         Everything is built aside and put in place in one step; requests on their way finish on what they started with.
         A bad definition stops no other; an API that ran before goes on running when its new version is bad. Why it is
-        bad goes to the log as an error, and what has no effect in definitions that run as a warning, unless the
+        bad goes to the log as an error, and what has no effect in definitions as a warning, unless it runs and the
         version before was the same. `Loaded.notices` has what was inferred, too.
 
         Raises:
@@ -282,7 +282,8 @@ class Bridge:
         loaded: Loaded,
     ) -> None:
         """Write to the log, and fire events of, what a loading came to."""
-        for notice in dict.fromkeys(_fresh_notices(before, built)):  # several APIs may have one bundle
+        notices = [*_fresh_notices(before, built), *_notices_of_refused(loaded.not_loaded)]
+        for notice in dict.fromkeys(notices):  # several APIs may have one bundle
             self.services.log(str(notice), "warning")
         for item in loaded.not_loaded:
             self.services.log(str(item), "error")
@@ -527,6 +528,13 @@ def _fresh_notices(before: _State, built: Iterable[_Api]) -> Iterator[Notice]:
         earlier = before.by_id.get(api.definition.api_id)
         if earlier is None or (earlier.notices, earlier.definition) != (api.notices, api.definition):
             yield from mistakes
+
+
+def _notices_of_refused(not_loaded: Iterable[NotLoaded]) -> Iterator[Notice]:
+    """Give what may be the reason of a problem: a key is missing, and another one looks like it."""
+    for item in not_loaded:
+        if item.problems:
+            yield from (notice for notice in item.notices if not notice.inferred)
 
 
 def _folder_problems(catalog: Catalog) -> list[Any]:

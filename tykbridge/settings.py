@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, get_origin
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from tykbridge.definition import Calling, Notice, Problem, Target, targets, tree
 from tykbridge.definition.fields import fill
 from tykbridge.definition.model import NONE, PROCESS
-from tykbridge.definition.problems import Report
+from tykbridge.definition.problems import Report, describe
 from tykbridge.errors import LoadError
 from tykbridge.keys import FUNCTIONS
 from tykbridge.stores.opening import TYPES, Storage
@@ -19,6 +20,11 @@ from tykbridge.stores.opening import TYPES, Storage
 PREFIX = "TYK_GW_"
 TEXT = "<settings>"
 """The file name of settings that came as text."""
+ENVIRONMENT = "<environment>"
+"""The file name of what came as a variable."""
+
+_TYPING_ERROR = 0.9
+"""How alike two variables are when one looks like the other, mistyped (difflib's ratio); Tyk's others are less so."""
 
 _SECRETS = ("$.secret", "$.storage.password", "$.tykbridge.bundle_authorization")
 
@@ -251,19 +257,39 @@ def _parse(source: str | os.PathLike[str], report: Report) -> dict[str, Any] | N
 
 
 def _overlaid(report: Report, settings: Settings, environment: Mapping[str, str]) -> Settings:
-    """Put the variables over the settings."""
+    """Put the variables over the settings. What is wrong with them is none of the file's."""
     given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-    overlaid: Settings = _overlay(report, settings, PREFIX, given)
+    own = Report(ENVIRONMENT)
+    overlaid: Settings = _overlay(own, settings, PREFIX, given)
+    known = list(_variables(settings, PREFIX)) if given else []
+    others = {_variable(PREFIX, key) for key in Settings.OTHERS}
     for name in sorted(given):
-        report.notice(name, "not a variable that is known here, it has no effect")
+        close = [] if name in others else difflib.get_close_matches(name, known, n=1, cutoff=_TYPING_ERROR)
+        hint = f'; did you mean "{close[0]}"?' if close else ""
+        own.notice(name, f"not a variable that is known here, it has no effect{hint}")
+    report.problems += own.problems
+    report.notices += own.notices
     return overlaid
+
+
+def _variables(layout: Any, prefix: str) -> Iterator[str]:
+    for field in msgspec.structs.fields(layout):
+        name, value = _variable(prefix, field.encode_name), getattr(layout, field.name)
+        if isinstance(value, msgspec.Struct):
+            yield from _variables(value, f"{name}_")
+        else:
+            yield name
+
+
+def _variable(prefix: str, key: str) -> str:
+    return prefix + key.replace("_", "").upper()
 
 
 def _overlay(report: Report, layout: Any, prefix: str, given: dict[str, str]) -> Any:
     """Give a Struct with what `given` says of it, taking that out of there."""
     changes: dict[str, Any] = {}
     for field in msgspec.structs.fields(layout):
-        name, before = prefix + field.encode_name.replace("_", "").upper(), getattr(layout, field.name)
+        name, before = _variable(prefix, field.encode_name), getattr(layout, field.name)
         if isinstance(before, msgspec.Struct):
             changes[field.name] = _overlay(report, before, f"{name}_", given)
         elif name in given:
@@ -272,9 +298,9 @@ def _overlay(report: Report, layout: Any, prefix: str, given: dict[str, str]) ->
 
 
 def _value(report: Report, name: str, kind: Any, text: str, before: Any) -> Any:
-    """Read a variable as Tyk does; a wrong one is reported, without its value, which may be a secret."""
+    """Read a variable as Tyk does; a wrong one is reported with its value: secrets are text, which is never wrong."""
     if kind is bool and text not in _TRUTHS:
-        report.problem(name, "true or false", "something else")
+        report.problem(name, "true or false", describe(text))
     elif kind is bool:
         return _TRUTHS[text]
     elif get_origin(kind) is list:
@@ -286,7 +312,7 @@ def _value(report: Report, name: str, kind: Any, text: str, before: Any) -> Any:
         try:
             return msgspec.convert(text, kind, strict=False)
         except msgspec.ValidationError:
-            report.problem(name, "a whole number" if kind is int else "a number", "something else")
+            report.problem(name, "a whole number" if kind is int else "a number", describe(text))
     return before
 
 

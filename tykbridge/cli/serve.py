@@ -22,6 +22,7 @@ from rich.text import Text
 from tykbridge import __version__, drivers, hosted, waiting
 from tykbridge.bundle import manifest
 from tykbridge.cli.screen import clean, color_option, console
+from tykbridge.cli.source import has_definition
 from tykbridge.definition import Definition, Phase, TokenSource
 from tykbridge.errors import BridgeError
 from tykbridge.settings import PREFIX, read_settings
@@ -154,6 +155,8 @@ def command(
 
 def _hint(place: Path) -> str:
     """Say what is meant instead of bundles or a file of hooks, which are taken for definitions easily."""
+    if has_definition(place):
+        return ""
     is_bundle = place.name == manifest.FILE_NAME or place.suffix == ".zip" or (place / manifest.FILE_NAME).is_file()
     if is_bundle or drivers.of_file(place.name) is not None:
         what = "is a plugin: name the definition of its API"

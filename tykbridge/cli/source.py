@@ -56,6 +56,9 @@ _DECORATORS = {
 }
 
 
+_OF_DEFINITIONS = ("api_id", "proxy", "openapi", "x-tyk-api-gateway")  # keys that other JSON has not
+
+
 class Refusal(click.ClickException):
     """What keeps a command from doing anything, in words for people. The exit status is that of wrong usage."""
 
@@ -95,6 +98,19 @@ def kind_of(place: Path) -> Kind:
 
 def _has(folder: Path, suffix: str) -> bool:
     return any(name.endswith(suffix) and not name.startswith(".") for name in os.listdir(folder))
+
+
+def has_definition(place: Path) -> bool:
+    """Tell whether a folder or a file has what its author means to be an API's definition, right or wrong."""
+    files = place.glob("*.json") if place.is_dir() else [place] if place.suffix == ".json" else []
+    return any(_is_meant(file) for file in files if file.name != manifest.FILE_NAME and not file.name.startswith("."))
+
+
+def _is_meant(file: Path) -> bool:
+    try:
+        return any(key in read_manifest(file) for key in _OF_DEFINITIONS)
+    except DefinitionError:  # no JSON, which has been told: nothing says that it should not be one
+        return True
 
 
 # ---- Bundles

@@ -35,6 +35,26 @@ class _Written(web.StreamResponse):
 _KEPT, _CLOSED = _Written(True), _Written(False)
 
 
+class Whole(web.StreamResponse):
+    """A response for aiohttp to answer with, in place of one of its own; the connection is closed behind it."""
+
+    def __init__(self, visit: Visit, response: Response) -> None:
+        super().__init__()
+        self._visit, self._whole = visit, response
+
+    @property
+    def keep_alive(self) -> bool:
+        """Never: what follows on the connection is not read."""
+        return False
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write it."""
+        await whole(request, self._visit, self._whole, closes=True)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to do."""
+
+
 async def whole(
     incoming: web.BaseRequest, visit: Visit, response: Response, reason: str | None = None, closes: bool = False
 ) -> web.StreamResponse:

@@ -86,7 +86,9 @@ class Control:
             self._log("no control API: the settings have no secret (docs/operating.md)", "info")
             return
         if settings.secret and (len(settings.secret) < _WEAK or settings.secret == _SAMPLE):
-            self._log("the secret of the control API can be guessed: take 16 random characters or more", "warning")
+            why = "is the one of Tyk's sample file, which everybody knows" if settings.secret == _SAMPLE else "is short"
+            words = f"the secret of the control API can be guessed, it {why}: take {_WEAK} random characters or more"
+            self._log(words, "warning")
         sock = self._listening(settings)
         app = web.Application(client_max_size=_BODY, middlewares=[self._guard])
         app.add_routes(self._routes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -391,7 +392,15 @@ def _said(error: Exception) -> str:
         return logs.unquoted(error.message)
     if isinstance(error, aiohttp.InvalidURL):
         return error.description or "this is no URL of an upstream"
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        return _reason(error.os_error)
     return str(error) or type(error).__name__
+
+
+def _reason(error: OSError) -> str:
+    """Give the system's words: asyncio puts its own in their place, with the address, which the URL has."""
+    known = error.errno or 0  # of a name that is not found it is negative, and no errno
+    return (os.strerror(known) if known > 0 else error.strerror or str(error)).lower()
 
 
 class _UpstreamRequest(aiohttp.ClientRequest):

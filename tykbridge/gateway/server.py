@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod
 
 from tykbridge import locks
 from tykbridge._version import __version__
 from tykbridge.bridge import Bridge
-from tykbridge.gateway import logs
+from tykbridge.gateway import answers, logs
 from tykbridge.gateway.loop import Loop
 from tykbridge.gateway.proxy import Limits, Proxy
-from tykbridge.gateway.visit import Observer
+from tykbridge.gateway.visit import Observer, Visit, current
+from tykbridge.outcome import refused
 
 PORT = 8181
 """Where it listens when nobody says anything: the port of upstream's examples."""
@@ -88,7 +90,7 @@ class Gateway:
             closing.callback(sock.close)
             await self._proxy.start()
             closing.push_async_callback(self._proxy.close)
-            server = web.Server(
+            server = _Server(
                 self._answer,
                 handler_cancellation=True,
                 access_log=None,
@@ -132,6 +134,37 @@ class Gateway:
         if request.raw_path == "/hello":
             return web.json_response({"status": "pass", "version": __version__, "description": "tykbridge"})
         return await self._proxy.answer(request)
+
+
+class _Server(web.Server):
+    """Answers as the gateway does what never becomes a request, because aiohttp's parser refuses it."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Tell the log, and give the answer. Raises ConnectionError: there is a part of another one already."""
+        visit = Visit("", "", request.remote or "")
+        current.set(visit)  # the id in the answer finds the line
+        self.log_exception("Error handling request from %s", request.remote, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer is sent already")
+        words = "Internal error"
+        if isinstance(exc, BadHttpMethod):
+            words = "the request has no method that is known here"
+        elif status < 500:
+            words = "the request is malformed"
+        return answers.Whole(visit, refused(status, words).response)
 
 
 @contextlib.contextmanager
