@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import linecache
 import os
 import sys
 from collections.abc import Callable
@@ -125,3 +126,34 @@ def test_deep_recursion_is_told_in_time(module: Any) -> None:
     finally:
         sys.setrecursionlimit(before)
     assert "RecursionError" in text
+
+
+def test_a_trace_quotes_the_version_that_runs(tmp_path: Path) -> None:
+    code = """
+        def fails(request):
+            return request.no_such(
+                request,
+            )
+        def chained(request):
+            try:
+                fails(request)
+            except AttributeError as error:
+                raise ExceptionGroup("both", [error]) from error
+    """
+    root = trees.write(tmp_path / "b", {"middleware.py": code, "other-name.py": code})
+    namespace = Namespace("b", str(root))
+    namespace.open()
+    try:
+        modules = [namespace.load("middleware"), namespace.load_file(str(root / "other-name.py"))]
+        expected = [failures.trace(raised(module.chained, "")) for module in modules]
+        for name in ("middleware.py", "other-name.py"):
+            (root / name).write_text("# a line of another version\n" * 20)
+        linecache.clearcache()
+        for module, text in zip(modules, expected, strict=True):
+            now = failures.trace(raised(module.chained, ""))
+            assert now.count("return request.no_such(") == 2
+            assert now.count("    ^^^^^") >= 2
+            assert "another version" not in now
+            assert now == text
+    finally:
+        namespace.close()

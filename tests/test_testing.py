@@ -1,5 +1,6 @@
 """`tykbridge.testing`: what a test can ask of an API, what it is told when it fails, and that nothing stays behind."""
 
+import signal
 import sys
 from http import HTTPMethod
 
@@ -353,9 +354,31 @@ def project(pytester):
 
     def run(code):
         pytester.makepyfile(TESTS + code)
-        return pytester.runpytest("-p", "no:cacheprovider")
+        return pytester.runpytest("-p", "no:cacheprovider", no_reraise_ctrlc=True)
 
     return run
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_an_interrupt_in_a_hook_ends_the_run(project, pytester, keeps):
+    stop = "import signal\n    signal.raise_signal(signal.SIGINT)"
+    if keeps:
+        stop = "import signal\n    try: signal.raise_signal(signal.SIGINT)\n    except BaseException: pass"
+    plugin = (pytester.path / "plugin.py").read_text().replace("visits += 1", stop)
+    (pytester.path / "plugin.py").write_text(plugin)
+    before = signal.getsignal(signal.SIGINT)
+    done = project("def test(api):\n    assert api.get('/x').status == 200\ndef test_next():\n    pass\n")
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.assert_outcomes()
+    done.stdout.fnmatch_lines(["*KeyboardInterrupt*"])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupt_of_the_plugin_s_own_is_a_failed_hook(project, pytester):
+    plugin = (pytester.path / "plugin.py").read_text().replace("visits += 1", "raise KeyboardInterrupt")
+    (pytester.path / "plugin.py").write_text(plugin)
+    done = project("def test(api):\n    assert api.get('/x').status == 500\ndef test_next():\n    pass\n")
+    done.assert_outcomes(passed=2)
 
 
 def test_a_failed_test_shows_the_traceback(project, pytester):

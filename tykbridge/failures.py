@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import traceback
+from types import FrameType
 
 from tykbridge.bundle.namespace import plain
+from tykbridge.bundle.source import SourceLoader
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _COMPILED = re.compile(r"(^|/)tykbridge/_\w+\.(pyx|pxi|pxd)$")  # how compiled frames call their files
@@ -79,16 +82,48 @@ def trace(error: BaseException) -> str:
     if isinstance(error, ScriptError):
         return _cut(error.trace, LOG_LIMIT)
     summary = traceback.TracebackException.from_exception(error, limit=-_FRAMES)
-    pending, seen = [summary], set()
+    pending: list[tuple[traceback.TracebackException | None, BaseException | None]] = [(summary, error)]
+    texts: dict[int, list[str]] = {}
+    seen = set()
     while pending:
-        part = pending.pop()
-        if id(part) in seen:
+        part, raised = pending.pop()
+        if part is None or raised is None or id(part) in seen:
             continue
         seen.add(id(part))
-        part.stack[:] = [frame for frame in part.stack if not _is_ours(frame)]
-        causes = (part.__cause__, part.__context__, *(part.exceptions or ()))
-        pending += [cause for cause in causes if cause is not None]
+        frames = [frame for frame, _ in traceback.walk_tb(raised.__traceback__)][-_FRAMES:]
+        pairs = zip(part.stack, frames, strict=False)  # another thread may raise it again meanwhile
+        part.stack[:] = [_quoted(entry, frame, texts) for entry, frame in pairs if not _is_ours(entry)]
+        pending += [(part.__cause__, raised.__cause__), (part.__context__, raised.__context__)]
+        if isinstance(raised, BaseExceptionGroup):
+            pending += zip(part.exceptions or (), raised.exceptions, strict=False)
     return _cut(plain("".join(summary.format()).rstrip()), LOG_LIMIT)
+
+
+def _quoted(entry: traceback.FrameSummary, frame: FrameType, texts: dict[int, list[str]]) -> traceback.FrameSummary:
+    """Returns an entry of a traceback with the lines that run: the file may hold those of another version by now.
+
+    `texts` has the lines of each loader, by its id.
+    """
+    loader = dict.get(frame.f_globals, "__loader__")  # whose own `get` may be a plugin's code
+    if type(loader) is not SourceLoader or loader.path != entry.filename or entry.lineno is None:
+        return entry
+    lines = texts.get(id(loader))
+    if lines is None:
+        lines = texts[id(loader)] = loader.lines()
+    first, last = entry.lineno, entry.lineno
+    if sys.version_info >= (3, 13):  # which shows all lines of what failed
+        last = entry.end_lineno or first
+    text = "".join(f"{line.rstrip()}\n" for line in lines[first - 1 : last])
+    return traceback.FrameSummary(
+        entry.filename,
+        first,
+        entry.name,
+        lookup_line=False,
+        line=text,
+        end_lineno=entry.end_lineno,
+        colno=entry.colno,
+        end_colno=entry.end_colno,
+    )
 
 
 def _is_ours(frame: traceback.FrameSummary) -> bool:

@@ -685,3 +685,11 @@ def test_help_teaches():
     assert max(map(len, result.output.splitlines())) <= 80
     for words in ("-X, --method", "-H, --header", "-d, --data", "Examples:", "Exit status: 0 when the request went on"):
         assert words in result.output
+
+
+def test_an_interrupt_in_a_hook_ends_it(place):
+    code = "import signal\nfrom tyk.decorators import Hook\n@Hook\ndef stop(request, session, spec):\n"
+    write(place, {"stop.py": f"{code}    signal.raise_signal(signal.SIGINT)\n    return request, session\n"})
+    result = tykbridge("run-hook", "stop.py", "stop", cwd=place)
+    assert result.status == 1
+    assert (result.output, result.errors.strip()) == ("", "Aborted!")

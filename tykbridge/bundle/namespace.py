@@ -107,10 +107,11 @@ class Namespace:
         if not any("." in part for part in parts):
             return importlib.import_module(".".join([self.package, *parts]))
         name = f"{self.package}.{'_'.join(parts).replace('.', '_')}"
-        spec = ModuleSpec(name, self.source_loader(name, path), origin=path)
+        loader = self.source_loader(name, path)
+        spec = ModuleSpec(name, loader, origin=path)
         spec.has_location = True
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        self.source_loader(name, path).exec_module(module)
+        loader.exec_module(module)
         return module
 
     def has(self, name: str) -> bool:

@@ -14,6 +14,7 @@ from importlib.machinery import (
     FileFinder,
     SourceFileLoader,
 )
+from importlib.util import decode_source
 from types import CodeType, ModuleType
 from typing import Any
 from zipimport import zipimporter
@@ -55,19 +56,29 @@ class SourceLoader(SourceFileLoader):
     def __init__(self, fullname: str, path: str, module_builtins: dict[str, Any]) -> None:
         super().__init__(fullname, path)
         self._builtins = module_builtins
+        self._compiled = b""  # as long as the module's namespace: the file may hold another version by then
 
     def get_code(self, fullname: str) -> CodeType:
         """Compiles the file as it is now."""
         path = self.get_filename(fullname)
         linecache.cache.pop(path, None)  # tracebacks shall show these lines
         try:
-            code: CodeType = self.source_to_code(self.get_data(path), path)
+            data = self.get_data(path)
+            code: CodeType = self.source_to_code(data, path)
         except (ValueError, SyntaxError) as error:
             if isinstance(error, SyntaxError) and error.filename:
                 raise
             # A NUL in the file is told without the file's name.
             raise SyntaxError(str(error), (path, 1, None, None)) from error
+        self._compiled = data
         return code
+
+    def lines(self) -> list[str]:
+        """Returns the lines of the source that runs, whatever the file holds now; none before there is one."""
+        try:
+            return decode_source(self._compiled).split("\n")
+        except (SyntaxError, UnicodeError):  # the compiler is not as strict
+            return []
 
     def exec_module(self, module: ModuleType) -> None:
         """Runs the module with the builtins of the loader."""

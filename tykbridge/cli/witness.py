@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from tykbridge.cli.host import Host, Listener
 from tykbridge.steps import Seen
@@ -20,9 +23,13 @@ class Witness:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Seen]:
-        """Note what happens from now on, until the block ends; what is printed goes nowhere else."""
+        """Note what happens from now on, until the block ends; what is printed goes nowhere else.
+
+        Raises KeyboardInterrupt, or whatever else the process's own handler of Ctrl-C raises, also where a plugin was
+        at work: of it that would be a hook that failed.
+        """
         self._seen = seen = Seen()
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
+        with _interruptible(), contextlib.redirect_stdout(io.StringIO()) as printed:
             try:
                 yield seen
             finally:
@@ -34,3 +41,30 @@ class Witness:
     def fired(self, name: str, payload: str) -> None:
         """Note an event: it came by way of the host, or of a chain's sink."""
         self._seen.events.append((name, payload))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise at the end what a signal raised meanwhile, wherever it ended; a plugin may raise the same and only fail."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # nothing is raised on this thread
+        return
+    raised: list[BaseException] = []
+
+    def interrupt(*arguments: Any) -> None:
+        __tracebackhide__ = True  # pytest tells where the plugin was
+        try:
+            before(*arguments)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt:  # not what a plugin put there meanwhile
+            signal.signal(signal.SIGINT, before)
+        if raised:
+            raise raised[0]
