@@ -347,6 +347,7 @@ def test_reload(folder, upstream, option):
         if option is None:
             serve.process.send_signal(signal.SIGHUP)
         until(lambda: mark() == b"other", TIMEOUT)
+        serve.wait_for(f"{'files changed' if option else 'SIGHUP'}: loaded again; in use: APIs marked")
         (folder / "apis" / "hooks.py").write_text("what is this")
         before = len(serve.errors)
         if option is None:

@@ -95,7 +95,7 @@ def load_configuration(
             _watcher.stop(wait=False)  # it may be waiting for its turn
             _watcher = None
         if watched:
-            _watcher = watch.Watcher(_places, _reload_changed, bridge.services.log, lambda: bridge.managed)
+            _watcher = watch.Watcher(_places, reload_all, bridge.services.log, lambda: bridge.managed)
             _watcher.start()
     return len(lines), "\n".join(lines)
 
@@ -190,7 +190,8 @@ def reload() -> tuple[int, str]:
     return len(lines), "\n".join(lines)
 
 
-def _reload_changed() -> tuple[str, int]:
+def reload_all() -> tuple[str, int]:
+    """Do what `reload` does, and give what is in use then, in words, and how many things are not or as before."""
     count, _ = reload()
     bundles = runtime.registry.bundles
     parts = [f"APIs {', '.join(bridge.apis)}"] if bridge.apis else []

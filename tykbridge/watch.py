@@ -189,10 +189,21 @@ class Watcher:
         except BaseException as error:  # also SystemExit of a plugin's module: this thread goes on
             self._log(f"files changed, but nothing was loaded again: {error}", "error")
             return
-        line = f"files changed: loaded again; in use: {words or 'nothing'}"
-        if missing:
-            line += f"; not in use or as before: {missing}, for the reasons above"
-        self._log(line, "warning" if missing else "info")
+        line, level = summary(words, missing)
+        self._log(f"files changed: {line}", level)
+
+
+def summary(words: str, missing: int) -> tuple[str, str]:
+    """Give what is told of a reload, and the level.
+
+    Args:
+        words: what is in use, "" for nothing.
+        missing: how many things are not, or as they were before.
+    """
+    line = f"loaded again; in use: {words or 'nothing'}"
+    if not missing:
+        return line, "info"
+    return f"{line}; not in use or as before: {missing}, for the reasons above", "warning"
 
 
 def _polls() -> bool:

@@ -19,7 +19,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from tykbridge import __version__, drivers, hosted, waiting
+from tykbridge import __version__, drivers, hosted, waiting, watch
 from tykbridge.bundle import manifest
 from tykbridge.cli.screen import clean, color_option, console
 from tykbridge.cli.source import has_definition
@@ -279,7 +279,8 @@ def _open(screen: Console, inspector: Inspector) -> None:
 
 def _reload() -> None:
     try:
-        hosted.reload()
+        line, level = watch.summary(*hosted.reload_all())
+        hosted.bridge.services.log(f"SIGHUP: {line}", level)
     except BridgeError:
         pass  # it is in the log
     except Exception as error:  # of which nobody else hears
