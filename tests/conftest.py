@@ -1,5 +1,6 @@
 """What all tests share: the project's paths, the hosts, the profiles of Hypothesis."""
 
+import signal
 import sysconfig
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def process(monkeypatch):
     for place, name in places:
         monkeypatch.setattr(place, name, getattr(place, name))
     return lambda: [getattr(place, name) for place, name in places]
+
+
+@pytest.fixture
+def interruptible():
+    """Lets SIGINT interrupt here and in children, as on a terminal: what a shell runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -360,7 +360,7 @@ def project(pytester):
 
 
 @pytest.mark.parametrize("keeps", [False, True])
-def test_an_interrupt_in_a_hook_ends_the_run(project, pytester, keeps):
+def test_an_interrupt_in_a_hook_ends_the_run(project, pytester, interruptible, keeps):
     stop = "import signal\n    signal.raise_signal(signal.SIGINT)"
     if keeps:
         stop = "import signal\n    try: signal.raise_signal(signal.SIGINT)\n    except BaseException: pass"

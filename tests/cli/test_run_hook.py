@@ -687,7 +687,7 @@ def test_help_teaches():
         assert words in result.output
 
 
-def test_an_interrupt_in_a_hook_ends_it(place):
+def test_an_interrupt_in_a_hook_ends_it(place, interruptible):
     code = "import signal\nfrom tyk.decorators import Hook\n@Hook\ndef stop(request, session, spec):\n"
     write(place, {"stop.py": f"{code}    signal.raise_signal(signal.SIGINT)\n    return request, session\n"})
     result = tykbridge("run-hook", "stop.py", "stop", cwd=place)
