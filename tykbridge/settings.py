@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, get_origin
@@ -12,7 +11,7 @@ import msgspec
 from tykbridge.definition import Calling, Notice, Problem, Target, targets, tree
 from tykbridge.definition.fields import fill
 from tykbridge.definition.model import NONE, PROCESS
-from tykbridge.definition.problems import Report, describe
+from tykbridge.definition.problems import Report, describe, guess
 from tykbridge.errors import LoadError
 from tykbridge.keys import FUNCTIONS
 from tykbridge.stores.opening import TYPES, Storage
@@ -264,8 +263,7 @@ def _overlaid(report: Report, settings: Settings, environment: Mapping[str, str]
     known = list(_variables(settings, PREFIX)) if given else []
     others = {_variable(PREFIX, key) for key in Settings.OTHERS}
     for name in sorted(given):
-        close = [] if name in others else difflib.get_close_matches(name, known, n=1, cutoff=_TYPING_ERROR)
-        hint = f'; did you mean "{close[0]}"?' if close else ""
+        hint = "" if name in others else guess(name, known, _TYPING_ERROR)
         own.notice(name, f"not a variable that is known here, it has no effect{hint}")
     report.problems += own.problems
     report.notices += own.notices

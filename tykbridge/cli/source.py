@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
 import json
 import os
@@ -40,6 +39,7 @@ from tykbridge.definition import (
     read_manifest,
     with_manifests,
 )
+from tykbridge.definition.problems import guess
 from tykbridge.endpoints import Endpoint
 from tykbridge.errors import BridgeError, LoadError, NotFoundError
 from tykbridge.flow import Step
@@ -394,9 +394,7 @@ def _left_out(place: Path, loaded: Loaded, gateway: Gateway) -> str:
 
 def _unknown(place: Path, name: str, there: Iterable[str]) -> Refusal:
     names = list(there)
-    close = difflib.get_close_matches(name, names, n=1)
-    guess = f'; did you mean "{close[0]}"?' if close else ""
-    return Refusal(f'{place}: there is no hook "{name}"{guess} (hooks: {", ".join(names) or "none"})')
+    return Refusal(f'{place}: there is no hook "{name}"{guess(name, names)} (hooks: {", ".join(names) or "none"})')
 
 
 def _not_loaded(place: str, problems: Iterable[Problem | HookProblem], names: Mapping[str, str]) -> Refusal:

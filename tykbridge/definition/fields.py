@@ -7,13 +7,12 @@ describes an object gives every field a default. JSON null is the default as wel
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
-from tykbridge.definition.problems import Report, describe, key
+from tykbridge.definition.problems import Report, describe, guess, key
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -83,9 +82,8 @@ def _name_strangers(
         if name in known:
             continue
         cutoff = 0.6 if closed else _TYPING_ERROR
-        close = [] if name.lower() in others else difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
-        if close or closed:
-            hint = f'; did you mean "{close[0]}"?' if close else ""
+        hint = "" if name.lower() in others else guess(name, names, cutoff)
+        if hint or closed:
             report.notice(key(path, name), f"not a key that is known here, it has no effect{hint}")
 
 

@@ -96,10 +96,7 @@ class Report:
         names = list(choices)
         if value in names:
             return True
-        found = describe(value)
-        if close := difflib.get_close_matches(value.lower(), names, n=1):
-            found += f'; did you mean "{close[0]}"?'
-        self.problem(path, one_of(names), found)
+        self.problem(path, one_of(names), describe(value) + guess(value.lower(), names))
         return False
 
 
@@ -111,6 +108,15 @@ def key(path: str, name: str) -> str:
 def one_of(names: Iterable[str]) -> str:
     """Give the words for a choice: one of "a", "b"."""
     return "one of " + ", ".join(f'"{name}"' for name in names)
+
+
+def guess(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """Give words that follow an unknown name: which of `names` it looks like, "" for none.
+
+    `cutoff` says how alike they are at least: difflib's ratio, from 0 to 1.
+    """
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
+    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 def describe(value: Any) -> str:
